@@ -1,0 +1,32 @@
+"""Start a DDPM late in its chain, from a Deep Image Prior.
+
+Conventions, stated here and nowhere else:
+
+**Pictures** are RGB, float32, NCHW, in [0, 1]; **diffusion states** are the same in [-1, 1]
+(`dipddpm.diffusion.to_state` and `to_picture`). Noise strengths that a user types are on the 0-255 scale. The
+noisy picture ``y = A x + noise`` is neither clipped nor quantised.
+
+**Level** t in 0..T (T = 1000): ``alpha_bar(0) = 1`` is the clean picture,
+``alpha_bar(t) = scheduler.alphas_cumprod[t - 1]``; the network at level t receives index t - 1. The
+sigma of a level on the 0-255 scale is ``127.5 sqrt((1 - alpha_bar) / alpha_bar)``.
+
+**Window**: from level ``start_t`` down to level ``end_t``; start_t - end_t evaluations at stride 1. A
+result at ``end_t > 0`` is still noisy.
+
+**Init**: what the state at ``start_t`` is, from p = picture in [-1, 1] with error rms r (in the same units):
+``raw`` p; ``scaled`` sqrt(ab) p; ``diffused`` sqrt(ab) p + sqrt(1 - ab) eps;
+``matched`` sqrt(ab) p + sqrt(max(0, (1 - ab) - ab r^2)) eps; ``noise`` eps.
+
+**Epoch**: 1-based; ``steps_per_epoch`` optimiser steps on the one picture. The loss logged for epoch e
+belongs to the weights before its (first) step; the **kept picture** of epoch e is a forward pass of the weights
+stored after it.
+
+**NFE**: network evaluations of the DDPM per picture. **Evaluations-worth**: seconds over the seconds
+of one evaluation of the same network in the same precision in the same run.
+
+**PSNR**: output clipped to [0, 1], data range 1, per picture, then the mean over pictures.
+
+**Seeds**: every draw comes from a CPU ``torch.Generator`` derived from (seed, purpose, content hash of the
+picture, sample index): noise and initial states are bit-equal across devices and batch sizes. Network
+outputs are not (float32 differs by about 1e-5 between a batch and its singles).
+"""

@@ -1,0 +1,140 @@
+"""What happens at the end of an epoch: the row, the rule, every tenth epoch's weights and picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from dipddpm import metrics, progress, tracking
+from dipddpm.curves import Curves
+from dipddpm.dip import DeepImagePrior
+from dipddpm.files import replacing
+from dipddpm.fits import Fit, manifest
+from dipddpm.stopping import Stop
+
+
+class Trajectory(Callback):
+    """Append each epoch's row, ask the rule, keep and commit.
+
+    Weights and picture are kept every ``every`` epochs and at the last one; each time the newest state
+    (optimiser, generators, averages, ring buffer) takes the place of the one before, then the manifest.
+
+    Args:
+        folder: Of the fit.
+        key: Its name in the store.
+        rule: Asked at every epoch; the fit stops when it answers.
+        every: Epochs between kept ones.
+        environment: Stored with each commit.
+        before: The stored fit that this one goes on from, or None.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        key: str,
+        *,
+        rule: Callable[[Curves], Stop | None],
+        every: int,
+        environment: Mapping[str, Any],
+        before: Fit | None,
+    ) -> None:
+        self.folder, self.key, self.rule, self.every = folder, key, rule, every
+        self.environment = environment
+        self.curves = before.curves if before else Curves()
+        self.kept = dict(before.kept) if before else {}
+        self.seconds = before.seconds if before else 0.0
+        self.revived: int | None = before.revived if before else None
+        self._mark = time.perf_counter()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._mark = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, DeepImagePrior)
+        self.curves.append(**pl_module.row)
+        tracking.log_epoch(tracking.writer(trainer), pl_module.row, len(self.curves))
+        if self.rule(self.curves) is not None:
+            trainer.should_stop = True
+        last = trainer.should_stop or len(self.curves) == trainer.max_epochs
+        if len(self.curves) % self.every == 0 or last:
+            self._keep(trainer, pl_module)
+
+    def _keep(self, trainer: pl.Trainer, module: DeepImagePrior) -> None:
+        epoch = len(self.curves)
+        picture = module.render()
+        psnr = None if module.clean is None else metrics.psnr(picture, module.clean).item()
+        if self.revived is None:
+            self.revived = module.revived
+        manifest.write_epoch(self.folder, epoch, module.kept_net.state_dict(), picture)
+        self.kept[epoch] = psnr
+        with replacing(self.folder / manifest.state_name(epoch)) as temporary:
+            trainer.save_checkpoint(temporary)
+        now = time.perf_counter()
+        self.seconds, self._mark = self.seconds + now - self._mark, now
+        manifest.commit(
+            self.folder,
+            key=self.key,
+            curves=self.curves,
+            kept=self.kept,
+            seconds=self.seconds,
+            revived=self.revived,
+            environment=self.environment,
+        )
+
+
+class Pictures(Callback):
+    """Put y, the clean picture, z, this epoch's output and the best so far into TensorBoard.
+
+    Args:
+        every: Epochs between the grids.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.best = float("-inf")
+        self.best_picture: Any = None
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, DeepImagePrior)
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every and not trainer.should_stop and epoch != trainer.max_epochs:
+            return
+        output = pl_module.render()
+        pictures = {"noisy": pl_module.noisy, "z": pl_module.z, "output": output}
+        if pl_module.clean is not None:
+            psnr = metrics.psnr(output, pl_module.clean).item()
+            if psnr > self.best:
+                self.best, self.best_picture = psnr, output
+            pictures |= {"clean": pl_module.clean, "best": self.best_picture}
+        tracking.log_pictures(tracking.writer(trainer), "dip", pictures, epoch)
+
+
+class Bar(Callback):
+    """A progress bar over epochs, with the newest loss and PSNR."""
+
+    def __init__(self) -> None:
+        self.progress = progress.bar("epochs")
+        self.task = self.progress.add_task("fitting the DIP", total=None, note="")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.progress.update(self.task, total=trainer.max_epochs, completed=trainer.current_epoch)
+        self.progress.start()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, DeepImagePrior)
+        row = pl_module.row
+        note = f"loss {row['loss_noisy']:.4f}"
+        if pl_module.clean is not None:
+            note += f", {row['psnr']:.1f} dB"
+        self.progress.update(self.task, completed=trainer.current_epoch + 1, note=note)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.progress.stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.progress.stop()

@@ -1,0 +1,48 @@
+"""What a result depends on beyond the configuration, to be stored beside it."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from dipddpm.errors import UserError
+
+PACKAGES = ("torch", "diffusers", "pytorch-lightning", "hydra-core", "dipddpm")
+DECISIVE = ("torch", "threads", "precision", "memory_format", "device")
+
+
+def choose_device(device: str) -> str:
+    """Return the torch device meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
+
+    Raises:
+        UserError: When there is no such device.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device={device} cannot be used ({reason}): type device=auto") from error
+    return device
+
+
+def describe(device: str, precision: str) -> dict[str, Any]:
+    """Return versions, threads, precision, memory format and device of this process."""
+    where = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
+    return {
+        **{name.replace("-", "_"): version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "memory_format": "channels_last",
+        "device": f"{device} ({where})",
+    }
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return what stands in the way of bit-equality between two runs, as ``threads 2 -> 4``."""
+    return [f"{k} {before.get(k)} -> {now.get(k)}" for k in DECISIVE if before.get(k) != now.get(k)]

@@ -1,0 +1,129 @@
+"""Manage stored fits: ``python -m dipddpm.fits list|show|rm|gc``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from filelock import Timeout
+from rich.console import Console
+from rich.table import Table
+
+from dipddpm.errors import UserError
+from dipddpm.fits.manifest import Damaged
+from dipddpm.fits.store import FitStore
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit code (2 for a request that cannot be met)."""
+    parser = argparse.ArgumentParser(prog="python -m dipddpm.fits", description="Manage stored DIP fits.")
+    parser.add_argument("--store", default="outputs/fits", type=Path, help="root folder (outputs/fits)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="every fit: length, size, age, what uses it")
+    for name, text in (("show", "what one fit is, verified"), ("rm", "remove fits")):
+        commands.add_parser(name, help=text).add_argument("key", nargs="+", help="name, or its beginning")
+    gc = commands.add_parser("gc", help="remove damaged fits and those that no existing run uses")
+    gc.add_argument("--days", type=float, default=0, help="only those untouched for so many days (0)")
+    gc.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
+    args = parser.parse_args(argv)
+    store = FitStore(args.store)
+    try:
+        if args.command == "list":
+            _list(store)
+        elif args.command == "gc":
+            _gc(store, args.days, args.dry_run)
+        else:
+            for key in [_whole(store, k) for k in args.key]:
+                _show(store, key) if args.command == "show" else _remove(store, key)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _whole(store: FitStore, beginning: str) -> str:
+    keys = [k for k in store.keys() if k.startswith(beginning)]
+    if len(keys) != 1:
+        found = f"{len(keys)} fits" if keys else "no fit"
+        raise UserError(f"{found} in {store.root} begin with {beginning}: see python -m dipddpm.fits list")
+    return keys[0]
+
+
+def _list(store: FitStore) -> None:
+    table = Table("key", "epochs", "picture", "network", "seed", "size", "age", "used by", "state")
+    for key in store.keys():
+        request = json.loads((store.folder(key) / "fit.json").read_text())
+        dip = request["dip"]
+        epochs, state = _condition(store, key)
+        table.add_row(
+            key,
+            epochs,
+            f"{'x'.join(map(str, request['size']))} {request['pixels'][:6]}",
+            f"{dip['network']} {dip['layers']}x{dip['channels']}",
+            str(request["seed"]),
+            f"{_bytes(store.folder(key)) / 2**20:.1f} MiB",
+            f"{_age(store, key) / 3600:.1f} h",
+            f"{len(store.uses(key))} runs",
+            state,
+        )
+    Console().print(table)
+
+
+def _show(store: FitStore, key: str) -> None:
+    epochs, state = _condition(store, key)
+    print(f"{store.folder(key)}: {epochs} epochs, {state}")
+    print((store.folder(key) / "fit.json").read_text(), end="")
+    fit = store.find(key) if state == "whole" else None
+    if fit:
+        rated = {e: psnr for e, psnr in fit.kept.items() if psnr is not None}
+        if rated:
+            best = max(rated, key=lambda e: rated[e])
+            print(f"best kept epoch {best}: {rated[best]:.2f} dB")
+        print(f"{len(fit.kept)} kept epochs, {fit.seconds:.1f} s, environment {fit.environment}")
+    for folder in store.uses(key):
+        print(f"used by {folder}")
+
+
+def _remove(store: FitStore, key: str) -> None:
+    try:
+        store.remove(key)
+    except Timeout:
+        raise UserError(f"{key} is being fitted by another process: wait for it or stop it first") from None
+    print(f"removed {key}")
+
+
+def _gc(store: FitStore, days: float, dry_run: bool) -> None:
+    for key in store.keys():
+        _, state = _condition(store, key)
+        if _age(store, key) < days * 86400 or (state == "whole" and store.uses(key)):
+            continue
+        if dry_run:
+            print(f"would remove {key} ({state}, unused)")
+            continue
+        try:
+            _remove(store, key)
+        except UserError as error:
+            print(f"kept: {error}")
+
+
+def _condition(store: FitStore, key: str) -> tuple[str, str]:
+    try:
+        fit = store.find(key)
+    except Damaged:
+        return "-", "damaged"
+    return (str(fit.epochs), "whole") if fit else ("0", "begun")
+
+
+def _bytes(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def _age(store: FitStore, key: str) -> float:
+    return time.time() - max(p.stat().st_mtime for p in store.folder(key).iterdir())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,227 @@
+"""What one stored fit consists of: a folder, and a manifest that names every file with its hash.
+
+    fit.json                     what the key is a hash of
+    manifest.json                replaced last at every commit, so that what it names is always whole
+    epochs/000250.safetensors    weights (``net.*``) and ``picture`` (3, H, W) of a kept epoch
+    curves-000612.npz            one row an epoch
+    state-000612.ckpt            the newest Lightning checkpoint: optimiser, generators, averages
+    summary.json, uses.txt, events.out.tfevents.*    for people; not in the manifest
+
+A kill at any moment leaves the previous manifest with all that it names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from dipddpm.curves import Curves
+from dipddpm.files import canonical, replacing, sha256, write_json
+
+VERSION = 1
+
+
+class Damaged(Exception):
+    """A stored fit that is not what was written: a file truncated, altered or missing."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A verified fit of the store.
+
+    Attributes:
+        key: Its name in the store.
+        folder: Where it lies.
+        request: What the key is a hash of.
+        epochs: Length of the trajectory.
+        kept: PSNR in dB of each kept epoch's picture, None where there is no clean picture.
+        curves: One row an epoch.
+        seconds: Wall-clock seconds spent on the fit, over all its extensions.
+        revived: Redraws of the last layer before the first step.
+        environment: Versions, threads, precision, memory format and device of the last commit.
+    """
+
+    key: str
+    folder: Path
+    request: dict[str, Any]
+    epochs: int
+    kept: dict[int, float | None]
+    curves: Curves
+    seconds: float
+    revived: int
+    environment: dict[str, Any]
+
+    @property
+    def state(self) -> Path:
+        """The Lightning checkpoint that the fit goes on from."""
+        return self.folder / state_name(self.epochs)
+
+    def epoch_file(self, epoch: int) -> Path:
+        """The safetensors file of a kept epoch."""
+        return self.folder / epoch_name(epoch)
+
+    def picture(self, epoch: int) -> torch.Tensor:
+        """Return the kept picture of ``epoch``: float32, shape (1, 3, H, W), not clipped.
+
+        Raises:
+            KeyError: When the epoch was not kept.
+        """
+        if epoch not in self.kept:
+            raise KeyError(f"epoch {epoch} was not kept; kept are {sorted(self.kept)}")
+        return read_picture(self.epoch_file(epoch))
+
+
+def read_picture(path: Path) -> torch.Tensor:
+    """Return the picture of a kept epoch's file: float32, shape (1, 3, H, W).
+
+    Raises:
+        Damaged: When the file is not such a file.
+    """
+    try:
+        return load_file(path)["picture"][None]
+    except (SafetensorError, KeyError, OSError) as error:
+        raise Damaged(f"{path} is not the file of a kept epoch: {error}") from error
+
+
+def epoch_name(epoch: int) -> str:
+    return f"epochs/{epoch:06d}.safetensors"
+
+
+def curves_name(epoch: int) -> str:
+    return f"curves-{epoch:06d}.npz"
+
+
+def state_name(epoch: int) -> str:
+    return f"state-{epoch:06d}.ckpt"
+
+
+def write_epoch(
+    folder: Path, epoch: int, weights: Mapping[str, torch.Tensor], picture: torch.Tensor
+) -> None:
+    """Write a kept epoch's file.
+
+    Args:
+        folder: Of the fit.
+        epoch: From 1.
+        weights: Of the network, by name.
+        picture: Its output, shape (1, 3, H, W).
+    """
+    tensors = {f"net.{k}": v.detach().cpu().contiguous() for k, v in weights.items()}
+    tensors["picture"] = picture[0].detach().float().cpu().contiguous()
+    with replacing(folder / epoch_name(epoch)) as temporary:
+        save_file(tensors, temporary, metadata={"epoch": str(epoch)})
+
+
+def commit(
+    folder: Path,
+    *,
+    key: str,
+    curves: Curves,
+    kept: Mapping[int, float | None],
+    seconds: float,
+    revived: int,
+    environment: Mapping[str, Any],
+) -> None:
+    """Make the trajectory so far the stored one; its state and epoch files must be in place.
+
+    Args:
+        folder: Of the fit.
+        key: Its name in the store.
+        curves: One row an epoch; their length is the trajectory's.
+        kept: PSNR in dB (or None) of each kept epoch.
+        seconds: Spent so far.
+        revived: Redraws of the last layer.
+        environment: Of this run.
+    """
+    epochs = len(curves)
+    with replacing(folder / curves_name(epochs)) as temporary:
+        curves.save(temporary)
+    names = [epoch_name(e) for e in kept] + [curves_name(epochs), state_name(epochs), "fit.json"]
+    known = _files_of(folder)  # kept epochs are never rewritten: their hashes still hold
+    files = {}
+    for name in names:
+        fresh = not name.startswith("epochs/") or name not in known
+        files[name] = _describe(folder / name) if fresh else known[name]
+    body = {
+        "version": VERSION,
+        "key": key,
+        "epochs": epochs,
+        "kept": {str(e): psnr for e, psnr in kept.items()},
+        "seconds": seconds,
+        "revived": revived,
+        "environment": dict(environment),
+        "files": files,
+    }
+    write_json(folder / "manifest.json", body | {"digest": _digest(body)})
+    for old in [*folder.glob("curves-*.npz"), *folder.glob("state-*.ckpt")]:
+        if old.name not in files:
+            old.unlink(missing_ok=True)
+
+
+def read(folder: Path) -> Fit | None:
+    """Return the fit of a folder, or None when nothing was committed there.
+
+    Raises:
+        Damaged: When the manifest or a file that it names is not as written.
+    """
+    path = folder / "manifest.json"
+    while True:
+        try:
+            text = path.read_text()
+        except FileNotFoundError:
+            return None
+        try:
+            return _verified(folder, text)
+        except Damaged:
+            if path.exists() and path.read_text() == text:
+                raise
+            # another process committed meanwhile and removed what the older manifest names: read again
+
+
+def _verified(folder: Path, text: str) -> Fit:
+    try:
+        body = json.loads(text)
+        digest = body.pop("digest")
+        if digest != _digest(body):
+            raise Damaged(f"{folder / 'manifest.json'} was altered")
+        for name, expected in body["files"].items():
+            if _describe(folder / name) != expected:
+                raise Damaged(f"{folder / name} is truncated or altered")
+        request = json.loads((folder / "fit.json").read_text())
+        curves = Curves.load(folder / curves_name(body["epochs"]))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise Damaged(f"{folder}: {error}") from error
+    return Fit(
+        key=body["key"],
+        folder=folder,
+        request=request,
+        epochs=body["epochs"],
+        kept={int(e): psnr for e, psnr in body["kept"].items()},
+        curves=curves,
+        seconds=body["seconds"],
+        revived=body["revived"],
+        environment=body["environment"],
+    )
+
+
+def _files_of(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "manifest.json").read_text())["files"]
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    return {"sha256": sha256(path), "bytes": path.stat().st_size}
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical(dict(body)).encode()).hexdigest()

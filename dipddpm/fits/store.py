@@ -1,0 +1,177 @@
+"""Find, lock, extend and remove fits under one root folder, each named by a hash of what determines it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+from dipddpm.files import canonical, write_json
+from dipddpm.fits import manifest
+from dipddpm.fits.manifest import Damaged, Fit
+
+log = logging.getLogger(__name__)
+R = TypeVar("R")
+
+
+def fit_key(request: dict[str, Any]) -> str:
+    """Return the name of a fit: 16 hexadecimal digits over the canonical JSON of its request."""
+    return hashlib.sha256(canonical(request).encode()).hexdigest()[:16]
+
+
+class FitStore:
+    """A root folder of fits.
+
+    Correctness rests on atomic renames and hashed manifests; the lock only keeps two processes from doing
+    the same work. It is the operating system's, so that it frees itself when its owner dies.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def folder(self, key: str) -> Path:
+        return self.root / key
+
+    def find(self, key: str) -> Fit | None:
+        """Return the verified fit of that name, or None.
+
+        Raises:
+            Damaged: When it is stored but not as written.
+        """
+        return manifest.read(self.folder(key))
+
+    def obtain(
+        self,
+        request: dict[str, Any],
+        choose: Callable[[Fit], R | None],
+        work: Callable[[Path, str, Fit | None], None],
+    ) -> tuple[Fit, R, bool]:
+        """Return the fit of a request once it is long enough, making or extending it if need be.
+
+        Args:
+            request: What determines the fit; its hash is the key.
+            choose: What the caller wants of the fit; None while the fit is too short for it.
+            work: Makes or extends the fit in a folder, from None or the fit so far.
+
+        Returns:
+            The fit, what ``choose`` made of it, and whether ``work`` was called.
+
+        Raises:
+            RuntimeError: When ``work`` left a fit that is still too short.
+        """
+        key = fit_key(request)
+        try:
+            if (fit := self.find(key)) and (chosen := choose(fit)) is not None:
+                return fit, chosen, False
+        except Damaged:
+            pass  # told and mended below, where no other process is at it
+        with self.lock(key):
+            try:
+                fit = self.find(key)
+            except Damaged as error:
+                log.warning("%s: the fit is removed and made again", error)
+                self._delete(key)
+                fit = None
+            if fit and (chosen := choose(fit)) is not None:
+                return fit, chosen, False
+            folder = self.folder(key)
+            if fit is None:
+                write_json(folder / "fit.json", request)
+            work(folder, key, fit)
+            fit = self.find(key)
+            chosen = choose(fit) if fit else None
+        if fit is None or chosen is None:
+            raise RuntimeError(f"the fit {key} is still too short after fitting")
+        return fit, chosen, True
+
+    @contextmanager
+    def lock(self, key: str, *, wait: bool = True) -> Iterator[None]:
+        """Hold the fit's lock; say so when another process has it.
+
+        Raises:
+            filelock.Timeout: When it is held and ``wait`` is false.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.root / f".{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise
+            log.info("another process is fitting %s: waiting for it", key)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def keys(self) -> list[str]:
+        """Return the names of all folders of the store, the oldest first."""
+        if not self.root.is_dir():
+            return []
+        folders = [p for p in self.root.iterdir() if (p / "fit.json").is_file()]
+        return [p.name for p in sorted(folders, key=lambda p: (p / "fit.json").stat().st_mtime)]
+
+    def remove(self, key: str) -> None:
+        """Delete a fit.
+
+        Raises:
+            filelock.Timeout: When a process is at work on it.
+        """
+        with self.lock(key, wait=False):
+            self._delete(key)
+
+    def _delete(self, key: str) -> None:
+        folder = self.folder(key)
+        (folder / "manifest.json").unlink(missing_ok=True)  # first: a half-deleted fit is no fit
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def nearest(self, request: dict[str, Any]) -> tuple[str, dict[str, tuple[Any, Any]]] | None:
+        """Return the stored fit whose request differs in the fewest keys, and those keys.
+
+        Returns:
+            Its name and {dotted key: (stored, wanted)}, or None when nothing is stored.
+        """
+        wanted = _flat(request)
+        best: tuple[str, dict[str, tuple[Any, Any]]] | None = None
+        for key in self.keys():
+            try:
+                stored = _flat(json.loads((self.folder(key) / "fit.json").read_text()))
+            except (OSError, ValueError):
+                continue
+            names = stored.keys() | wanted.keys()
+            differ = {
+                n: (stored.get(n), wanted.get(n))
+                for n in sorted(names)
+                if stored.get(n) != wanted.get(n)
+            }
+            if best is None or len(differ) < len(best[1]):
+                best = key, differ
+        return best
+
+    def record_use(self, key: str, folder: Path) -> None:
+        """Note that the run in ``folder`` uses a fit: one line, appended in one write."""
+        with (self.folder(key) / "uses.txt").open("a") as file:
+            file.write(f"{folder.resolve()}\n")
+
+    def uses(self, key: str) -> list[Path]:
+        """Return the run folders that use a fit and still exist."""
+        try:
+            lines = (self.folder(key) / "uses.txt").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [p for p in map(Path, dict.fromkeys(lines)) if p.is_dir()]
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, v in value.items():
+        flat |= _flat(v, f"{prefix}{name}.") if isinstance(v, dict) else {f"{prefix}{name}": v}
+    return flat

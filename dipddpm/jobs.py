@@ -1,0 +1,39 @@
+"""A job of an entry point: its folder, and how a sweep names it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+LONGEST = 80  # characters of the readable part; file systems allow 255 in all
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where a job writes, whether it is one of a sweep, and the overrides it was started with."""
+
+    folder: Path
+    sweep: bool = False
+    overrides: tuple[str, ...] = ()
+
+
+def job_slug(overrides: Sequence[str]) -> str:
+    """Return a folder name for a job from its overrides: ``layers=4,start_t=50-1a2b3c4d``.
+
+    The readable part has the last word of each key; the hash is over the sorted overrides, so that the
+    name does not move when the grid around it grows.
+
+    Args:
+        overrides: As typed, such as ``["dip.layers=4", "ddpm.start_t=50"]``.
+    """
+    texts = sorted(str(o) for o in overrides)
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:8]
+    words = []
+    for text in texts:
+        key, _, value = text.lstrip("+~").partition("=")
+        words.append(f"{key.split('.')[-1]}={value.rsplit('/', 1)[-1]}")
+    readable = re.sub(r"[^A-Za-z0-9.,=_+-]", "_", ",".join(words))[:LONGEST]
+    return f"{readable or 'defaults'}-{digest}"

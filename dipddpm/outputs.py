@@ -1,0 +1,139 @@
+"""What a run leaves in its folder: pictures, a panel, a strip, metrics.json, TensorBoard events, the config."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch.utils.tensorboard import SummaryWriter
+
+from dipddpm import images, panels, report, tracking
+from dipddpm.curves import crossing, peak
+from dipddpm.dip import fixed_input
+from dipddpm.files import replacing, write_json
+from dipddpm.fitting import Start
+from dipddpm.problem import Problem
+from dipddpm.report import Row
+from dipddpm.restoration import Restoration
+
+
+def leave(
+    folder: Path,
+    config: Mapping[str, Any],
+    problem: Problem,
+    start: Start,
+    rows: Mapping[str, Row],
+    record: Mapping[str, Any],
+    result: Restoration | None = None,
+) -> None:
+    """Write a run's files and print its table; metrics.json comes last.
+
+    Args:
+        folder: The run's own.
+        config: Resolved, as builtins.
+        problem: What was restored.
+        start: The DIP output.
+        rows: The restorations, by the names they have in metrics.json.
+        record: What else metrics.json says.
+        result: The window's, where one was run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "config.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False))
+    events = SummaryWriter(str(folder))
+    for name, row in rows.items():
+        for i, picture in enumerate(row.picture):
+            images.save(folder / (f"{name}.png" if i == 0 else f"{name}-{i}.png"), picture)
+    if problem.clean is not None:
+        images.save(folder / "clean.png", problem.clean)
+    pictures = {name: row.picture for name, row in rows.items()}
+    tracking.log_pictures(events, "restored", pictures, 0)
+    _save_panel(folder / "panel.png", events, "panel", panels.result_panel(_titled(problem, rows)))
+    if start.fit is not None:
+        _save_panel(folder / "fit.png", events, "fit", _fit_panel(config, problem, start))
+    if result is not None:
+        shown = [(f"start: level {result.levels[0]}", start.picture)]
+        shown += [(f"level {level}", picture) for level, picture in result.snapshots]
+        labels, frames = zip(*shown, strict=True)
+        _save_panel(folder / "strip.png", events, "strip", panels.strip(frames, labels))
+        for level, picture in result.snapshots:
+            tracking.log_pictures(events, "window", {"state": picture}, result.levels[0] - level)
+    figures = {name: row.as_dict() for name, row in rows.items()}
+    tracking.log_hparams(events, report.flat(config), _finals(figures, record))
+    events.close()
+    write_json(folder / "metrics.json", {**figures, **record})
+    report.show(list(rows.values()), _notes(folder, record))
+
+
+def link(path: Path, target: Path) -> None:
+    """Let ``path`` be a relative symbolic link to ``target``, in place of any older one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(os.path.relpath(target.resolve(), path.parent.resolve()))
+
+
+def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: Any) -> None:
+    images.save(path, panel / 255)
+    events.add_image(tag, panel, 0, dataformats="HWC")
+
+
+def _titled(problem: Problem, rows: Mapping[str, Row]) -> list[tuple[str, torch.Tensor]]:
+    items = [] if problem.clean is None else [("clean picture", problem.clean)]
+    for row in rows.values():
+        psnr = f"\n{row.quality['psnr']:.2f} dB" if "psnr" in row.quality else ""
+        nfe = f", {row.nfe} NFE" if row.nfe else ""
+        items.append((f"{row.name}{psnr}{nfe}", row.picture[:1]))
+    return items
+
+
+def _fit_panel(config: Mapping[str, Any], problem: Problem, start: Start) -> Any:
+    assert start.fit is not None and start.choice is not None
+    fit, choice = start.fit, start.choice
+    marks = {"peak": peak(fit.curves), "crossing": crossing(fit.curves)}
+    if choice.stop:
+        marks[str(config["stopping"]["rule"])] = choice.stop.epoch
+    rated = {e: psnr for e, psnr in fit.kept.items() if psnr is not None}
+    best = fit.picture(max(rated, key=lambda e: rated[e])) if rated else None
+    has_clean = problem.clean is not None
+    return panels.fit_panel(
+        loss_noisy=fit.curves.column("loss_noisy"),
+        loss_clean=fit.curves.column("loss_clean") if has_clean else None,
+        noisy=problem.noisy,
+        clean=problem.clean,
+        z=fixed_input(problem.noisy.shape, config["seed"], problem.content),
+        current=start.picture,
+        best=best,
+        marks={name: epoch for name, epoch in marks.items() if epoch is not None},
+        title=f"DIP, {config['dip']['layers']} layers, {start.source}",
+    )
+
+
+def _finals(figures: Mapping[str, Mapping[str, Any]], record: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers that become the metric columns of TensorBoard's HParams tab."""
+    cost = {f"cost/{k}": v for k, v in record.get("cost", {}).items()}
+    named = {f"{row}/{k}": v for row, values in figures.items() for k, v in values.items()}
+    return {k: float(v) for k, v in (named | cost).items() if isinstance(v, int | float)}
+
+
+def _notes(folder: Path, record: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if fit := record.get("fit"):
+        s = fit["summary"]
+        epochs = ", ".join(f"{k} {v}" for k, v in s.items() if k != "epochs" and v is not None)
+        notes.append(f"fit {fit['key']}: {fit['epochs']} epochs; {epochs}")
+    if cost := record.get("cost"):
+        worth = cost["fit_evaluations_worth"]
+        notes.append(
+            f"the fit took what {worth:.0f} evaluations take; with the window {worth + 0:.0f} + "
+            f"{cost['total_evaluations_worth'] - worth:.0f}"
+        )
+    if (record.get("window") or {}).get("still_noisy"):
+        notes.append(f"the result is still noisy: the window ends at level {record['window']['end_t']}")
+    if record["degrade"]["source"] == "estimated":
+        notes.append(f"noise of the picture estimated: sigma {record['degrade']['sigma']:.1f}")
+    notes.append(f"pictures and metrics.json are in {folder}")
+    return notes

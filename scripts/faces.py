@@ -1,0 +1,35 @@
+"""Read the tar files of aligned 64x64 faces that the prior is trained and judged on."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.progress import track
+
+
+def read_faces(path: str | Path, limit: int | None = None) -> torch.Tensor:
+    """Return the pictures of a tar of lossless WebP files, in the order of their names.
+
+    Args:
+        path: The tar file; every member that ends in ``.webp`` is an RGB picture, all of one size.
+        limit: Read only the first so many names.
+
+    Returns:
+        uint8, shape (N, 3, H, W).
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+    """
+    with tarfile.open(path) as tar:
+        names = sorted(m.name for m in tar.getmembers() if m.name.endswith(".webp"))[:limit]
+        pictures = []
+        for name in track(names, description=f"reading {Path(path).name}", transient=True):
+            member = tar.extractfile(name)
+            assert member is not None, name
+            pictures.append(np.asarray(Image.open(io.BytesIO(member.read())).convert("RGB")))
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,66 @@
+"""Fixtures shared by the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of pictures beside the repository; tests that need it skip where it is missing."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs the data folder ../{folder.parent.name}/{folder.name}, which is missing")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_prior(tmp_path_factory) -> Path:
+    """A randomly initialised 16x16 DDPM in diffusers' format: real loading, no quality."""
+    import torch
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=16,
+        in_channels=3,
+        out_channels=3,
+        layers_per_block=1,
+        block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        attention_head_dim=8,
+    )
+    folder = tmp_path_factory.mktemp("prior")
+    DDPMPipeline(unet=unet, scheduler=DDPMScheduler()).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def configure(tiny_prior, tmp_path):
+    """Compose a configuration as the command line does: small, on the tiny prior, with its own store."""
+    from hydra import compose, initialize_config_dir
+
+    from dipddpm import config
+
+    config.register()
+    small = [
+        f"prior.path={tiny_prior}",
+        f"store={tmp_path / 'fits'}",
+        "dip.layers=1",
+        "dip.channels=8",
+        "dip.max_epochs=30",
+        "ddpm.start_t=20",
+        "stopping=never",
+    ]
+
+    def configure(*overrides: str):
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return config.typed(compose("config", overrides=[*small, *overrides]))
+
+    return configure

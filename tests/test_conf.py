@@ -1,0 +1,108 @@
+"""Every configuration composes, and what is out of range is refused in one line that helps."""
+
+import itertools
+import re
+
+import pytest
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from dipddpm import config
+from dipddpm.errors import UserError
+
+GROUPS = {g.name: sorted(p.stem for p in g.glob("*.yaml")) for g in (ROOT / "conf").iterdir() if g.is_dir()}
+CHOICES = [(g, c) for g, names in GROUPS.items() for c in names if g != "hydra"]
+
+
+def composed(*overrides):
+    config.register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+def test_there_are_the_groups_of_the_design():
+    assert set(GROUPS) == {"image", "degrade", "dip", "stopping", "prior", "ddpm", "experiment", "hydra"}
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes(group, choice):
+    needs = ["image.path=astronaut"] if choice == "file" else []
+    override = f"+{group}={choice}" if group == "experiment" else f"{group}={choice}"
+    typed = config.typed(composed(override.lstrip("+"), *needs))
+    assert OmegaConf.to_container(OmegaConf.structured(typed)) is not None
+
+
+def test_every_pair_of_rule_and_degradation_composes():
+    for rule, kind in itertools.product(GROUPS["stopping"], GROUPS["degrade"]):
+        typed = config.typed(composed(f"stopping={rule}", f"degrade={kind}"))
+        assert (typed.stopping.rule.value, typed.degrade.kind.value) == (rule, kind)
+
+
+def test_an_experiment_changes_what_it_names_and_nothing_else():
+    plain, experiment = composed(), composed("experiment=celebahq256")
+    assert experiment.prior.repo == "google/ddpm-celebahq-256"
+    experiment.prior = plain.prior
+    assert experiment == plain
+
+
+def test_defaults_are_the_originals_network():
+    c = config.typed(composed())
+    assert (c.dip.layers, c.dip.final_relu, c.dip.checkpoint_every, c.ddpm.start_t) == (4, True, 10, 50)
+
+
+def test_every_yaml_value_has_a_comment():
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        for line in path.read_text().splitlines():
+            if re.match(r"\s*[a-z_]+: .*\d", line) and "hydra" not in str(path):
+                assert "#" in line or "null" in line, f"{path.name}: {line}"
+
+
+REFUSED = [
+    ("+dip.lyers=3", "dip.lyers is not a key (did you mean dip.layers?); dip has: dip.network"),
+    ("++ddpm.startt=3", "ddpm.startt is not a key (did you mean ddpm.start_t?)"),
+    ("+quality=3", "quality is not a key; there are: image degrade"),
+    ("ddpm.start_t=0", "ddpm.start_t=0 is not allowed: auto or a level from 1 to 1000"),
+    ("ddpm.start_t=1001", "ddpm.start_t=1001 is not allowed"),
+    ("ddpm.start_t=true", "ddpm.start_t=True is not allowed"),
+    ("ddpm.start_t=1.5", "ddpm.start_t=1.5 is not allowed"),
+    ("ddpm.end_t=50", "ddpm.end_t=50 is not allowed: a level below ddpm.start_t=50, from 0 to 49"),
+    ("ddpm.end_t=-1", "ddpm.end_t=-1 is not allowed"),
+    ("ddpm.steps=51", "ddpm.steps=51 is not allowed: from 1 to 50"),
+    ("ddpm.steps=0", "ddpm.steps=0 is not allowed"),
+    ("ddpm.samples=0", "ddpm.samples=0 is not allowed"),
+    ("ddpm.error_sigma=0", "ddpm.error_sigma=0.0 is not allowed"),
+    ("dip.kernel_size=4", "dip.kernel_size=4 is not allowed: an odd number, such as 3 or 5"),
+    ("dip.layers=-1", "dip.layers=-1 is not allowed"),
+    ("dip.lr=0", "dip.lr=0.0 is not allowed: above 0"),
+    ("dip.max_epochs=0", "dip.max_epochs=0 is not allowed"),
+    ("dip.ema=1", "dip.ema=1.0 is not allowed"),
+    ("degrade.sigma=0", "degrade.sigma=0.0 is not allowed"),
+    ("degrade.sigma=null", "degrade.sigma=None is not allowed"),
+    ("stopping.patience=0", "stopping.patience=0 is not allowed"),
+    ("image.size=7", "image.size=7 is not allowed: auto (the prior's) or a number of pixels from 8"),
+    ("image.size=big", "image.size=big is not allowed"),
+    ("image.box=[1,2,3]", "image.box=[1, 2, 3] is not allowed: [left,top,right,bottom]"),
+    ("image=file", "image.path has no value: type image.path=<value>"),
+    ("checkpoint=15", "checkpoint=15 is not a kept epoch: every 10th epoch is kept (dip.checkpoint_every); "
+     "type checkpoint=10 or 20"),
+    ("checkpoint=3", "type checkpoint=10"),
+    ("checkpoint=stopp", "(did you mean stop?)"),
+    ("checkpoint=2.5", "checkpoint=2.5 is not allowed: stop, last, oracle, an epoch"),
+    ("threads=0", "threads=0 is not allowed"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("override", "message"), REFUSED, ids=[r[0] for r in REFUSED])
+def test_refusals_say_what_was_given_and_what_is_allowed(override, message):
+    with pytest.raises(UserError) as caught:
+        config.typed(composed(override))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["ddpm.start_t=1", "ddpm.start_t=1000", "ddpm.end_t=49", "ddpm.steps=50",
+                                      "dip.layers=0", "dip.kernel_size=1", "image.size=8", "checkpoint=20",
+                                      "ddpm.start_t=auto", "checkpoint=some/epochs/000010.safetensors"])  # fmt: skip
+def test_the_last_allowed_value_is_allowed(override):
+    config.typed(composed(override))

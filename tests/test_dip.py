@@ -1,0 +1,168 @@
+"""The LightningModule and its trajectory: what is learnt, what is kept, what a resumed fit gives."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch.nn.functional import mse_loss
+
+from dipddpm import fitting, networks, stopping
+from dipddpm.dip import DeepImagePrior
+from dipddpm.fits import FitStore, manifest
+
+SETTINGS = {"network": "cnn", "layers": 1, "channels": 8, "kernel_size": 3, "final_relu": True, "lr": 5e-3,
+            "input_noise": 0.0, "ema": 0.0, "precision": "fp32", "seed": 0, "content": "c"}  # fmt: skip
+
+
+def problem(size=(17, 19)):
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, size[0]), torch.linspace(0, 1, size[1]), indexing="ij")
+    clean = torch.stack([rows, columns, rows * columns])[None] * 0.8 + 0.1
+    return clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)), clean
+
+
+def fit(store, epochs, rule=lambda curves: None, steps=1, **settings):
+    """Make or extend a fit to ``epochs``; each call builds everything anew, as another process would."""
+    noisy, clean = problem()
+    made = SETTINGS | settings
+    request = {"version": 1, "steps": steps, **made}
+
+    def choose(fit):
+        return fit if fit.epochs >= epochs or rule(fit.curves) else None
+
+    def work(folder, key, before):
+        module = DeepImagePrior(noisy, clean, **made)
+        fitting.run(module, folder, key, before, rule=rule, epochs=epochs, steps_per_epoch=steps,
+                    checkpoint_every=10, panel_every=50, device="cpu")  # fmt: skip
+
+    return store.obtain(request, choose, work)[0]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FitStore(tmp_path / "a")
+
+
+def test_the_loss_falls_and_curves_and_kept_epochs_are_complete(store):
+    made = fit(store, 60)
+    loss = made.curves.column("loss_noisy")
+    assert len(loss) == 60
+    assert loss[-1] < 0.3 * loss[0]
+    assert sorted(made.kept) == [10, 20, 30, 40, 50, 60]
+
+
+def test_a_row_belongs_to_the_weights_before_its_step_and_the_picture_to_those_after(store):
+    made = fit(store, 21)
+    noisy, clean = problem()
+    picture = made.picture(20)
+    assert mse_loss(picture, noisy).item() == pytest.approx(made.curves.column("loss_noisy")[20], rel=1e-6)
+    assert mse_loss(picture, clean).item() == pytest.approx(made.curves.column("loss_clean")[20], rel=1e-6)
+    assert made.kept[20] == pytest.approx(made.curves.column("psnr")[20], abs=1e-4)
+    assert 21 in made.kept, "the last epoch is kept too, also between two tens"
+
+
+def test_a_kept_picture_is_the_forward_pass_of_the_weights_beside_it(store):
+    from safetensors.torch import load_file
+
+    made = fit(store, 20, ema=0.8)
+    tensors = load_file(made.epoch_file(20))
+    module = DeepImagePrior(*problem(), **SETTINGS)
+    module.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
+    assert torch.equal(module.render(), made.picture(20))
+
+
+@pytest.mark.parametrize("options", [{}, {"input_noise": 0.05, "ema": 0.9}, {"steps": 3}, {"precision": "bf16"}])
+def test_a_resumed_fit_is_bit_equal_to_an_uninterrupted_one(tmp_path, options):
+    whole = fit(FitStore(tmp_path / "whole"), 47, **options)
+    parts = FitStore(tmp_path / "parts")
+    fit(parts, 20, **options)
+    fit(parts, 33, **options)
+    resumed = fit(parts, 47, **options)
+    assert torch.equal(resumed.picture(47), whole.picture(47))
+    for name in ("loss_noisy", "psnr", "window_variance", "moving_variance"):
+        assert resumed.curves.column(name).tolist() == pytest.approx(
+            whole.curves.column(name).tolist(), rel=0, abs=0, nan_ok=True
+        )
+
+
+def test_resuming_carries_the_ring_buffer_of_the_windowed_variance(tmp_path):
+    whole = fit(FitStore(tmp_path / "whole"), 125)
+    parts = FitStore(tmp_path / "parts")
+    fit(parts, 90)
+    resumed = fit(parts, 125)
+    assert not math.isnan(whole.curves.column("window_variance")[110])
+    assert resumed.curves.column("window_variance")[99:].tolist() == whole.curves.column("window_variance")[99:].tolist()
+
+
+def test_the_fit_stops_where_the_rule_fires_and_a_number_beyond_extends_it(store):
+    rule = partial(stopping.stop, "loss_floor", threshold=0.02, patience=None)
+    made = fit(store, 500, rule)
+    stop = rule(made.curves)
+    assert stop is not None
+    assert made.epochs == stop.fired_at < 500
+    longer = fit(store, made.epochs + 10)
+    assert longer.epochs == made.epochs + 10
+    assert rule(longer.curves) == stop
+
+
+def test_hyperparameters_are_builtins_and_the_state_loads_without_pickle(store):
+    made = fit(store, 10)
+    state = torch.load(made.state, weights_only=True)
+    assert {type(v) for v in state["hyper_parameters"].values()} <= {int, float, str, bool}
+    assert state["epoch"] in (9, 10)
+
+
+def test_a_channel_that_dies_later_is_an_error_that_names_it():
+    module = DeepImagePrior(*problem(), **SETTINGS)
+    module.net.revive(module.z, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        module.net.convs[-1].weight[1].zero_()
+        module.net.convs[-1].bias[1] = -1
+    assert networks.dead_channels(module(module.z)) == [1]
+    with pytest.raises(RuntimeError, match=r"output's green died at epoch 1 .* learning rate 0.005: try a smaller"):
+        module.training_step(None, 0)
+
+
+def test_steps_per_epoch_are_optimiser_steps(tmp_path):
+    one = fit(FitStore(tmp_path / "one"), 30)
+    three = fit(FitStore(tmp_path / "three"), 10, steps=3)
+    assert torch.equal(one.picture(30), three.picture(10))
+    assert three.curves.column("loss_noisy")[1] == one.curves.column("loss_noisy")[3]
+
+
+def test_seed_and_content_choose_input_and_weights():
+    a = DeepImagePrior(*problem(), **SETTINGS)
+    for change in ({"seed": 1}, {"content": "d"}):
+        b = DeepImagePrior(*problem(), **SETTINGS | change)
+        assert not torch.equal(a.z, b.z)
+        assert not torch.equal(a.net.convs[0].weight, b.net.convs[0].weight)
+    assert a.z.min() >= 0 and a.z.max() <= 1
+
+
+def test_the_choice_does_not_depend_on_how_far_the_stored_fit_goes(store):
+    rule = partial(stopping.stop, "loss_floor", threshold=0.02, patience=None)
+    how = {"rule": rule, "rule_name": "loss_floor", "max_epochs": 500}
+    short = fit(store, 500, rule)
+    before = {c: fitting.choose(short, c, **how) for c in ("stop", "last", "oracle", 10)}
+    long = fit(store, short.epochs + 40)
+    assert {c: fitting.choose(long, c, **how) for c in before} == before
+    assert before["stop"].epoch <= before["stop"].stop.epoch
+    assert before["stop"].why == "loss_floor"
+    assert before["last"].epoch == short.epochs
+    best = max(short.kept, key=lambda e: short.kept[e])
+    assert before["oracle"].epoch == best
+    assert fitting.choose(long, long.epochs + 10, **how) is None
+
+
+def test_a_rule_that_never_fires_means_the_last_epoch_and_says_max_epochs(store):
+    made = fit(store, 25)
+    rule = partial(stopping.stop, "loss_floor", threshold=1e-9, patience=None)
+    chosen = fitting.choose(made, "stop", rule=rule, rule_name="loss_floor", max_epochs=25)
+    assert (chosen.epoch, chosen.why, chosen.stop) == (25, "max_epochs", None)
+    assert fitting.choose(made, "stop", rule=rule, rule_name="loss_floor", max_epochs=26) is None
+
+
+def test_the_manifest_names_every_file_it_needs(store):
+    made = fit(store, 20)
+    assert made.state.name == manifest.state_name(20)
+    assert made.seconds > 0

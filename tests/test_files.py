@@ -1,0 +1,27 @@
+"""Atomic writes: the old file or the new one, never a part."""
+
+import json
+
+import pytest
+
+from dipddpm import files
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "deep" / "a.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(ZeroDivisionError), files.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_numbers_that_json_does_not_have_are_refused(tmp_path):
+    with pytest.raises(ValueError):
+        files.write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_canonical_text_does_not_depend_on_order():
+    assert files.canonical({"b": 1, "a": [1.5, None]}) == '{"a":[1.5,null],"b":1}'

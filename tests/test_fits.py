@@ -1,0 +1,212 @@
+"""The store of fits: written whole or not at all, verified when read, made once."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+from conftest import ROOT
+
+from dipddpm.curves import Curves
+from dipddpm.fits import Damaged, FitStore, fit_key, manifest
+from dipddpm.fits.__main__ import main
+
+REQUEST = {"version": 1, "pixels": "ab" * 8, "size": [5, 7], "degrade": {"kind": "gaussian", "sigma": 25.0},
+           "dip": {"network": "cnn", "layers": 4, "channels": 8}, "seed": 0}  # fmt: skip
+ROW = {"loss_noisy": 0.1, "loss_clean": 0.2, "psnr": 20.0, "lr": 1e-3, "seconds": 0.01,
+       "window_variance": float("nan"), "moving_variance": 1e-4}  # fmt: skip
+
+
+def picture(epoch):
+    return torch.rand(1, 3, 5, 7, generator=torch.Generator().manual_seed(epoch))
+
+
+def work_until(epochs, calls=None):
+    """Something that writes a trajectory as the real fit does, every second epoch, without a network."""
+
+    def work(folder, key, before):
+        if calls is not None:
+            calls.append(before.epochs if before else 0)
+        curves = before.curves if before else Curves()
+        kept = dict(before.kept) if before else {}
+        for epoch in range(len(curves) + 1, epochs + 1):
+            curves.append(**ROW | {"loss_noisy": 1 / epoch})
+            if epoch % 2 == 0 or epoch == epochs:
+                manifest.write_epoch(folder, epoch, {"w": torch.full((3,), float(epoch))}, picture(epoch))
+                (folder / manifest.state_name(epoch)).write_bytes(b"state")
+                kept[epoch] = 20.0 + epoch
+                manifest.commit(folder, key=key, curves=curves, kept=kept, seconds=1.0, revived=0,
+                                environment={"threads": 1})  # fmt: skip
+
+    return work
+
+
+def long_enough(epochs):
+    return lambda fit: fit.epochs if fit.epochs >= epochs else None
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FitStore(tmp_path / "fits")
+
+
+def test_a_fit_is_made_once_then_found_then_extended(store):
+    calls = []
+    _, chosen, made = store.obtain(REQUEST, long_enough(4), work_until(4, calls))
+    assert (chosen, made) == (4, True)
+    fit, _, made = store.obtain(REQUEST, long_enough(3), work_until(4, calls))
+    assert not made
+    assert sorted(fit.kept) == [2, 4]
+    fit, _, made = store.obtain(REQUEST, long_enough(7), work_until(7, calls))
+    assert made
+    assert calls == [0, 4], "the second call goes on from what is stored"
+    assert sorted(fit.kept) == [2, 4, 6, 7]
+    assert torch.equal(fit.picture(4), picture(4))
+    assert fit.curves.column("loss_noisy")[6] == pytest.approx(1 / 7)
+    assert not list(fit.folder.glob("curves-000004*")), "what the newer manifest replaces is gone"
+
+
+def test_any_other_request_is_another_fit():
+    keys = {fit_key(REQUEST), fit_key(REQUEST | {"seed": 1}), fit_key(REQUEST | {"size": [7, 5]})}
+    keys.add(fit_key(REQUEST | {"dip": REQUEST["dip"] | {"layers": 5}}))
+    assert len(keys) == 4
+    assert fit_key(dict(reversed(REQUEST.items()))) == fit_key(REQUEST)
+    assert fit_key(REQUEST) == "6b2d9cb9f6d0ed8f"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "fit.json", "curves-*.npz", "state-*.ckpt", "epochs/000002*"])
+@pytest.mark.parametrize("how", ["truncated", "altered", "missing"])
+def test_a_damaged_fit_is_reported_and_made_again(store, name, how, caplog):
+    fit, _, _ = store.obtain(REQUEST, long_enough(4), work_until(4))
+    (path,) = fit.folder.glob(name)
+    content = path.read_bytes()
+    if how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "altered":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    else:
+        path.unlink()
+    gone = name == "manifest.json" and how == "missing"  # then nothing was ever committed
+    if not gone:
+        with pytest.raises(Damaged):
+            store.find(fit.key)
+    calls = []
+    fit, _, made = store.obtain(REQUEST, long_enough(4), work_until(4, calls))
+    assert made
+    assert calls == [0]
+    assert torch.equal(fit.picture(2), picture(2))
+    assert gone or "made again" in caplog.text
+
+
+def test_a_kill_between_files_leaves_the_fit_before(store):
+    fit, _, _ = store.obtain(REQUEST, long_enough(4), work_until(4))
+    manifest.write_epoch(fit.folder, 6, {"w": torch.zeros(3)}, picture(0))  # and then the process died
+    (fit.folder / manifest.state_name(6)).write_bytes(b"newer state")
+    again = store.find(fit.key)
+    assert again is not None
+    assert sorted(again.kept) == [2, 4]
+    calls = []
+    fit, _, _ = store.obtain(REQUEST, long_enough(6), work_until(6, calls))
+    assert calls == [4]
+    assert torch.equal(fit.picture(6), picture(6)), "the orphan was written anew"
+
+
+def test_a_reader_beside_an_extending_writer_never_sees_damage(store):
+    fit, _, _ = store.obtain(REQUEST, long_enough(2), work_until(2))
+    done = threading.Event()
+
+    def extend():
+        for n in range(4, 80, 2):
+            store.obtain(REQUEST, long_enough(n), work_until(n))
+        done.set()
+
+    thread = threading.Thread(target=extend)
+    thread.start()
+    seen = set()
+    while not done.is_set():
+        seen.add(store.find(fit.key).epochs)
+    thread.join()
+    assert len(seen) > 1
+
+
+def test_two_callers_make_one_fit(store):
+    calls = []
+
+    def slow(folder, key, before):
+        time.sleep(0.3)
+        work_until(4, calls)(folder, key, before)
+
+    threads = [
+        threading.Thread(target=lambda: made.append(FitStore(store.root).obtain(REQUEST, long_enough(4), slow)[2]))
+        for _ in range(3)
+    ]
+    made = []
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert calls == [0]
+    assert sorted(made) == [False, False, True]
+
+
+def test_the_lock_of_a_killed_process_frees_itself(store):
+    code = (
+        f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path; from dipddpm.fits import FitStore\n"
+        f"with FitStore(Path({str(store.root)!r})).lock('k'): print('held', flush=True); time.sleep(60)\n"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout.readline() == "held\n"
+    with pytest.raises(Exception, match="lock"), store.lock("k", wait=False):
+        pass
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    with store.lock("k", wait=False):
+        pass
+
+
+def test_work_that_stays_too_short_is_an_error_not_a_loop(store):
+    with pytest.raises(RuntimeError, match="too short"):
+        store.obtain(REQUEST, long_enough(9), work_until(4))
+
+
+def test_nearest_names_the_fit_with_the_fewest_differences(store):
+    assert store.nearest(REQUEST) is None
+    for layers, seed in ((6, 0), (8, 3)):
+        other = REQUEST | {"dip": REQUEST["dip"] | {"layers": layers}, "seed": seed}
+        store.obtain(other, long_enough(2), work_until(2))
+    key, differ = store.nearest(REQUEST)
+    assert key == fit_key(REQUEST | {"dip": REQUEST["dip"] | {"layers": 6}})
+    assert differ == {"dip.layers": (6, 4)}
+
+
+def test_commands_list_show_remove_and_collect(store, tmp_path, capsys):
+    used, _, _ = store.obtain(REQUEST, long_enough(2), work_until(2))
+    unused, _, _ = store.obtain(REQUEST | {"seed": 1}, long_enough(2), work_until(2))
+    damaged, _, _ = store.obtain(REQUEST | {"seed": 2}, long_enough(2), work_until(2))
+    damaged.epoch_file(2).write_bytes(b"")
+    (tmp_path / "run").mkdir()
+    for fit in (used, damaged):
+        store.record_use(fit.key, tmp_path / "run")
+    at = ["--store", str(store.root)]
+    assert main([*at, "show", used.key[:6]]) == 0
+    shown = capsys.readouterr().out
+    assert "best kept epoch 2: 22.00 dB" in shown
+    assert str(tmp_path / "run") in shown
+    assert main([*at, "list"]) == 0
+    assert "damaged" in capsys.readouterr().out
+    assert main([*at, "show", "nothing"]) == 2
+    assert "no fit" in capsys.readouterr().err
+    assert main([*at, "gc", "--days", "1"]) == 0
+    assert len(store.keys()) == 3, "all are younger than a day"
+    assert main([*at, "gc", "--dry-run"]) == 0
+    assert len(store.keys()) == 3
+    assert main([*at, "gc"]) == 0
+    assert store.keys() == [used.key]
+    assert main([*at, "rm", used.key]) == 0
+    assert store.keys() == []
+    assert unused.folder.exists() is False

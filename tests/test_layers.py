@@ -1,0 +1,74 @@
+"""Imports go downwards only, files stay small, and the command line answers without torch."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+LAYERS = [
+    {"errors", "files", "config", "jobs"},
+    {"images", "panels", "degrade", "networks", "curves", "variance", "stopping", "metrics", "seeds"},
+    {"problem", "diffusion", "prior", "prior_folder", "sampler", "restoration", "environment", "dip"},
+    {"fits", "tracking", "progress", "report"},
+    {"callbacks"},
+    {"fitting"},
+    {"outputs"},
+    {"runs", "cli"},
+]
+DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
+MODULES = sorted((ROOT / "dipddpm").rglob("*.py"))
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT / "dipddpm").with_suffix("").parts
+    return parts[0]
+
+
+def imported(path):
+    """Names of the package's modules that a file imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dipddpm":
+            parts = (node.module or "").split(".")
+            names |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("dipddpm.")}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_down(path):
+    name = module_name(path)
+    if name == "__init__":
+        assert imported(path) == set()
+        return
+    for other in imported(path) - {name}:
+        assert DEPTH[other] <= DEPTH[name], f"{name} imports {other}"
+
+
+def test_only_the_top_knows_the_config():
+    knowing = {module_name(p) for p in MODULES if "config" in imported(p)}
+    assert knowing == {"runs", "cli"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_stay_small(path):
+    assert len(path.read_text().splitlines()) <= 250
+
+
+@pytest.mark.parametrize("argument", ["--help", "--cfg=job", "dip.lyers=3"])
+def test_the_command_line_answers_without_torch(argument, tmp_path):
+    code = (
+        "import runpy, sys, atexit\n"
+        f"sys.argv = ['sample.py', '{argument.replace('=', chr(39) + ',' + chr(39)) if argument.startswith('--cfg') else argument}']\n"
+        "heavy = {'torch', 'diffusers', 'pytorch_lightning', 'matplotlib', 'skimage'}\n"
+        "atexit.register(lambda: print('HEAVY', sorted(heavy & set(sys.modules))))\n"
+        f"runpy.run_path({str(ROOT / 'sample.py')!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}
+    )
+    assert "HEAVY []" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == (2 if "lyers" in argument else 0)

@@ -1,0 +1,159 @@
+"""Whole runs on a tiny prior: what is computed, what is left behind, what TensorBoard can read."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dipddpm import runs
+from dipddpm.errors import UserError
+from dipddpm.jobs import Job
+
+
+def run(config, folder, job=runs.sample):
+    value = job(config, Job(folder))
+    return value, json.loads((folder / "metrics.json").read_text())
+
+
+def test_a_run_leaves_what_there_is_to_see(configure, tmp_path):
+    value, metrics = run(configure(), tmp_path / "run")
+    names = {p.name for p in (tmp_path / "run").iterdir()}
+    assert {"noisy.png", "clean.png", "dip.png", "result.png", "posterior_mean.png", "noisy_window.png",
+            "panel.png", "fit.png", "strip.png", "config.yaml", "metrics.json"} <= names  # fmt: skip
+    assert Image.open(tmp_path / "run/result.png").size == (16, 16)
+    assert value == metrics["result"]["psnr"]
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["ddpm"]["init"] == "scaled"
+    assert metrics["result"]["nfe"] == 20
+    assert metrics["posterior_mean"]["nfe"] == 1
+    assert metrics["noisy_window"]["nfe"] == 57, "sigma 25 is level 57"
+    assert metrics["fit"]["why"] == "last" or metrics["fit"]["why"] == "max_epochs"
+    assert metrics["cost"]["total_evaluations_worth"] == pytest.approx(metrics["cost"]["fit_evaluations_worth"] + 20)
+    assert {"torch", "threads", "precision", "memory_format", "device"} <= set(metrics["environment"])
+
+
+def test_metrics_are_those_of_the_pictures(configure, tmp_path):
+    run(configure(), tmp_path / "run")
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    clean, dip = (np.asarray(Image.open(tmp_path / f"run/{n}.png")) / 255 for n in ("clean", "dip"))
+    psnr = -10 * np.log10(np.mean((clean - dip) ** 2))
+    assert metrics["dip"]["psnr"] == pytest.approx(psnr, abs=0.05)  # the files are rounded to 8 bits
+
+
+def test_the_same_request_gives_the_same_result_and_samples_begin_with_it(configure, tmp_path):
+    one = run(configure(), tmp_path / "one")[1]
+    again = run(configure(), tmp_path / "again")[1]
+    assert again["result"]["psnr"] == one["result"]["psnr"]
+    assert (one["fit"]["made_by_this_run"], again["fit"]["made_by_this_run"]) == (True, False)
+    run(configure("ddpm.samples=3", "ddpm.exact=true"), tmp_path / "three")
+    pictures = [np.asarray(Image.open(p)) for p in sorted((tmp_path / "three").glob("result*.png"))]
+    assert len(pictures) == 3
+    assert any(np.array_equal(p, np.asarray(Image.open(tmp_path / "one/result.png"))) for p in pictures)
+    assert not np.array_equal(pictures[0], pictures[1])
+
+
+def test_a_window_that_ends_early_says_that_the_result_is_noisy(configure, tmp_path, capsys):
+    metrics = run(configure("ddpm.end_t=5"), tmp_path / "run")[1]
+    assert metrics["window"]["still_noisy"] is True
+    assert metrics["result"]["nfe"] == 15
+    assert "psnr" in metrics["result"]["estimate"]
+    assert "still noisy" in capsys.readouterr().out
+
+
+def test_start_t_auto_is_the_level_of_the_error_and_is_labelled_oracle(configure, tmp_path):
+    metrics = run(configure("ddpm.start_t=auto"), tmp_path / "oracle")[1]
+    assert metrics["window"]["error_source"] == "oracle"
+    given = run(configure("ddpm.start_t=auto", "ddpm.error_sigma=25", "ddpm.init=matched"), tmp_path / "given")[1]
+    assert (given["window"]["start_t"], given["window"]["error_source"]) == (57, "given")
+
+
+def test_a_noisy_picture_of_ones_own_has_no_quality_and_an_estimated_sigma(configure, tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = np.full((20, 24, 3), 128) + rng.normal(0, 20, (20, 24, 3))
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "mine.png")
+    config = configure("degrade=none", f"image.path={tmp_path / 'mine.png'}", "stopping=loss_floor")
+    value, metrics = run(config, tmp_path / "run")
+    assert value is None
+    assert not any("psnr" in metrics[r] or "ssim" in metrics[r] for r in ("noisy", "dip", "result"))
+    assert metrics["degrade"]["source"] == "estimated"
+    assert metrics["degrade"]["sigma"] == pytest.approx(20, rel=0.35)
+    assert not (tmp_path / "run/clean.png").exists()
+    assert any("crop" in n for n in metrics["picture"]["notes"])
+    with pytest.raises(UserError, match="checkpoint=oracle needs a clean picture"):
+        run(configure("degrade=none", "checkpoint=oracle"), tmp_path / "no")
+    with pytest.raises(UserError, match="ddpm.start_t=auto needs the error of the DIP output"):
+        run(configure("degrade=none", "ddpm.start_t=auto"), tmp_path / "no")
+
+
+def test_checkpoints_by_number_and_by_path_agree(configure, tmp_path):
+    by_number = run(configure("checkpoint=20"), tmp_path / "number")[1]
+    path = f"{by_number['fit']['folder']}/epochs/000020.safetensors"
+    by_path = run(configure(f"checkpoint={path}"), tmp_path / "path")[1]
+    assert by_path["result"]["psnr"] == by_number["result"]["psnr"]
+    assert "fit" not in by_path
+    beyond = run(configure("checkpoint=50"), tmp_path / "beyond")[1]
+    assert beyond["fit"]["epoch"] == 50
+    assert beyond["fit"]["key"] == by_number["fit"]["key"], "the fit was extended, not made again"
+    with pytest.raises(UserError, match="not the file of a kept epoch"):
+        run(configure("checkpoint=none.safetensors"), tmp_path / "no")
+
+
+def test_what_only_chooses_from_a_trajectory_is_not_in_its_key(configure, tmp_path):
+    run(configure(), tmp_path / "a")
+    for i, override in enumerate(["ddpm.init=raw", "checkpoint=10", "ddpm.samples=2", "stopping=emv", "dip.max_epochs=20"]):
+        metrics = run(configure(override, "baselines=false"), tmp_path / str(i))[1]
+        assert metrics["fit"]["made_by_this_run"] is False, override
+        assert "posterior_mean" not in metrics
+    other = run(configure("seed=1", "baselines=false"), tmp_path / "other")[1]
+    assert other["fit"]["made_by_this_run"] is True
+
+
+def events(folder):
+    accumulator = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0, "tensors": 0})
+    accumulator.Reload()
+    return accumulator
+
+
+def test_tensorboard_has_curves_one_chart_grids_and_hparams(configure, tmp_path):
+    metrics = run(configure("dip.max_epochs=130"), tmp_path / "run")[1]
+    fit = events(metrics["fit"]["folder"])
+    assert {"loss/noisy", "loss/clean", "psnr", "lr", "step_seconds", "variance/window", "variance/moving"} <= set(
+        fit.Tags()["scalars"]
+    )
+    assert [e.step for e in fit.Scalars("loss/noisy")] == list(range(1, 131))
+    assert [e.step for e in fit.Images("dip/output")] == [100, 130]
+    layout = fit.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    assert b"loss/noisy" in layout and b"loss/clean" in layout
+    window = events(tmp_path / "run")
+    assert {"panel", "strip", "fit", "window/state/0" if False else "window/state"} <= set(window.Tags()["images"])
+    assert window.Scalars("result/psnr")[0].value == pytest.approx(metrics["result"]["psnr"])
+    plugins = {m for m in window.summary_metadata if m.startswith("_hparams_")}
+    assert plugins == {"_hparams_/experiment", "_hparams_/session_start_info", "_hparams_/session_end_info"}
+
+
+def test_a_resumed_fit_does_not_draw_its_epochs_twice(configure, tmp_path):
+    run(configure(), tmp_path / "a", runs.fit)
+    metrics = run(configure("dip.max_epochs=60"), tmp_path / "b", runs.fit)[1]
+    steps = [e.step for e in events(metrics["fit"]["folder"]).Scalars("loss/noisy")]
+    assert steps == list(range(1, 61))
+
+
+def test_a_job_of_a_sweep_links_to_its_fit(configure, tmp_path):
+    runs.sample(configure("baselines=false"), Job(tmp_path / "sweep/job", sweep=True))
+    metrics = json.loads((tmp_path / "sweep/job/metrics.json").read_text())
+    assert (tmp_path / "sweep/job/fit/fit.json").is_file()
+    assert (tmp_path / "sweep/job/fit").resolve().name == metrics["fit"]["key"]
+
+
+def test_the_fit_picture_that_the_window_starts_from_is_the_kept_one(configure, tmp_path):
+    metrics = run(configure(), tmp_path / "run")[1]
+    from dipddpm.fits import FitStore
+
+    fit = FitStore(tmp_path / "fits").find(metrics["fit"]["key"])
+    assert fit is not None
+    shown = np.asarray(Image.open(tmp_path / "run/dip.png"))
+    kept = fit.picture(metrics["fit"]["epoch"])[0].permute(1, 2, 0).clamp(0, 1) * 255
+    assert np.array_equal(shown, torch.round(kept).numpy().astype(np.uint8))
