@@ -45,7 +45,7 @@ def check_arguments(argv: Sequence[str] | None = None) -> None:
     """
     config.register()
     args = get_args_parser().parse_args(None if argv is None else list(argv))
-    if args.help or args.hydra_help or args.version or args.info or args.shell_completion:
+    if args.help or args.hydra_help or args.info or args.shell_completion:
         return
     refused: dict[str, str] = {}
     try:

@@ -10,7 +10,7 @@ import torch
 
 from dipddpm.errors import UserError
 
-PACKAGES = ("torch", "diffusers", "pytorch-lightning", "hydra-core", "dipddpm")
+PACKAGES = ("torch", "diffusers", "pytorch-lightning", "hydra-core")
 DECISIVE = ("torch", "threads", "precision", "memory_format", "device")
 
 

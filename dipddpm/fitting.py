@@ -170,22 +170,22 @@ def run(
         folder, key, rule=rule, every=checkpoint_every, environment=now, before=before
     )
     kind, _, index = device.partition(":")
-    trainer = pl.Trainer(
-        accelerator="gpu" if kind == "cuda" else kind,
-        devices=[int(index)] if index else 1,
-        max_epochs=epochs,
-        logger=logger,
-        callbacks=[trajectory, Pictures(panel_every), Bar()],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=1,
-        default_root_dir=str(folder),
-    )
     with _quiet():
+        trainer = pl.Trainer(
+            accelerator="gpu" if kind == "cuda" else kind,
+            devices=[int(index)] if index else 1,
+            max_epochs=epochs,
+            logger=logger,
+            callbacks=[trajectory, Pictures(panel_every), Bar()],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=1,
+            default_root_dir=str(folder),
+        )
         trainer.fit(
             module,
-            train_dataloaders=[torch.zeros(()) for _ in range(steps_per_epoch)],
+            train_dataloaders=range(steps_per_epoch),  # the data are the module's buffers
             ckpt_path=str(before.state) if before else None,
         )
     logger.experiment.flush()

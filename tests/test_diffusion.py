@@ -68,6 +68,7 @@ def test_a_window_passes_every_level_by_default():
 
 def test_a_strided_window_is_even_and_keeps_its_ends():
     assert window(100, 0, 4) == [100, 75, 50, 25, 0]
+    assert window(10, 0, 3) == [10, 7, 3, 0]  # to the nearest level
     for start, end, steps in [(50, 0, 7), (997, 13, 10), (11, 0, 10), (31, 8, 22), (1000, 0, 999)]:
         levels = window(start, end, steps)
         strides = {a - b for a, b in zip(levels, levels[1:], strict=False)}

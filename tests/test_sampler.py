@@ -259,10 +259,12 @@ def test_states_stay_float32_and_on_their_device():
     def bfloat16(x: Tensor, t: Tensor) -> SimpleNamespace:
         return SimpleNamespace(sample=torch.zeros_like(x, dtype=torch.bfloat16))
 
-    for device in ("cpu", "meta"):
+    for device, kind in [("cpu", "epsilon"), ("cpu", "sample"), ("meta", "v_prediction")]:
         x = torch.zeros(2, 3, 5, 7, device=device)
-        end = last(sample_window(bfloat16, LINEAR, x, [9, 5, 2], generators=generators(1, 2)))
-        assert (end.x_t.dtype, end.x_t.device.type) == (torch.float32, device)
+        options: dict[str, Any] = {"generators": generators(1, 2), "prediction_type": kind}
+        end = last(sample_window(bfloat16, LINEAR, x, [9, 5, 2], **options))
+        for state in (end.x_t, end.x0):
+            assert (state.dtype, state.device.type) == (torch.float32, device)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,9 @@ def _whole(store: FitStore, beginning: str) -> str:
 
 
 def _list(store: FitStore) -> None:
-    table = Table("key", "epochs", "picture", "network", "seed", "size", "age", "used by", "state")
+    table = Table(box=None)
+    for name in ("key", "epochs", "picture", "network", "seed", "size", "age", "used by", "state"):
+        table.add_column(name, no_wrap=True)
     for key in store.keys():
         request = json.loads((store.folder(key) / "fit.json").read_text())
         dip = request["dip"]
@@ -69,7 +71,7 @@ def _list(store: FitStore) -> None:
             f"{len(store.uses(key))} runs",
             state,
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def _show(store: FitStore, key: str) -> None:

@@ -1,0 +1,118 @@
+"""Pictures for people: a strip of snapshots, the panel of a fit, the results side by side.
+
+Drawn on matplotlib figures of their own (never pyplot), so that there is no global state.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+COLUMNS = 8  # pictures in a row of a strip
+DPI = 100
+
+
+def strip(pictures: Sequence[torch.Tensor], labels: Sequence[str]) -> np.ndarray:
+    """Draw pictures in rows of `COLUMNS`, each with its label.
+
+    Args:
+        pictures: Each (1, 3, H, W) or (3, H, W), in [0, 1] (clipped).
+        labels: One each.
+
+    Returns:
+        uint8, shape (height, width, 3).
+    """
+    return _grid(list(zip(labels, pictures, strict=True)), COLUMNS, 1.6)
+
+
+def result_panel(items: Sequence[tuple[str, torch.Tensor]]) -> np.ndarray:
+    """Draw titled pictures side by side, three in a row; pictures and result as for `strip`."""
+    return _grid(items, 3, 3.2)
+
+
+def fit_panel(
+    *,
+    loss_noisy: np.ndarray,
+    loss_clean: np.ndarray | None,
+    noisy: torch.Tensor,
+    clean: torch.Tensor | None,
+    z: torch.Tensor,
+    current: torch.Tensor,
+    best: torch.Tensor | None,
+    marks: Mapping[str, int],
+    title: str,
+) -> np.ndarray:
+    """Draw a fit in six pictures: both losses, y and the clean picture; z, the output, the best output.
+
+    Args:
+        loss_noisy: Mean squared error to y, one value an epoch.
+        loss_clean: To the clean picture, or None.
+        noisy: y, shape (1, 3, H, W).
+        clean: Same shape, or None.
+        z: The network's input.
+        current: The output that was chosen.
+        best: The best kept output, or None.
+        marks: Epochs to mark in the chart, by name.
+        title: Over the whole.
+
+    Returns:
+        uint8, shape (height, width, 3).
+    """
+    figure = Figure(figsize=(10.5, 7), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    axes = figure.subplots(2, 3)
+    _losses(axes[0, 0], loss_noisy, loss_clean, marks)
+    shown = [("noisy picture y", noisy), ("clean picture", clean), ("input z", z), ("output", current),
+             ("best kept output", best)]  # fmt: skip
+    for ax, (name, picture) in zip(axes.flat[1:], shown, strict=True):
+        _show(ax, name, picture)
+    return _pixels(figure)
+
+
+def _losses(ax: Axes, noisy: np.ndarray, clean: np.ndarray | None, marks: Mapping[str, int]) -> None:
+    epochs = np.arange(1, len(noisy) + 1)
+    ax.semilogy(epochs, noisy, label="to noisy y", linewidth=1)
+    if clean is not None:
+        ax.semilogy(epochs, clean, label="to clean", linewidth=1)
+    for i, (name, epoch) in enumerate(marks.items()):
+        ax.axvline(epoch, color=f"C{i + 2}", linestyle="--", linewidth=1, label=f"{name}: {epoch}")
+    ax.set_title("mean squared error", fontsize=10)
+    ax.set_xlabel("epoch")
+    ax.legend(fontsize=8)
+
+
+def _grid(items: Sequence[tuple[str, torch.Tensor]], columns: int, inches: float) -> np.ndarray:
+    columns = min(columns, len(items))
+    rows = math.ceil(len(items) / columns)
+    figure = Figure(figsize=(columns * inches, rows * (inches + 0.5)), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, (name, picture) in zip(axes, items, strict=False):
+        _show(ax, name, picture)
+    return _pixels(figure)
+
+
+def _show(ax: Axes, name: str, picture: torch.Tensor | None) -> None:
+    ax.set_axis_off()
+    ax.set_title(name, fontsize=9)
+    if picture is None:
+        ax.text(0.5, 0.5, "none", ha="center", va="center", transform=ax.transAxes)
+        return
+    array = picture.detach().cpu().float().reshape(picture.shape[-3:]).permute(1, 2, 0).clamp(0, 1)
+    ax.imshow(array.numpy(), interpolation="nearest")
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
