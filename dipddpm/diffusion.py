@@ -60,9 +60,7 @@ class Schedule:
         if ab.ndim != 1 or not len(ab) or not (0 < ab[-1] <= ab[0] < 1) or (ab.diff() >= 0).any():
             raise ValueError("alphas_cumprod: must be 1-D, strictly falling and inside (0, 1)")
         if self.variance_type not in VARIANCE_TYPES:
-            raise ValueError(
-                f"variance_type={self.variance_type!r}: must be one of {', '.join(VARIANCE_TYPES)}"
-            )
+            raise ValueError(f"variance_type={self.variance_type!r}: must be one of {', '.join(VARIANCE_TYPES)}")
 
     @property
     def T(self) -> int:
@@ -73,11 +71,7 @@ class Schedule:
         """The share of signal at a level in 0..T: a 0-d float32 tensor, 1 at level 0."""
         if not 0 <= level <= self.T:
             raise ValueError(f"level={level}: must be in 0..{self.T}")
-        return (
-            self.alphas_cumprod[level - 1]
-            if level
-            else torch.ones((), dtype=self.alphas_cumprod.dtype)
-        )
+        return self.alphas_cumprod[level - 1] if level else torch.ones((), dtype=self.alphas_cumprod.dtype)
 
     def sigma(self, level: int) -> float:
         """The noise of a level in 0..T on the 0-255 scale: 127.5 sqrt((1 - ab) / ab)."""
@@ -110,9 +104,7 @@ def window(start_t: int, end_t: int, steps: int | None = None, *, T: int = 1000)
     if not 1 <= start_t <= T:
         raise UserError(f"ddpm.start_t={start_t}: must be a level in 1..{T}")
     if not 0 <= end_t < start_t:
-        raise UserError(
-            f"ddpm.end_t={end_t}: must be in 0..{start_t - 1}, below ddpm.start_t={start_t}"
-        )
+        raise UserError(f"ddpm.end_t={end_t}: must be in 0..{start_t - 1}, below ddpm.start_t={start_t}")
     span = start_t - end_t
     if steps is None:
         steps = span
@@ -154,9 +146,7 @@ def initial_state(
     if init not in INITS:
         raise UserError(f"ddpm.init={init}: must be one of {', '.join(INITS)}")
     if p.shape[0] not in (1, len(generators)):
-        raise ValueError(
-            f"p: {p.shape[0]} pictures for {len(generators)} generators; must be 1 or as many"
-        )
+        raise ValueError(f"p: {p.shape[0]} pictures for {len(generators)} generators; must be 1 or as many")
     if init == "matched" and error_rms is None:
         raise UserError(
             "ddpm.init=matched: needs the error of the start, and that of a DIP output is not "
@@ -189,9 +179,7 @@ def x0_from_eps(x_t: Tensor, eps: Tensor, ab_t: Tensor) -> Tensor:
     return (x_t - (1 - ab_t) ** 0.5 * eps) / ab_t**0.5
 
 
-def estimates(
-    x_t: Tensor, output: Tensor, ab_t: Tensor, prediction_type: str
-) -> tuple[Tensor, Tensor]:
+def estimates(x_t: Tensor, output: Tensor, ab_t: Tensor, prediction_type: str) -> tuple[Tensor, Tensor]:
     """Turn a network's output at level t into (clean estimate, noise estimate).
 
     The output is eps (``epsilon``), x_0 (``sample``) or sqrt(ab) eps - sqrt(1 - ab) x_0
@@ -207,9 +195,7 @@ def estimates(
         return output, (x_t - a * output) / b
     if prediction_type == "v_prediction":
         return a * x_t - b * output, a * output + b * x_t
-    raise ValueError(
-        f"prediction_type={prediction_type!r}: must be one of {', '.join(PREDICTION_TYPES)}"
-    )
+    raise ValueError(f"prediction_type={prediction_type!r}: must be one of {', '.join(PREDICTION_TYPES)}")
 
 
 def ddpm_step(

@@ -67,9 +67,7 @@ class Start:
         return self.fit.seconds * self.choice.needed / self.fit.epochs
 
 
-def choose(
-    fit: Fit, checkpoint: int | str, *, rule: Rule, rule_name: str, max_epochs: int
-) -> Choice | None:
+def choose(fit: Fit, checkpoint: int | str, *, rule: Rule, rule_name: str, max_epochs: int) -> Choice | None:
     """Return the kept epoch that ``checkpoint`` means, or None while the fit is too short to tell.
 
     The answer depends on the curves up to where the rule fires (or ``max_epochs``) alone, not on how
@@ -166,9 +164,7 @@ def run(
         purge_step=before.epochs + 1 if before else None,
     )
     tracking.log_layout(logger.experiment)
-    trajectory = Trajectory(
-        folder, key, rule=rule, every=checkpoint_every, environment=now, before=before
-    )
+    trajectory = Trajectory(folder, key, rule=rule, every=checkpoint_every, environment=now, before=before)
     kind, _, index = device.partition(":")
     with _quiet():
         trainer = pl.Trainer(

@@ -24,9 +24,7 @@ def ssim(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
 
     Wang et al., Image quality assessment, 2004: Gaussian window of sigma 1.5, as torchmetrics computes it.
     """
-    value = structural_similarity_index_measure(
-        output.clamp(0, 1), reference, data_range=1.0, reduction="none"
-    )
+    value = structural_similarity_index_measure(output.clamp(0, 1), reference, data_range=1.0, reduction="none")
     assert isinstance(value, torch.Tensor)
     return value.reshape(-1)
 

@@ -39,8 +39,7 @@ class CNN(nn.Module):
             raise ValueError(f"kernel_size must be odd, got {kernel_size}")
         widths = [3] + [channels] * (layers + 1) + [3]
         self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, kernel_size, padding=kernel_size // 2)
-            for a, b in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(a, b, kernel_size, padding=kernel_size // 2) for a, b in zip(widths, widths[1:], strict=False)
         )
         self.final_relu = final_relu
         for conv in self.convs:

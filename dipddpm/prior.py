@@ -135,9 +135,7 @@ def _schedule(folder: Path) -> tuple[Schedule, Any, tuple[str, ...]]:
             scheduler: Any = DDPMScheduler.from_config(config)
         used = scheduler.config
         if used.thresholding or (used.clip_sample and used.clip_sample_range != 1):
-            raise ValueError(
-                "neither thresholding nor a clip_sample_range other than 1 is supported"
-            )
+            raise ValueError("neither thresholding nor a clip_sample_range other than 1 is supported")
         if used.prediction_type not in PREDICTION_TYPES:
             raise ValueError(f"prediction_type={used.prediction_type}")
         schedule = Schedule(scheduler.alphas_cumprod, used.variance_type)

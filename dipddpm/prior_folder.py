@@ -78,9 +78,7 @@ def sample_size(folder: Path) -> int:
     if isinstance(size, list) and len(size) == 2 and size[0] == size[1]:
         size = size[0]
     if not isinstance(size, int) or size < 1:
-        raise UserError(
-            f"prior {file}: sample_size={size}, must be one side in pixels; set it there"
-        )
+        raise UserError(f"prior {file}: sample_size={size}, must be one side in pixels; set it there")
     return size
 
 
@@ -128,9 +126,7 @@ def _from_hub(repo: str, revision: str | None, config_only: bool) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
     def snapshot(patterns: list[str], *, cached: bool) -> Path:
-        folder = snapshot_download(
-            repo, revision=revision, allow_patterns=patterns, local_files_only=cached
-        )
+        folder = snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=cached)
         _check(Path(folder), config_only)
         return Path(folder)
 

@@ -82,13 +82,9 @@ def sample_window(
     if len(levels) < 2 or not falling or levels[0] > schedule.T or levels[-1] < 0:
         raise ValueError(f"levels: must be two or more, strictly falling, in {schedule.T}..0")
     if len(generators) != x_start.shape[0]:
-        raise ValueError(
-            f"generators: {len(generators)} for {x_start.shape[0]} pictures; must be one each"
-        )
+        raise ValueError(f"generators: {len(generators)} for {x_start.shape[0]} pictures; must be one each")
     if prediction_type not in PREDICTION_TYPES:
-        raise ValueError(
-            f"prediction_type={prediction_type!r}: must be one of {', '.join(PREDICTION_TYPES)}"
-        )
+        raise ValueError(f"prediction_type={prediction_type!r}: must be one of {', '.join(PREDICTION_TYPES)}")
 
     @torch.no_grad()
     def step(x_t: Tensor, t: int, s: int) -> tuple[Tensor, Tensor]:

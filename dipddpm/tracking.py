@@ -46,17 +46,13 @@ def log_epoch(events: SummaryWriter, row: Mapping[str, float], epoch: int) -> No
             events.add_scalar(tag, row[name], epoch)
 
 
-def log_pictures(
-    events: SummaryWriter, tag: str, pictures: Mapping[str, torch.Tensor], step: int
-) -> None:
+def log_pictures(events: SummaryWriter, tag: str, pictures: Mapping[str, torch.Tensor], step: int) -> None:
     """Write pictures, each (N, 3, H, W) in [0, 1] (clipped), as one grid a name."""
     for name, picture in pictures.items():
         events.add_images(f"{tag}/{name}", picture.detach().float().cpu().clamp(0, 1), step)
 
 
-def log_hparams(
-    events: SummaryWriter, hparams: Mapping[str, Any], results: Mapping[str, float]
-) -> None:
+def log_hparams(events: SummaryWriter, hparams: Mapping[str, Any], results: Mapping[str, float]) -> None:
     """Write hyperparameters and final metrics as one session of the HParams tab.
 
     ``SummaryWriter.add_hparams`` would open a second run for them; here they join the run's own.

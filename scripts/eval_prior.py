@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
-from scripts.faces import read_faces  # noqa: E402
+from scripts.faces import read_faces
 
 LEVELS = (5, 20, 50, 100, 200, 300, 500, 700, 900)
 

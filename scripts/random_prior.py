@@ -50,17 +50,13 @@ def write_prior(folder: Path, *, tiny: bool = False, seed: int = 0) -> UNet2DMod
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet = UNet2DModel(**(ARCHITECTURE | TINY if tiny else ARCHITECTURE))
-    scheduler = DDPMScheduler(
-        num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear"
-    )
+    scheduler = DDPMScheduler(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
     DDPMPipeline(unet, scheduler).save_pretrained(folder)
     return unet
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="written; must not hold a prior yet")
     parser.add_argument("--tiny", action="store_true", help="few channels, 64x64 pictures")
     parser.add_argument("--seed", type=int, default=0, help="of the weights")

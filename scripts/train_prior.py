@@ -149,7 +149,11 @@ def train(cfg: TrainPriorConfig) -> None:
         for level, mse, psnr in rows:
             writer.add_scalar(f"held_out_epsilon_error/level_{level}", mse, seen)
             writer.add_scalar(f"held_out_psnr/level_{level}", psnr, seen)
-        print(f"{seen} pictures, {seconds:.0f} s:", " ".join(f"{t}:{psnr:.2f}" for t, _, psnr in rows), flush=True)
+        print(
+            f"{seen} pictures, {seconds:.0f} s:",
+            " ".join(f"{t}:{psnr:.2f}" for t, _, psnr in rows),
+            flush=True,
+        )
         pipeline.set_progress_bar_config(disable=True)
         noise = torch.Generator().manual_seed(0)
         grid = ddim_samples(pipeline, 16, noise)

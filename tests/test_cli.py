@@ -15,12 +15,24 @@ from PIL import Image
 
 from dipddpm.fits import FitStore
 
-SMALL = ["dip.layers=1", "dip.channels=8", "dip.max_epochs=30", "ddpm.start_t=20", "stopping=never", "threads=1"]
+SMALL = [
+    "dip.layers=1",
+    "dip.channels=8",
+    "dip.max_epochs=30",
+    "ddpm.start_t=20",
+    "stopping=never",
+    "threads=1",
+]
 
 
 def command(script, *arguments, cwd, **more):
     return subprocess.run(
-        [sys.executable, str(ROOT / script), *arguments], cwd=cwd, capture_output=True, text=True, timeout=300, **more
+        [sys.executable, str(ROOT / script), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **more,
     )
 
 
@@ -42,7 +54,10 @@ REFUSALS = [
     (["dip.layers=four"], "dip.layers=four is not allowed"),
     (["dip.layers=null"], "dip.layers=null is not allowed"),
     (["dip=unet"], "dip=unet is not a choice; dip is one of: cnn"),
-    (["stopping=wmw"], "stopping=wmw is not a choice (did you mean wmv?); stopping is one of: emv loss_floor"),
+    (
+        ["stopping=wmw"],
+        "stopping=wmw is not a choice (did you mean wmv?); stopping is one of: emv loss_floor",
+    ),
     (["ddpm.init=scald"], "ddpm.init=scald is not allowed"),
     (["ddpm.init=scald"], "raw, scaled, diffused, matched, noise"),
     (["ddpm.start_t=0"], "ddpm.start_t=0 is not allowed: auto or a level from 1 to 1000"),

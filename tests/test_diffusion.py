@@ -24,9 +24,7 @@ def test_pictures_and_states_convert_both_ways_without_clipping():
     assert diffusion.to_picture(state).equal(picture)
 
 
-@pytest.mark.parametrize(
-    ("level", "sigma"), [(0, 0), (10, 5.6), (25, 11.8), (50, 22.0), (100, 43.2), (200, 92)]
-)
+@pytest.mark.parametrize(("level", "sigma"), [(0, 0), (10, 5.6), (25, 11.8), (50, 22.0), (100, 43.2), (200, 92)])
 def test_sigma_of_a_level_of_the_linear_schedule(level: int, sigma: float):
     assert LINEAR.sigma(level) == pytest.approx(sigma, abs=0.4 if level == 200 else 0.05)
 
@@ -129,12 +127,8 @@ def test_matched_ends_with_the_noise_of_its_level_and_adds_none_beyond_it():
 
 
 def test_matched_needs_the_error():
-    with pytest.raises(
-        UserError, match="not known from the noisy picture alone.*ddpm.error_sigma="
-    ):
-        initial_state(
-            "matched", torch.zeros(1, 3, 2, 2), 0.5, error_rms=None, generators=generators(1)
-        )
+    with pytest.raises(UserError, match="not known from the noisy picture alone.*ddpm.error_sigma="):
+        initial_state("matched", torch.zeros(1, 3, 2, 2), 0.5, error_rms=None, generators=generators(1))
 
 
 @pytest.mark.parametrize("init", diffusion.INITS)

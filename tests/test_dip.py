@@ -91,7 +91,9 @@ def test_resuming_carries_the_ring_buffer_of_the_windowed_variance(tmp_path):
     fit(parts, 90)
     resumed = fit(parts, 125)
     assert not math.isnan(whole.curves.column("window_variance")[110])
-    assert resumed.curves.column("window_variance")[99:].tolist() == whole.curves.column("window_variance")[99:].tolist()
+    assert (
+        resumed.curves.column("window_variance")[99:].tolist() == whole.curves.column("window_variance")[99:].tolist()
+    )
 
 
 def test_the_fit_stops_where_the_rule_fires_and_a_number_beyond_extends_it(store):

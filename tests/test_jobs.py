@@ -4,9 +4,10 @@ from dipddpm.jobs import LONGEST, job_slug
 
 
 def test_readable_part_and_golden_hash():
-    assert job_slug(["dip.layers=6", "ddpm.start_t=50"]) == "start_t=50,layers=6-" + job_slug(
-        ["ddpm.start_t=50", "dip.layers=6"]
-    ).rsplit("-", 1)[-1]
+    assert (
+        job_slug(["dip.layers=6", "ddpm.start_t=50"])
+        == "start_t=50,layers=6-" + job_slug(["ddpm.start_t=50", "dip.layers=6"]).rsplit("-", 1)[-1]
+    )
 
 
 def test_slashes_and_long_overrides_stay_one_short_folder_name():

@@ -68,7 +68,11 @@ def test_the_command_line_answers_without_torch(argument, tmp_path):
         f"runpy.run_path({str(ROOT / 'sample.py')!r}, run_name='__main__')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
     )
     assert "HEAVY []" in done.stdout, done.stdout + done.stderr
     assert done.returncode == (2 if "lyers" in argument else 0)

@@ -92,9 +92,7 @@ def change(file: Path, **values: object) -> None:
     ],
     ids=lambda changes: "+".join(c.__name__ for c in changes) or "pipeline",
 )
-def test_every_kind_of_folder_gives_the_network_that_was_saved(
-    written: SimpleNamespace, copy: Path, changes: list
-):
+def test_every_kind_of_folder_gives_the_network_that_was_saved(written: SimpleNamespace, copy: Path, changes: list):
     for make in changes:
         make(copy)
     loaded = prior.load(prior.resolve("faces64", str(copy), None, None))
@@ -242,9 +240,7 @@ def test_the_package_comes_before_the_hub(copy: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
-def hub(
-    copy: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[tuple[Path, list[str]]]:
+def hub(copy: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Path, list[str]]]:
     """A Hub on this machine that serves ``copy`` as google/x; returns it and the files fetched."""
     fetched: list[str] = []
 
@@ -302,9 +298,7 @@ def hub(
 
 
 @pytest.mark.parametrize("revision", [None, COMMIT])
-def test_the_hub_is_asked_for_what_is_needed_and_once(
-    hub: tuple[Path, list[str]], revision: str | None
-):
+def test_the_hub_is_asked_for_what_is_needed_and_once(hub: tuple[Path, list[str]], revision: str | None):
     source, fetched = hub
     (source / "unet" / BIN).write_bytes(b"the same weights again, not to be fetched")
     arguments = ("celebahq256", None, "google/x", revision)
@@ -359,9 +353,7 @@ def test_the_random_prior_has_the_size_of_the_original():
     assert unet.num_parameters() == 113_673_219
 
 
-def test_the_tiny_random_prior_has_the_same_blocks_and_depends_on_its_seed(
-    written: SimpleNamespace, tmp_path: Path
-):
+def test_the_tiny_random_prior_has_the_same_blocks_and_depends_on_its_seed(written: SimpleNamespace, tmp_path: Path):
     keys = ("down_block_types", "up_block_types", "layers_per_block", "attention_head_dim")
     assert all(written.unet.config[k] == ARCHITECTURE[k] for k in keys)
     again = write_prior(tmp_path / "again", tiny=True).state_dict()

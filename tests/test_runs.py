@@ -103,7 +103,9 @@ def test_checkpoints_by_number_and_by_path_agree(configure, tmp_path):
 
 def test_what_only_chooses_from_a_trajectory_is_not_in_its_key(configure, tmp_path):
     run(configure(), tmp_path / "a")
-    for i, override in enumerate(["ddpm.init=raw", "checkpoint=10", "ddpm.samples=2", "stopping=emv", "dip.max_epochs=20"]):
+    for i, override in enumerate(
+        ["ddpm.init=raw", "checkpoint=10", "ddpm.samples=2", "stopping=emv", "dip.max_epochs=20"]
+    ):
         metrics = run(configure(override, "baselines=false"), tmp_path / str(i))[1]
         assert metrics["fit"]["made_by_this_run"] is False, override
         assert "posterior_mean" not in metrics
@@ -120,9 +122,15 @@ def events(folder):
 def test_tensorboard_has_curves_one_chart_grids_and_hparams(configure, tmp_path):
     metrics = run(configure("dip.max_epochs=130"), tmp_path / "run")[1]
     fit = events(metrics["fit"]["folder"])
-    assert {"loss/noisy", "loss/clean", "psnr", "lr", "step_seconds", "variance/window", "variance/moving"} <= set(
-        fit.Tags()["scalars"]
-    )
+    assert {
+        "loss/noisy",
+        "loss/clean",
+        "psnr",
+        "lr",
+        "step_seconds",
+        "variance/window",
+        "variance/moving",
+    } <= set(fit.Tags()["scalars"])
     assert [e.step for e in fit.Scalars("loss/noisy")] == list(range(1, 131))
     assert [e.step for e in fit.Images("dip/output")] == [100, 130]
     layout = fit.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]

@@ -191,9 +191,7 @@ def test_nothing_is_evaluated_before_it_is_asked_for():
     # Not asked for more than that, one at a time, when exact.
     network = Counting()
     x = torch.zeros(2, 3, 5, 7)
-    snapshots = sample_window(
-        network, LINEAR, x, [9, 5, 0], generators=generators(1, 2), exact=True
-    )
+    snapshots = sample_window(network, LINEAR, x, [9, 5, 0], generators=generators(1, 2), exact=True)
     assert last(snapshots).nfe == 2 and network.batches == [1] * 4
 
 
@@ -209,9 +207,7 @@ def test_nothing_is_evaluated_before_it_is_asked_for():
 )
 def test_snapshots_come_when_enough_levels_have_passed(levels: list, every: int, expected: list):
     x = torch.zeros(1, 3, 5, 7)
-    got = sample_window(
-        Counting(), LINEAR, x, levels, generators=generators(1), snapshot_every=every
-    )
+    got = sample_window(Counting(), LINEAR, x, levels, generators=generators(1), snapshot_every=every)
     assert [(s.level, s.nfe) for s in got] == expected
 
 

@@ -103,9 +103,7 @@ def state_name(epoch: int) -> str:
     return f"state-{epoch:06d}.ckpt"
 
 
-def write_epoch(
-    folder: Path, epoch: int, weights: Mapping[str, torch.Tensor], picture: torch.Tensor
-) -> None:
+def write_epoch(folder: Path, epoch: int, weights: Mapping[str, torch.Tensor], picture: torch.Tensor) -> None:
     """Write a kept epoch's file.
 
     Args:

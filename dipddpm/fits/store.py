@@ -147,11 +147,7 @@ class FitStore:
             except (OSError, ValueError):
                 continue
             names = stored.keys() | wanted.keys()
-            differ = {
-                n: (stored.get(n), wanted.get(n))
-                for n in sorted(names)
-                if stored.get(n) != wanted.get(n)
-            }
+            differ = {n: (stored.get(n), wanted.get(n)) for n in sorted(names) if stored.get(n) != wanted.get(n)}
             if best is None or len(differ) < len(best[1]):
                 best = key, differ
         return best
