@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dipddpm import config, images
 from dipddpm.config import Config
-from dipddpm.errors import UserError
+from dipddpm.errors import UserError, suggestion
 from dipddpm.jobs import Job
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def _check_point(config_name: str, overrides: Sequence[str], pictures: bool) -> 
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(error, overrides)) from error
     if pictures:
-        images.check(cfg.image.path, None if cfg.image.box is None else tuple(cfg.image.box))
+        images.check(cfg.image.path, cfg.image.box)
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> str:
@@ -136,7 +136,7 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
         group, choice = found.groups()
         options = re.search(r"Available options in '[^']*':\s*((?:\n?\s*\S+)*?)\nConfig search path", text)
         names = options[1].split() if options else []
-        near = config.suggestion(choice, names)
+        near = suggestion(choice, names)
         return f"{group}={choice} is not a choice{near}; {group} is one of: {' '.join(names)}"
     if found := re.search(r"Error merging override (\S+)", text):
         reason = config.one_line(cause) if isinstance(cause, OmegaConfBaseException) else str(cause)

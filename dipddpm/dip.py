@@ -83,7 +83,7 @@ class DeepImagePrior(pl.LightningModule):
         self.revived = self.net.revive(z, seeds.generator(seed, "dip revival", content))
         if self.revived:
             log.info("a dead output channel at the start: last layer redrawn %d times", self.revived)
-        self.net.to(memory_format=torch.channels_last)
+        self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.averaged = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema else None
         as_last = torch.channels_last
         self.register_buffer("z", z.contiguous(memory_format=as_last), persistent=False)

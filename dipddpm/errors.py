@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """A request that cannot be met: one line that says what was given, what is allowed, what to type.
@@ -9,3 +12,9 @@ class UserError(ValueError):
     The entry points print it and leave with exit code 2. Inside a sweep it is an ordinary exception,
     so that the other jobs go on.
     """
+
+
+def suggestion(key: str, known: Iterable[str]) -> str:
+    """Return `` did you mean ...?`` for a mistyped name, or nothing."""
+    near = difflib.get_close_matches(key, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

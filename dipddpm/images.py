@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ SMALLEST = 8  # pixels on a side
 BUILT_IN = "astronaut"  # scikit-image's picture of Eileen Collins (NASA, public domain)
 FACE = (140, 20, 312, 192)  # of the built-in picture, framed as the faces of the prior are
 FORMATS = "PNG, JPEG, WebP, BMP or TIFF"
-Box = tuple[int, int, int, int]
+Box = Sequence[int]  # left, top, right, bottom in pixels
 
 
 @dataclass(frozen=True)

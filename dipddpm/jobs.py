@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-LONGEST = 80  # characters of the readable part; file systems allow 255 in all
+LONGEST = 120  # characters of the readable part; file systems allow 255 in all
+LONG_WORD = 24  # a longer one, such as a path, comes last and may be cut
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,10 @@ class Job:
 
 
 def job_slug(overrides: Sequence[str]) -> str:
-    """Return a folder name for a job from its overrides: ``layers=4,start_t=50-1a2b3c4d``.
+    """Return a folder name for a job from its overrides: ``layers=4,start_t=50-a6b597c2``.
 
-    The readable part has the last word of each key; the hash is over the sorted overrides, so that the
-    name does not move when the grid around it grows.
+    The readable part has the last word of each key, the long ones last; the hash is over the sorted
+    overrides. So the name depends on the job alone and does not move when the grid around it grows.
 
     Args:
         overrides: As typed, such as ``["dip.layers=4", "ddpm.start_t=50"]``.
@@ -35,5 +36,6 @@ def job_slug(overrides: Sequence[str]) -> str:
     for text in texts:
         key, _, value = text.lstrip("+~").partition("=")
         words.append(f"{key.split('.')[-1]}={value.rsplit('/', 1)[-1]}")
+    words.sort(key=lambda word: (len(word) > LONG_WORD, word))
     readable = re.sub(r"[^A-Za-z0-9.,=_+-]", "_", ",".join(words))[:LONGEST]
     return f"{readable or 'defaults'}-{digest}"

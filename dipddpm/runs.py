@@ -15,18 +15,17 @@ from typing import Any
 
 import torch
 
-from dipddpm import environment, fitting, images, metrics, outputs, prior, progress, stopping
+from dipddpm import environment, fitting, images, metrics, outputs, prior, progress, results, stopping
 from dipddpm.config import Config, plain
 from dipddpm.curves import Curves
 from dipddpm.dip import DeepImagePrior
 from dipddpm.errors import UserError
-from dipddpm.fits import Damaged, Fit, FitStore, fit_key
+from dipddpm.fits import Damaged, Fit, FitStore
 from dipddpm.fits.manifest import read_picture
-from dipddpm.fitting import Choice, Start
+from dipddpm.fitting import Start
 from dipddpm.jobs import Job
 from dipddpm.problem import Problem, pose
-from dipddpm.report import Row
-from dipddpm.restoration import Restoration, error_of_start, posterior_mean, run_window
+from dipddpm.restoration import error_of_start, posterior_mean, run_window
 from dipddpm.stopping import Stop
 
 log = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ def fit(c: Config, job: Job) -> float | None:
     _set_threads(c)
     problem = _problem(c, prior.resolve(*_prior_names(c), config_only=True))
     start = _start(c, problem, job)
-    rows = _given_rows(problem, start)
+    rows = results.given_rows(problem, start)
     outputs.leave(job.folder, plain(c), problem, start, rows, _record(c, problem, start, job))
     return rows["dip"].quality.get("psnr")
 
@@ -66,7 +65,7 @@ def sample(c: Config, job: Job) -> float | None:
     why = [f"ddpm.{n}" for n in ("start_t=auto", "init=matched") if n in _wanted(c)]
     error_of_start(d.error_sigma, 0.0 if problem.clean is not None else None, why)  # refuse before work
     start = _start(c, problem, job)
-    network = prior.load(folder, device=device, precision=d.precision.value)
+    network = prior.load(folder, device=device, precision=d.precision.name)
     for note in network.notes:
         log.info("prior %s: %s", network.name, note)
 
@@ -79,34 +78,34 @@ def sample(c: Config, job: Job) -> float | None:
         log.info("ddpm.start_t=auto: level %d, where sigma is %.1f (%s)", start_t, error.sigma, error.source)
     seed = c.seed if d.seed is None else d.seed
     window = partial(
-        run_window, network, end_t=d.end_t, steps=d.steps, scheduler=d.scheduler.value, seed=seed,
+        run_window, network, end_t=d.end_t, steps=d.steps, scheduler=d.scheduler.name, seed=seed,
         content=problem.content, snapshot_every=d.snapshot_every, exact=d.exact,
     )  # fmt: skip
 
-    rows = _given_rows(problem, start)
+    rows = results.given_rows(problem, start)
     with progress.window_bar(f"window {start_t} to {d.end_t}", start_t, d.end_t) as watch:
-        result = window(start.picture, start_t=start_t, init=d.init.value, samples=d.samples, watch=watch,
+        result = window(start.picture, start_t=start_t, init=d.init.name, samples=d.samples, watch=watch,
                         error_rms=error.rms if error else None)  # fmt: skip
     level = f"{start_t} to {d.end_t}" + (", still noisy" if d.end_t else "")
-    rows["result"] = _row(f"DIP, then {d.scheduler.value} {level}", result, problem)
+    rows["result"] = results.row(f"DIP, then {d.scheduler.name} {level}", result, problem)
     if c.baselines:
         y_level = network.schedule.level_of_sigma(problem.sigma)
         one = posterior_mean(network, problem.noisy, problem.sigma)
-        rows["posterior_mean"] = _row(f"no DIP: one evaluation at {y_level}", one, problem)
+        rows["posterior_mean"] = results.row(f"no DIP: one evaluation at {y_level}", one, problem)
         end = min(d.end_t, y_level - 1)
         with progress.window_bar(f"no DIP: {y_level} to {end}", y_level, end) as watch:
             whole = window(problem.noisy, start_t=y_level, end_t=end, init="scaled", error_rms=None, watch=watch,
                            steps=d.steps and min(d.steps, y_level - end))  # fmt: skip
-        rows["noisy_window"] = _row(f"no DIP: {d.scheduler.value} {y_level} to {end}", whole, problem)
+        rows["noisy_window"] = results.row(f"no DIP: {d.scheduler.name} {y_level} to {end}", whole, problem)
 
     record = _record(c, problem, start, job)
     record["prior"] = {"name": network.name, "fingerprint": network.fingerprint, "notes": network.notes}
     record["window"] = {
         "start_t": start_t, "end_t": d.end_t, "still_noisy": d.end_t > 0, "levels": len(result.levels),
-        "init": d.init.value, "scheduler": d.scheduler.value, "samples": d.samples, "seed": seed,
+        "init": d.init.name, "scheduler": d.scheduler.name, "samples": d.samples, "seed": seed,
         "error_sigma": error.sigma if error else None, "error_source": error.source if error else None,
     }  # fmt: skip
-    record["cost"] = _cost(start, result)
+    record["cost"] = results.cost(start, result)
     outputs.leave(job.folder, plain(c), problem, start, rows, record, result)
     return rows["result"].quality.get("psnr")
 
@@ -119,19 +118,19 @@ def fit_request(c: Config, problem: Problem) -> dict[str, Any]:
     """
     dip = plain(c.dip)
     del dip["max_epochs"]
-    known = {"sigma": c.degrade.sigma} if c.degrade.kind.value != "none" else {}
+    known = {"sigma": c.degrade.sigma} if c.degrade.kind.name != "none" else {}
     return {
         "version": FIT_VERSION,
         "pixels": problem.content,
         "size": list(problem.noisy.shape[-2:]),
-        "degrade": {"kind": c.degrade.kind.value} | known,
+        "degrade": {"kind": c.degrade.kind.name} | known,
         "dip": dip,
         "seed": c.seed,
     }
 
 
 def _wanted(c: Config) -> set[str]:
-    return {f"start_t={c.ddpm.start_t}", f"init={c.ddpm.init.value}"}
+    return {f"start_t={c.ddpm.start_t}", f"init={c.ddpm.init.name}"}
 
 
 def _prior_names(c: Config) -> tuple[str, str | None, str | None, str | None]:
@@ -145,10 +144,9 @@ def _set_threads(c: Config) -> None:
 
 def _problem(c: Config, prior_folder: Path) -> Problem:
     size = prior.sample_size(prior_folder) if c.image.size == "auto" else c.image.size
-    box = None if c.image.box is None else tuple(c.image.box)
     problem = pose(
-        images.load(c.image.path, size, box),  # type: ignore[arg-type]
-        kind=c.degrade.kind.value,
+        images.load(c.image.path, size, c.image.box),
+        kind=c.degrade.kind.name,
         sigma=c.degrade.sigma,
         seed=c.seed,
     )
@@ -169,11 +167,12 @@ def _start(c: Config, problem: Problem, job: Job) -> Start:
     store, request = FitStore(Path(c.store)), fit_request(c, problem)
     rule = _rule(c, problem)
     choose = partial(
-        fitting.choose, checkpoint=c.checkpoint, rule=rule, rule_name=c.stopping.rule.value,
+        fitting.choose, checkpoint=c.checkpoint, rule=rule, rule_name=c.stopping.rule.name,
         max_epochs=c.dip.max_epochs,
     )  # fmt: skip
-    if c.fit.value == "never":
-        found, chosen = _stored(store, request, choose, job)
+    if c.fit.name == "never":
+        command = ["python train_dip.py", *(o for o in job.overrides if not o.startswith("fit="))]
+        found, chosen = store.stored(request, choose, " ".join(command))
         made = False
     else:
         found, chosen, made = store.obtain(request, choose, partial(_work, c, problem, rule))
@@ -199,9 +198,9 @@ def _start_from_file(path: str, problem: Problem) -> Start:
 def _rule(c: Config, problem: Problem) -> fitting.Rule:
     s = c.stopping
     threshold = s.threshold
-    if s.rule.value == "loss_floor" and threshold is None:
+    if s.rule.name == "loss_floor" and threshold is None:
         threshold = (problem.sigma / 255) ** 2
-    return partial(stopping.stop, s.rule.value, threshold=threshold, patience=s.patience)
+    return partial(stopping.stop, s.rule.name, threshold=threshold, patience=s.patience)
 
 
 def _work(c: Config, problem: Problem, rule: fitting.Rule, folder: Path, key: str, before: Fit | None) -> None:
@@ -213,9 +212,9 @@ def _work(c: Config, problem: Problem, rule: fitting.Rule, folder: Path, key: st
     wanted = c.checkpoint if isinstance(c.checkpoint, int) else None
     d = c.dip
     module = DeepImagePrior(
-        problem.noisy, problem.clean, network=d.network.value, layers=d.layers, channels=d.channels,
+        problem.noisy, problem.clean, network=d.network.name, layers=d.layers, channels=d.channels,
         kernel_size=d.kernel_size, final_relu=d.final_relu, lr=d.lr, input_noise=d.input_noise, ema=d.ema,
-        precision=d.precision.value, seed=c.seed, content=problem.content,
+        precision=d.precision.name, seed=c.seed, content=problem.content,
     )  # fmt: skip
     fitting.run(
         module, folder, key, before, rule=unasked if wanted else rule, epochs=wanted or d.max_epochs,
@@ -224,61 +223,14 @@ def _work(c: Config, problem: Problem, rule: fitting.Rule, folder: Path, key: st
     )  # fmt: skip
 
 
-def _stored(store: FitStore, request: dict[str, Any], choose: Any, job: Job) -> tuple[Fit, Choice]:
-    """Return the stored fit for ``fit=never``, or refuse with the nearest one and the command to type."""
-    key = fit_key(request)
-    try:
-        found = store.find(key)
-    except Damaged as error:
-        raise UserError(f"fit=never, but {error}: type fit=auto to make it again") from error
-    chosen = choose(found) if found else None
-    if found and chosen:
-        return found, chosen
-    command = " ".join(["python train_dip.py", *(o for o in job.overrides if not o.startswith("fit="))])
-    if found:
-        raise UserError(
-            f"fit=never, but the stored fit {key} ends at epoch {found.epochs}, too early: to extend it, {command}"
-        )
-    nearest = store.nearest(request)
-    near = "nothing is stored"
-    if nearest:
-        differ = ", ".join(f"{k} {have} instead of {want}" for k, (have, want) in nearest[1].items())
-        near = f"the nearest, {nearest[0]}, has {differ}"
-    raise UserError(f"fit=never, but {key} is not in {store.root}: {near}; to make it, {command}")
-
-
-def _given_rows(problem: Problem, start: Start) -> dict[str, Row]:
-    noisy = Row("noisy picture", problem.noisy, metrics.evaluate(problem.noisy, problem.clean))
-    quality = metrics.evaluate(start.picture, problem.clean)
-    return {"noisy": noisy, "dip": Row(f"DIP, {start.source}", start.picture, quality, seconds=start.seconds)}
-
-
-def _row(name: str, result: Restoration, problem: Problem) -> Row:
-    reference = None if problem.clean is None else problem.clean.expand_as(result.picture)
-    facts = {"estimate": metrics.evaluate(result.estimate, reference)} if result.levels[-1] else {}
-    quality = metrics.evaluate(result.picture, reference)
-    return Row(name, result.picture, quality, result.nfe, result.seconds / len(result.picture), facts)
-
-
-def _cost(start: Start, result: Restoration) -> dict[str, float]:
-    one = result.seconds / (result.nfe * len(result.picture))
-    return {
-        "evaluation_seconds": one,
-        "fit_seconds": start.seconds,
-        "fit_evaluations_worth": start.seconds / one,
-        "total_seconds": start.seconds + result.nfe * one,
-        "total_evaluations_worth": start.seconds / one + result.nfe,
-    }
-
-
 def _record(c: Config, problem: Problem, start: Start, job: Job) -> dict[str, Any]:
     """Return what metrics.json says beside the rows."""
     record: dict[str, Any] = {
         "picture": {"path": c.image.path, "size": list(problem.noisy.shape[-2:]),
                     "content": problem.content, "notes": problem.notes},
-        "degrade": {"kind": c.degrade.kind.value, "sigma": problem.sigma, "source": problem.sigma_source},
+        "degrade": {"kind": c.degrade.kind.name, "sigma": problem.sigma, "source": problem.sigma_source},
         "overrides": job.overrides,
-        "environment": environment.describe(environment.choose_device(c.device), c.ddpm.precision.value),
+        "environment": environment.describe(environment.choose_device(c.device), c.ddpm.precision.name),
     }  # fmt: skip
     if start.fit and start.choice:
         f, choice = start.fit, start.choice

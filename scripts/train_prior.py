@@ -105,7 +105,7 @@ def train(cfg: TrainPriorConfig) -> None:
         unet = UNet2DModel.from_pretrained(cfg.init_from, subfolder="unet", torch_dtype=torch.float32)
     else:
         unet = build_unet(cfg.unet)
-    unet = unet.to(device, memory_format=torch.channels_last)
+    torch.nn.Module.to(unet, device=device, memory_format=torch.channels_last)  # pyright: ignore
     if device == "cpu":
         use_fast_backward(unet)
     ema = EMAModel(unet.parameters(), decay=cfg.ema, use_ema_warmup=True, power=0.75)
@@ -211,7 +211,7 @@ def ddim_samples(pipeline: Any, count: int, generator: Any, steps: int = 25) -> 
     from diffusers import DDIMScheduler
 
     unet = pipeline.unet
-    scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=True)
+    scheduler: Any = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=True)
     scheduler.set_timesteps(steps)
     x = torch.randn(count, 3, unet.config.sample_size, unet.config.sample_size, generator=generator)
     x = x.to(unet.device)

@@ -138,7 +138,7 @@ def test_the_users_sweep_fits_each_network_once_and_then_never_again(small, tmp_
 def test_a_failing_job_leaves_its_traceback_in_its_log_and_the_others_finish(small, tmp_path):
     done = command("sample.py", "-m", *small, "dip.lr=0.001,1e9", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert done.returncode != 0
-    good, bad = (next((tmp_path / "sweep").glob(f"*lr={lr}*")) for lr in ("0.001", "1e9"))
+    good, bad = (next((tmp_path / "sweep").glob(f"*lr={lr},*")) for lr in ("0.001", "1000000000.0"))
     assert (good / "metrics.json").exists()
     assert not (bad / "metrics.json").exists()
     log = (bad / "sample.log").read_text()

@@ -35,7 +35,7 @@ def test_every_choice_composes(group, choice):
 def test_every_pair_of_rule_and_degradation_composes():
     for rule, kind in itertools.product(GROUPS["stopping"], GROUPS["degrade"]):
         typed = config.typed(composed(f"stopping={rule}", f"degrade={kind}"))
-        assert (typed.stopping.rule.value, typed.degrade.kind.value) == (rule, kind)
+        assert (typed.stopping.rule.name, typed.degrade.kind.name) == (rule, kind)
 
 
 def test_an_experiment_changes_what_it_names_and_nothing_else():

@@ -3,11 +3,14 @@
 from dipddpm.jobs import LONGEST, job_slug
 
 
-def test_readable_part_and_golden_hash():
-    assert (
-        job_slug(["dip.layers=6", "ddpm.start_t=50"])
-        == "start_t=50,layers=6-" + job_slug(["ddpm.start_t=50", "dip.layers=6"]).rsplit("-", 1)[-1]
-    )
+def test_the_name_is_readable_and_does_not_depend_on_order():
+    assert job_slug(["dip.layers=6", "ddpm.start_t=50"]) == "layers=6,start_t=50-1244c5b2"
+    assert job_slug(["ddpm.start_t=50", "dip.layers=6"]) == "layers=6,start_t=50-1244c5b2"
+
+
+def test_what_is_short_comes_before_long_paths():
+    name = job_slug([f"image.path={'x' * 300}.png", "zebra.seed=3"])
+    assert name.startswith("seed=3,path=xxx")
 
 
 def test_slashes_and_long_overrides_stay_one_short_folder_name():

@@ -8,13 +8,13 @@ import pytest
 from conftest import ROOT
 
 LAYERS = [
-    {"errors", "files", "config", "jobs"},
+    {"errors", "files", "checks", "config", "jobs"},
     {"images", "panels", "degrade", "networks", "curves", "variance", "stopping", "metrics", "seeds"},
     {"problem", "diffusion", "prior", "prior_folder", "sampler", "restoration", "environment", "dip"},
     {"fits", "tracking", "progress", "report"},
     {"callbacks"},
     {"fitting"},
-    {"outputs"},
+    {"outputs", "results"},
     {"runs", "cli"},
 ]
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
@@ -50,7 +50,7 @@ def test_imports_go_down(path):
 
 def test_only_the_top_knows_the_config():
     knowing = {module_name(p) for p in MODULES if "config" in imported(p)}
-    assert knowing == {"runs", "cli"}
+    assert knowing == {"runs", "cli", "checks"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -58,21 +58,17 @@ def test_files_stay_small(path):
     assert len(path.read_text().splitlines()) <= 250
 
 
-@pytest.mark.parametrize("argument", ["--help", "--cfg=job", "dip.lyers=3"])
-def test_the_command_line_answers_without_torch(argument, tmp_path):
-    code = (
-        "import runpy, sys, atexit\n"
-        f"sys.argv = ['sample.py', '{argument.replace('=', chr(39) + ',' + chr(39)) if argument.startswith('--cfg') else argument}']\n"
-        "heavy = {'torch', 'diffusers', 'pytorch_lightning', 'matplotlib', 'skimage'}\n"
-        "atexit.register(lambda: print('HEAVY', sorted(heavy & set(sys.modules))))\n"
-        f"runpy.run_path({str(ROOT / 'sample.py')!r}, run_name='__main__')\n"
-    )
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["--cfg", "job"], 0), (["dip.lyers=3"], 2)])
+def test_the_command_line_answers_without_torch(arguments, code, tmp_path):
+    script = f"""
+import atexit, runpy, sys
+sys.argv = ['sample.py', *{arguments!r}]
+heavy = {{'torch', 'diffusers', 'pytorch_lightning', 'matplotlib', 'skimage'}}
+atexit.register(lambda: print('HEAVY', sorted(heavy & set(sys.modules))))
+runpy.run_path({str(ROOT / "sample.py")!r}, run_name='__main__')
+"""
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}
     )
     assert "HEAVY []" in done.stdout, done.stdout + done.stderr
-    assert done.returncode == (2 if "lyers" in argument else 0)
+    assert done.returncode == code

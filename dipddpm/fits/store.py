@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
+from dipddpm.errors import UserError
 from dipddpm.files import canonical, write_json
 from dipddpm.fits import manifest
 from dipddpm.fits.manifest import Damaged, Fit
@@ -90,6 +91,33 @@ class FitStore:
         if fit is None or chosen is None:
             raise RuntimeError(f"the fit {key} is still too short after fitting")
         return fit, chosen, True
+
+    def stored(self, request: dict[str, Any], choose: Callable[[Fit], R | None], command: str) -> tuple[Fit, R]:
+        """Return what `obtain` would, but never fit.
+
+        Args:
+            request: What determines the fit.
+            choose: What the caller wants of it.
+            command: What to type to make or extend it, for the refusal.
+
+        Raises:
+            UserError: When it is not stored, damaged or too short; names the nearest stored fit.
+        """
+        key = fit_key(request)
+        try:
+            fit = self.find(key)
+        except Damaged as error:
+            raise UserError(f"fit=never, but {error}: to make it again, {command}") from error
+        chosen = choose(fit) if fit else None
+        if fit is not None and chosen is not None:
+            return fit, chosen
+        if fit is not None:
+            raise UserError(f"fit=never, but the fit {key} ends at epoch {fit.epochs}: to extend it, {command}")
+        near = "nothing is stored"
+        if nearest := self.nearest(request):
+            differ = ", ".join(f"{k} {have} instead of {want}" for k, (have, want) in nearest[1].items())
+            near = f"the nearest, {nearest[0]}, has {differ}"
+        raise UserError(f"fit=never, but {key} is not in {self.root}: {near}; to make it, {command}")
 
     @contextmanager
     def lock(self, key: str, *, wait: bool = True) -> Iterator[None]:

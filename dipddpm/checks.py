@@ -1,0 +1,93 @@
+"""The ranges of configuration values: one line that names the key as typed, what was given, what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dipddpm.errors import UserError, suggestion
+
+if TYPE_CHECKING:
+    from dipddpm.config import Config, DdpmConfig
+
+T = 1000  # levels of every supported schedule (Ho et al., https://arxiv.org/abs/2006.11239)
+CHECKPOINTS = ("stop", "last", "oracle")
+
+
+def check(c: Config) -> None:
+    """Refuse values outside their ranges, naming the key as typed.
+
+    Raises:
+        UserError: One line: what was given, what is allowed.
+    """
+
+    def need(ok: bool, key: str, given: Any, allowed: str) -> None:
+        if not ok:
+            raise UserError(f"{key}={given} is not allowed: {allowed}")
+
+    image, degrade, dip, stopping = c.image, c.degrade, c.dip, c.stopping
+    size_ok = image.size == "auto" or (_is_int(image.size) and image.size >= 8)
+    need(size_ok, "image.size", image.size, "auto (the prior's) or a number of pixels from 8")
+    need(image.box is None or len(image.box) == 4, "image.box", image.box, "[left,top,right,bottom]")
+    if degrade.kind.name == "gaussian":
+        known = degrade.sigma is not None and 0 < degrade.sigma <= 255
+        need(known, "degrade.sigma", degrade.sigma, "above 0, to 255 (0-255 scale)")
+    else:
+        need(degrade.sigma is None or 0 < degrade.sigma <= 255, "degrade.sigma", degrade.sigma,
+             "above 0, to 255 (0-255 scale), or null to estimate it")  # fmt: skip
+    need(dip.layers >= 0, "dip.layers", dip.layers, "0 or more hidden layers")
+    need(dip.channels >= 1, "dip.channels", dip.channels, "1 or more")
+    odd = dip.kernel_size >= 1 and dip.kernel_size % 2 == 1
+    need(odd, "dip.kernel_size", dip.kernel_size, "an odd number, such as 3 or 5")
+    need(dip.lr > 0, "dip.lr", dip.lr, "above 0")
+    for name in ("max_epochs", "steps_per_epoch", "checkpoint_every"):
+        need(getattr(dip, name) >= 1, f"dip.{name}", getattr(dip, name), "1 or more")
+    need(dip.input_noise >= 0, "dip.input_noise", dip.input_noise, "0 or more (picture units)")
+    need(0 <= dip.ema < 1, "dip.ema", dip.ema, "from 0 (off) to below 1")
+    need(stopping.threshold is None or stopping.threshold > 0, "stopping.threshold",
+         stopping.threshold, "a mean squared error above 0, or null")  # fmt: skip
+    need(stopping.patience is None or stopping.patience >= 1, "stopping.patience",
+         stopping.patience, "1 epoch or more")  # fmt: skip
+    need(c.threads is None or c.threads >= 1, "threads", c.threads, "1 or more, or null")
+    need(c.panel_every >= 1, "panel_every", c.panel_every, "1 epoch or more")
+    _check_checkpoint(c)
+    _check_window(c.ddpm, need)
+
+
+def _check_checkpoint(c: Config) -> None:
+    given, every = c.checkpoint, c.dip.checkpoint_every
+    allowed = "stop, last, oracle, an epoch, or the path of a kept epoch (*.safetensors)"
+    if isinstance(given, str):
+        if given not in CHECKPOINTS and not given.endswith(".safetensors"):
+            near = suggestion(given, CHECKPOINTS)
+            raise UserError(f"checkpoint={given} is not allowed: {allowed}{near}")
+    elif not _is_int(given):
+        raise UserError(f"checkpoint={given} is not allowed: {allowed}")
+    elif given < 1 or given % every:
+        below, above = given // every * every, (given // every + 1) * every
+        near = f"{below} or {above}" if below >= every else f"{every}"
+        raise UserError(
+            f"checkpoint={given} is not a kept epoch: every {every}th epoch is kept "
+            f"(dip.checkpoint_every); type checkpoint={near}"
+        )
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_window(d: DdpmConfig, need: Callable[[bool, str, Any, str], None]) -> None:
+    start_ok = d.start_t == "auto" or (_is_int(d.start_t) and 1 <= d.start_t <= T)
+    need(start_ok, "ddpm.start_t", d.start_t, f"auto or a level from 1 to {T}")
+    need(0 <= d.end_t < T, "ddpm.end_t", d.end_t, f"a level from 0 to {T - 1}, below ddpm.start_t")
+    if isinstance(d.start_t, int):
+        below = f"a level below ddpm.start_t={d.start_t}, from 0 to {d.start_t - 1}"
+        need(d.end_t < d.start_t, "ddpm.end_t", d.end_t, below)
+        span = d.start_t - d.end_t
+        need(d.steps is None or d.steps <= span, "ddpm.steps", d.steps,
+             f"from 1 to {span}, the levels between ddpm.start_t and ddpm.end_t")  # fmt: skip
+    need(d.steps is None or d.steps >= 1, "ddpm.steps", d.steps, "1 or more, or null")
+    need(d.samples >= 1, "ddpm.samples", d.samples, "1 or more")
+    need(d.snapshot_every >= 1, "ddpm.snapshot_every", d.snapshot_every, "1 level or more")
+    need(d.error_sigma is None or d.error_sigma > 0, "ddpm.error_sigma", d.error_sigma,
+         "above 0 (0-255 scale)")  # fmt: skip
