@@ -107,8 +107,21 @@ class DeepImagePrior(pl.LightningModule):
 
     @torch.no_grad()
     def render(self) -> torch.Tensor:
-        """Return the picture of the kept weights: float32, shape (1, 3, H, W), not clipped."""
-        return self(self.z, self.kept_net)
+        """Return the picture of the kept weights: float32, shape (1, 3, H, W), not clipped.
+
+        Raises:
+            RuntimeError: When the weights have diverged.
+        """
+        picture = self(self.z, self.kept_net)
+        self._refuse_divergence(picture)
+        return picture
+
+    def _refuse_divergence(self, output: torch.Tensor) -> None:
+        if not output.square().sum().isfinite():
+            raise RuntimeError(
+                f"the fit diverged at epoch {self.current_epoch + 1}, its output is no longer finite, "
+                f"at learning rate {self.lr:g}: try a smaller dip.lr"
+            )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.net.parameters(), lr=self.lr)
@@ -126,6 +139,7 @@ class DeepImagePrior(pl.LightningModule):
         return loss
 
     def _measure(self, output: torch.Tensor, loss: float) -> None:
+        self._refuse_divergence(output)
         if dead := networks.dead_channels(output):
             names = ", ".join("red green blue".split()[c] for c in dead)
             raise RuntimeError(
