@@ -29,6 +29,11 @@ def check(c: Config) -> None:
     size_ok = image.size == "auto" or (_is_int(image.size) and image.size >= 8)
     need(size_ok, "image.size", image.size, "auto (the prior's) or a number of pixels from 8")
     need(image.box is None or len(image.box) == 4, "image.box", image.box, "[left,top,right,bottom]")
+    if image.reference is not None and degrade.kind.name != "none":
+        raise UserError(
+            f"image.reference={image.reference} needs degrade=none: with degrade={degrade.kind.name} the clean "
+            "picture is image.path"
+        )
     if degrade.kind.name == "gaussian":
         known = degrade.sigma is not None and 0 < degrade.sigma <= 255
         need(known, "degrade.sigma", degrade.sigma, "above 0, to 255 (0-255 scale)")

@@ -123,7 +123,8 @@ def _check_point(config_name: str, overrides: Sequence[str], pictures: bool) -> 
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(error, overrides)) from error
     if pictures:
-        images.check(cfg.image.path, cfg.image.box)
+        for path in filter(None, (cfg.image.path, cfg.image.reference)):
+            images.check(path, cfg.image.box)
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> str:

@@ -33,6 +33,7 @@ class ImageConfig:
     path: str = MISSING
     size: Any = MISSING  # int or auto; a Union breaks omegaconf 2.3 inside a node that is MISSING
     box: list[int] | None = None
+    reference: str | None = None
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from dipddpm import environment, fitting, images, metrics, outputs, prior, progress, results, stopping
+from dipddpm import environment, fitting, images, metrics, outputs, prior, progress, results, seeds, stopping
 from dipddpm.config import Config, plain
 from dipddpm.curves import Curves
 from dipddpm.dip import DeepImagePrior
@@ -118,7 +118,9 @@ def fit_request(c: Config, problem: Problem) -> dict[str, Any]:
     """
     dip = plain(c.dip)
     del dip["max_epochs"]
-    known = {"sigma": c.degrade.sigma} if c.degrade.kind.name != "none" else {}
+    known: dict[str, Any] = {"sigma": c.degrade.sigma} if c.degrade.kind.name != "none" else {}
+    if c.image.reference and problem.clean is not None:  # it enters the stored curves, not the weights
+        known["reference"] = seeds.content_hash(problem.clean)
     return {
         "version": FIT_VERSION,
         "pixels": problem.content,
@@ -149,6 +151,7 @@ def _problem(c: Config, prior_folder: Path) -> Problem:
         kind=c.degrade.kind.name,
         sigma=c.degrade.sigma,
         seed=c.seed,
+        reference=images.load(c.image.reference, size, c.image.box) if c.image.reference else None,
     )
     for note in problem.notes:
         log.info("%s: %s", c.image.path, note)
@@ -161,8 +164,8 @@ def _start(c: Config, problem: Problem, job: Job) -> Start:
         return _start_from_file(c.checkpoint, problem)
     if c.checkpoint == "oracle" and problem.clean is None:
         raise UserError(
-            "checkpoint=oracle needs a clean picture, and degrade=none has none: "
-            "type checkpoint=stop, checkpoint=last or an epoch"
+            "checkpoint=oracle needs a clean picture, and degrade=none has none: type image.reference=<file>, "
+            "checkpoint=stop, checkpoint=last or an epoch"
         )
     store, request = FitStore(Path(c.store)), fit_request(c, problem)
     rule = _rule(c, problem)

@@ -82,6 +82,7 @@ REFUSED = [
     ("checkpoint=stopp", "(did you mean stop?)"),
     ("checkpoint=2.5", "checkpoint=2.5 is not allowed: stop, last, oracle, an epoch"),
     ("threads=0", "threads=0 is not allowed"),
+    ("image.reference=clean.png", "needs degrade=none"),
 ]  # fmt: skip
 
 

@@ -11,7 +11,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dipddpm import runs
 from dipddpm.errors import UserError
+from dipddpm.images import Picture
 from dipddpm.jobs import Job
+from dipddpm.problem import pose
 
 
 def read(path):
@@ -170,3 +172,26 @@ def test_the_fit_picture_that_the_window_starts_from_is_the_kept_one(configure, 
     shown = read(tmp_path / "run/dip.png")
     kept = fit.picture(metrics["fit"]["epoch"])[0].permute(1, 2, 0).clamp(0, 1) * 255
     assert np.array_equal(shown, torch.round(kept).numpy().astype(np.uint8))
+
+
+def test_a_reference_is_measured_against_and_never_learnt_from(configure, tmp_path):
+    rng = np.random.default_rng(0)
+    clean = np.tile(np.linspace(40, 200, 24, dtype=np.uint8)[:, None, None], (1, 24, 3))
+    noisy = (clean + rng.normal(0, 20, clean.shape)).clip(0, 255).astype(np.uint8)
+    for name, pixels in (("clean", clean), ("noisy", noisy)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    mine = ["degrade=none", f"image.path={tmp_path / 'noisy.png'}", "image.size=24", "baselines=false"]
+    reference = f"image.reference={tmp_path / 'clean.png'}"
+    _, alone = run(configure(*mine), tmp_path / "alone", runs.fit)
+    _, compared = run(configure(*mine, reference), tmp_path / "compared", runs.fit)
+    error = (noisy.astype(float) - clean) / 255
+    assert compared["noisy"]["psnr"] == pytest.approx(-10 * np.log10((error**2).mean()), abs=1e-3)
+    assert compared["fit"]["summary"]["peak"] is not None
+    assert alone["fit"]["key"] != compared["fit"]["key"], "the stored curves differ"
+    assert np.array_equal(read(tmp_path / "alone/dip.png"), read(tmp_path / "compared/dip.png"))
+
+
+def test_a_reference_of_another_size_is_refused():
+    noisy, clean = (Picture(np.zeros((9, width, 3), np.float32), ()) for width in (9, 11))
+    with pytest.raises(UserError, match="image.reference is 11x9, but image.path is 9x9"):
+        pose(noisy, kind="none", sigma=None, seed=0, reference=clean)
