@@ -48,6 +48,7 @@ class TrainPriorConfig:
     checkpoint_minutes: float = MISSING
     eval_pictures: int = MISSING
     threads: int | None = None
+    precision: str = MISSING
     seed: int = MISSING
     unet: UNetConfig = field(default_factory=UNetConfig)
 
@@ -82,6 +83,13 @@ def learning_rate(cfg: TrainPriorConfig, seen: int) -> float:
     return cfg.lr * warm * decay
 
 
+def has_bf16(device: str) -> bool:
+    """Return whether bf16 is fast on a device; emulated, it is some forty times slower than fp32."""
+    import torch
+
+    return device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def train(cfg: TrainPriorConfig) -> None:
     """Train until ``cfg.pictures`` have been seen; resume when ``cfg.out`` holds a checkpoint."""
     import torch
@@ -97,6 +105,7 @@ def train(cfg: TrainPriorConfig) -> None:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    bf16 = cfg.precision == "bf16" or (cfg.precision == "auto" and has_bf16(device))
     out = Path(cfg.out)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(cfg.seed)
@@ -180,7 +189,7 @@ def train(cfg: TrainPriorConfig) -> None:
             x_t = (ab.sqrt() * x0 + (1 - ab).sqrt() * eps).contiguous(memory_format=torch.channels_last)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(cfg, seen)
-            with torch.autocast(device, torch.bfloat16):
+            with torch.autocast(device, torch.bfloat16, enabled=bf16):
                 estimate = unet(x_t, index_t).sample
             loss = (estimate.float() - eps).square().flatten(1).mean(1)
             loss.mean().backward()
