@@ -3,20 +3,21 @@
 python sample.py dip.layers=6 ddpm.start_t=50
 """
 
+import sys
+from typing import Any
+
 import hydra
 from omegaconf import DictConfig
 
-from dipddpm import cli
+from dipddpm import cli, launch
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(cfg: DictConfig) -> float | None:
-    cli.set_threads(cfg)
-    from dipddpm import runs  # late: torch, diffusers and Lightning take seconds to import
-
-    return cli.run_job(cfg, runs.sample)
+def main(cfg: DictConfig) -> Any:
+    return launch.run_job(cfg, "sample")
 
 
 if __name__ == "__main__":
     cli.check_arguments()
+    sys.argv[1:] = launch.distinct_fits_first(sys.argv[1:])
     main()

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 T = 1000  # levels of every supported schedule (Ho et al., https://arxiv.org/abs/2006.11239)
 CHECKPOINTS = ("stop", "last", "oracle")
+OBJECTIVES = (
+    *(f"{row}.{figure}" for row in ("result", "dip") for figure in ("psnr", "ssim")),
+    *(f"cost.{figure}" for figure in ("total_seconds", "total_evaluations_worth", "fit_seconds")),
+    "result.nfe",
+)
 
 
 def check(c: Config) -> None:
@@ -55,6 +60,9 @@ def check(c: Config) -> None:
          stopping.patience, "1 epoch or more")  # fmt: skip
     need(c.threads is None or c.threads >= 1, "threads", c.threads, "1 or more, or null")
     need(c.panel_every >= 1, "panel_every", c.panel_every, "1 epoch or more")
+    need(bool(c.objective), "objective", c.objective, "a list of figures, such as [result.psnr]")
+    for name in c.objective:
+        need(name in OBJECTIVES, "objective", name, f"one of {', '.join(OBJECTIVES)}{suggestion(name, OBJECTIVES)}")
     _check_checkpoint(c)
     _check_window(c.ddpm, need)
 

@@ -1,4 +1,4 @@
-"""What both entry points share: refuse before work, set threads, and report errors where people look.
+"""What was typed, checked before any work: one line and exit code 2 for what cannot be.
 
 Hydra answers a bad override with many lines and exit code 1, and composes a sweep's grid points one by
 one as their turn comes. Here every grid point is composed and checked first, and the first thing wrong is
@@ -7,11 +7,9 @@ said in one line with exit code 2. Imports no torch.
 
 from __future__ import annotations
 
-import logging
-import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +17,12 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dipddpm import config, images
-from dipddpm.config import Config
 from dipddpm.errors import UserError, suggestion
-from dipddpm.jobs import Job
-
-log = logging.getLogger(__name__)
 
 CONF = Path(__file__).parents[1] / "conf"
 MOST_REFUSALS = 5  # of a sweep's grid points, before the rest is only counted
@@ -67,42 +58,6 @@ def check_arguments(argv: Sequence[str] | None = None) -> None:
         print(f"error: and {len(refused) - MOST_REFUSALS} more", file=sys.stderr)
     if refused:
         sys.exit(2)
-
-
-def run_job(cfg: DictConfig, job: Callable[[Config, Job], float | None]) -> float | None:
-    """Run one job of an entry point in its folder.
-
-    Args:
-        cfg: What Hydra composed.
-        job: `dipddpm.runs.fit` or `dipddpm.runs.sample`.
-
-    Returns:
-        The job's figure of merit, for a sweeper.
-
-    Raises:
-        Exception: Whatever the job raises, after its traceback is in the job's log. A `UserError` outside a
-            sweep leaves with exit code 2 and one line.
-    """
-    hydra = HydraConfig.get()
-    sweep = hydra.mode == RunMode.MULTIRUN
-    try:
-        here = Job(Path(hydra.runtime.output_dir), sweep, tuple(hydra.overrides.task))
-        return job(config.typed(cfg), here)
-    except UserError as error:
-        log.error("%s", error)
-        if sweep:
-            raise
-        sys.exit(2)
-    except Exception:
-        log.exception("the job failed")
-        raise
-
-
-def set_threads(cfg: DictConfig) -> None:
-    """Set the threads of this process; works fully only before torch is imported."""
-    if cfg.threads:
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ[name] = str(cfg.threads)
 
 
 def _grid(overrides: Sequence[str]) -> list[list[str]]:

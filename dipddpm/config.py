@@ -106,6 +106,7 @@ class Config:
     device: str = MISSING
     threads: int | None = None
     panel_every: int = MISSING
+    objective: list[str] = MISSING
 
 
 def typed(cfg: DictConfig) -> Config:

@@ -20,6 +20,7 @@ from dipddpm.config import Config, plain
 from dipddpm.curves import Curves
 from dipddpm.dip import DeepImagePrior
 from dipddpm.errors import UserError
+from dipddpm.files import write_json
 from dipddpm.fits import Damaged, Fit, FitStore
 from dipddpm.fits.manifest import read_picture
 from dipddpm.fitting import Start
@@ -45,7 +46,7 @@ def fit(c: Config, job: Job) -> float | None:
     problem = _problem(c, prior.resolve(*_prior_names(c), config_only=True))
     start = _start(c, problem, job)
     rows = results.given_rows(problem, start)
-    outputs.leave(job.folder, plain(c), problem, start, rows, _record(c, problem, start, job))
+    outputs.leave(job.folder, plain(c), problem, start, rows, _record(c, problem, start, job, "fit"))
     return rows["dip"].quality.get("psnr")
 
 
@@ -98,7 +99,7 @@ def sample(c: Config, job: Job) -> float | None:
                            steps=d.steps and min(d.steps, y_level - end))  # fmt: skip
         rows["noisy_window"] = results.row(f"no DIP: {d.scheduler.name} {y_level} to {end}", whole, problem)
 
-    record = _record(c, problem, start, job)
+    record = _record(c, problem, start, job, "sample")
     record["prior"] = {"name": network.name, "fingerprint": network.fingerprint, "notes": network.notes}
     record["window"] = {
         "start_t": start_t, "end_t": d.end_t, "still_noisy": d.end_t > 0, "levels": len(result.levels),
@@ -175,8 +176,7 @@ def _start(c: Config, problem: Problem, job: Job) -> Start:
     )  # fmt: skip
     if c.fit.name == "never":
         command = ["python train_dip.py", *(o for o in job.overrides if not o.startswith("fit="))]
-        found, chosen = store.stored(request, choose, " ".join(command))
-        made = False
+        found, chosen, made = *store.stored(request, choose, " ".join(command)), False
     else:
         found, chosen, made = store.obtain(request, choose, partial(_work, c, problem, rule))
     store.record_use(found.key, job.folder)
@@ -226,9 +226,10 @@ def _work(c: Config, problem: Problem, rule: fitting.Rule, folder: Path, key: st
     )  # fmt: skip
 
 
-def _record(c: Config, problem: Problem, start: Start, job: Job) -> dict[str, Any]:
+def _record(c: Config, problem: Problem, start: Start, job: Job, command: str) -> dict[str, Any]:
     """Return what metrics.json says beside the rows."""
     record: dict[str, Any] = {
+        "command": command,
         "picture": {"path": c.image.path, "size": list(problem.noisy.shape[-2:]),
                     "content": problem.content, "notes": problem.notes},
         "degrade": {"kind": c.degrade.kind.name, "sigma": problem.sigma, "source": problem.sigma_source},
@@ -238,11 +239,12 @@ def _record(c: Config, problem: Problem, start: Start, job: Job) -> dict[str, An
     if start.fit and start.choice:
         f, choice = start.fit, start.choice
         threshold = c.stopping.threshold or (problem.sigma / 255) ** 2
+        summary = fitting.summarise(f.curves, threshold=threshold, patience=c.stopping.patience or 1000)
+        write_json(f.folder / "summary.json", summary)
         record["fit"] = {
             "key": f.key, "folder": str(f.folder), "made_by_this_run": start.made, "epochs": f.epochs,
             "epoch": choice.epoch, "why": choice.why, "seconds": start.seconds,
             "rule_epoch": choice.stop.epoch if choice.stop else None, "revived": f.revived,
-            "summary": fitting.summarise(f.curves, threshold=threshold, patience=c.stopping.patience or 1000),
-            "environment": f.environment,
+            "summary": summary, "environment": f.environment,
         }  # fmt: skip
     return record

@@ -135,15 +135,26 @@ def test_the_users_sweep_fits_each_network_once_and_then_never_again(small, tmp_
     assert sorted(p.name for p in (tmp_path / "multirun").glob("2*/*/*") if p.is_dir()) == [j.name for j in jobs]
 
 
-def test_a_failing_job_leaves_its_traceback_in_its_log_and_the_others_finish(small, tmp_path):
-    done = command("sample.py", "-m", *small, "dip.lr=0.001,1e9", "hydra.sweep.dir=sweep", cwd=tmp_path)
+def test_a_failing_job_leaves_its_traceback_and_the_sweep_resumes_with_what_is_missing(small, tmp_path):
+    sweep = ["-m", *small, "hydra.sweep.dir=sweep"]
+    done = command("sample.py", *sweep, "dip.lr=1e9,0.001", cwd=tmp_path)
     assert done.returncode != 0
-    good, bad = (next((tmp_path / "sweep").glob(f"*lr={lr},*")) for lr in ("0.001", "1000000000.0"))
-    assert (good / "metrics.json").exists()
+    bad, good = (next((tmp_path / "sweep").glob(f"*lr={lr},*")) for lr in ("1000000000.0", "0.001"))
+    assert (good / "metrics.json").exists(), "the others finish"
     assert not (bad / "metrics.json").exists()
     log = (bad / "sample.log").read_text()
     assert "Traceback" in log
     assert "try a smaller dip.lr" in log
+    assert "try a smaller dip.lr" in (bad / "error.txt").read_text()
+    before = (good / "metrics.json").stat().st_mtime_ns
+    (bad / "error.txt").write_text("older")
+    again = command("sample.py", *sweep, "dip.lr=1e9,0.001,0.002", cwd=tmp_path)
+    assert again.returncode != 0
+    assert again.stdout.count("done before") == 1
+    assert again.stdout.count("made fit") == 1, "the larger grid's new job"
+    assert (good / "metrics.json").stat().st_mtime_ns == before
+    assert "try a smaller dip.lr" in (bad / "error.txt").read_text(), "what failed is tried again"
+    assert len(list((tmp_path / "sweep").glob("*/metrics.json"))) == 2
 
 
 def test_a_killed_fit_goes_on_and_ends_with_the_same_picture(small, tmp_path):

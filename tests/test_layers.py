@@ -15,7 +15,7 @@ LAYERS = [
     {"callbacks"},
     {"fitting"},
     {"outputs", "results"},
-    {"runs", "cli"},
+    {"runs", "cli", "launch"},
 ]
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 MODULES = sorted((ROOT / "dipddpm").rglob("*.py"))
@@ -50,7 +50,7 @@ def test_imports_go_down(path):
 
 def test_only_the_top_knows_the_config():
     knowing = {module_name(p) for p in MODULES if "config" in imported(p)}
-    assert knowing == {"runs", "cli", "checks"}
+    assert knowing == {"runs", "cli", "launch", "checks"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -1,0 +1,156 @@
+"""One job of an entry point, wherever Hydra's launcher runs it: its threads, whether it is done, how it ends.
+
+A job's folder is complete when it holds metrics.json, which is written last; a failed one holds error.txt.
+Imports no torch before it has to: threads must be set first, and a job that is done needs none.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from dipddpm import config
+from dipddpm.config import Config
+from dipddpm.errors import UserError
+from dipddpm.jobs import Job
+
+log = logging.getLogger(__name__)
+MACHINE = ("threads", "device", "panel_every")  # keys that say how to run, not what: a done job stays done
+
+
+def run_job(cfg: DictConfig, command: str) -> Any:
+    """Run one job in its folder, or find that it was done before.
+
+    Args:
+        cfg: What Hydra composed.
+        command: ``fit`` or ``sample``, a function of `dipddpm.runs`.
+
+    Returns:
+        The figures that ``objective`` names, for a sweeper: a number, or a tuple where it names several; None
+        where there are none, such as a PSNR without a clean picture.
+
+    Raises:
+        Exception: Whatever the job raises, after its traceback is in the job's log and its line in
+            error.txt. A `UserError` outside a sweep leaves with exit code 2 and one line.
+    """
+    hydra = HydraConfig.get()
+    job = Job(Path(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN, tuple(hydra.overrides.task))
+    failed = job.folder / "error.txt"
+    try:
+        c = config.typed(cfg)
+        if job.sweep and done_before(job.folder, c, command):
+            log.info("done before: %s", job.folder)
+            return objective(c, job.folder)
+        for stale in (failed, job.folder / "metrics.json"):
+            stale.unlink(missing_ok=True)
+        _set_threads(c.threads or share_of_threads(hydra.launcher))
+        from dipddpm import runs  # late: torch, diffusers and Lightning take seconds to import
+
+        getattr(runs, command)(c, job)
+        return objective(c, job.folder)
+    except Exception as error:
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        if isinstance(error, UserError):
+            line = str(error)
+            log.error("%s", error)
+        else:
+            log.exception("the job failed")
+        _leave_note(failed, line)
+        if isinstance(error, UserError) and not job.sweep:
+            sys.exit(2)
+        raise
+
+
+def done_before(folder: Path, c: Config, command: str) -> bool:
+    """Return whether a folder holds this job's result: whole, by the same command, of the same configuration."""
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text())
+        stored = yaml.safe_load((folder / "config.yaml").read_text())
+        wanted = config.plain(c)
+        for key in MACHINE:
+            del stored[key], wanted[key]
+        return metrics["command"] == command and stored == wanted
+    except (OSError, ValueError, KeyError, AttributeError, yaml.YAMLError):
+        return False
+
+
+def objective(c: Config, folder: Path) -> Any:
+    """Return the figures of a job's metrics.json that ``objective`` names: one number, or a tuple of several."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    values = tuple(_look_up(metrics, name) for name in c.objective)
+    return values[0] if len(values) == 1 else values
+
+
+def _look_up(metrics: Mapping[str, Any], name: str) -> float | None:
+    row, _, figure = name.partition(".")
+    return metrics.get(row, {}).get(figure)
+
+
+def share_of_threads(launcher: Mapping[str, Any], cores: int | None = None) -> int | None:
+    """Return the threads of one of several jobs that a launcher runs on this machine at once.
+
+    Two processes that both use both of two cores can be 30 times slower than in turn.
+
+    Args:
+        launcher: Hydra's ``launcher`` node.
+        cores: Of the machine; None asks it.
+
+    Returns:
+        None where jobs run in turn: torch then takes all cores.
+    """
+    cores = cores or os.cpu_count() or 1
+    for key in ("cpus_per_task", "num_cpus"):  # submitit; ray
+        given = launcher.get(key) or (launcher.get("ray") or {}).get("remote", {}).get(key)
+        if given:
+            return int(given)
+    jobs = launcher.get("n_jobs")  # joblib: -1 is one a core
+    if jobs is None:
+        return None
+    jobs = int(jobs) if jobs > 0 else max(1, cores + 1 + int(jobs))
+    return max(1, cores // jobs)
+
+
+def distinct_fits_first(argv: Sequence[str]) -> list[str]:
+    """Order a sweep's arguments so that the keys which determine a fit vary fastest.
+
+    Jobs run in the order of the grid. With the fit's keys last, the first jobs want different fits, and
+    workers side by side do not queue for one while others wait to be made.
+    """
+
+    def of_fit(argument: str) -> bool:
+        key, equals, _ = argument.lstrip("+").partition("=")
+        return bool(equals) and key.split(".")[0].split("@")[0] in ("image", "degrade", "dip", "seed")
+
+    if not {"-m", "--multirun"} & set(argv):
+        return list(argv)
+    overrides = [i for i, a in enumerate(argv) if "=" in a and not a.startswith("-")]
+    ordered = sorted((argv[i] for i in overrides), key=of_fit)
+    result = list(argv)
+    for i, argument in zip(overrides, ordered, strict=True):
+        result[i] = argument
+    return result
+
+
+def _set_threads(threads: int | None) -> None:
+    """Set the threads of this process; works fully only before torch is imported."""
+    if threads:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[name] = str(threads)
+
+
+def _leave_note(path: Path, line: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(line + "\n")
+    except OSError as error:  # a full disk may be why the job failed; its log and its exception remain
+        log.error("%s could not be written: %s", path, error)
