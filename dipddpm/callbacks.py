@@ -27,7 +27,7 @@ class Trajectory(Callback):
     Args:
         folder: Of the fit.
         key: Its name in the store.
-        rule: Asked at every epoch; the fit stops when it answers.
+        rule: Asked at every epoch from the first kept one on; the fit stops when it answers.
         every: Epochs between kept ones.
         environment: Stored with each commit.
         before: The stored fit that this one goes on from, or None.
@@ -58,7 +58,7 @@ class Trajectory(Callback):
         assert isinstance(pl_module, DeepImagePrior)
         self.curves.append(**pl_module.row)
         tracking.log_epoch(tracking.writer(trainer), pl_module.row, len(self.curves))
-        if self.rule(self.curves) is not None:
+        if len(self.curves) >= self.every and self.rule(self.curves) is not None:
             trainer.should_stop = True
         last = trainer.should_stop or len(self.curves) == trainer.max_epochs
         if len(self.curves) % self.every == 0 or last:

@@ -52,6 +52,8 @@ def check(c: Config) -> None:
     need(dip.lr > 0, "dip.lr", dip.lr, "above 0")
     for name in ("max_epochs", "steps_per_epoch", "checkpoint_every"):
         need(getattr(dip, name) >= 1, f"dip.{name}", getattr(dip, name), "1 or more")
+    need(dip.max_epochs >= dip.checkpoint_every, "dip.max_epochs", dip.max_epochs,
+         f"{dip.checkpoint_every} or more, the first epoch that is kept (dip.checkpoint_every)")  # fmt: skip
     need(dip.input_noise >= 0, "dip.input_noise", dip.input_noise, "0 or more (picture units)")
     need(0 <= dip.ema < 1, "dip.ema", dip.ema, "from 0 (off) to below 1")
     need(stopping.threshold is None or stopping.threshold > 0, "stopping.threshold",

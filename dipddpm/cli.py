@@ -78,8 +78,9 @@ def _check_point(config_name: str, overrides: Sequence[str], pictures: bool) -> 
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(error, overrides)) from error
     if pictures:
-        for path in filter(None, (cfg.image.path, cfg.image.reference)):
-            images.check(path, cfg.image.box)
+        images.check(cfg.image.path, cfg.image.box)
+        if cfg.image.reference:
+            images.check(cfg.image.reference, cfg.image.box, key="image.reference")
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> str:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
+import numpy as np
 import torch
+
+from dipddpm.errors import UserError
 
 
 def gaussian(clean: torch.Tensor, sigma: float, generator: torch.Generator) -> torch.Tensor:
@@ -24,8 +29,16 @@ def estimate_sigma(noisy: torch.Tensor) -> float:
 
     Args:
         noisy: Shape (1, 3, H, W).
+
+    Raises:
+        UserError: Where there is nothing to estimate from, as in a picture of one colour.
     """
     from skimage.restoration import estimate_sigma as by_wavelets
 
     pixels = noisy[0].permute(1, 2, 0).cpu().numpy()
-    return 255 * float(by_wavelets(pixels, channel_axis=-1, average_sigmas=True))
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no coefficients, answered below
+        sigma = 255 * float(by_wavelets(pixels, channel_axis=-1, average_sigmas=True))
+    if not sigma > 0:
+        raise UserError("the noise of the picture cannot be estimated: type degrade.sigma=<0-255 scale>")
+    return sigma

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from importlib.metadata import version
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from dipddpm.errors import UserError
 
+log = logging.getLogger(__name__)
 PACKAGES = ("torch", "diffusers", "pytorch-lightning", "hydra-core")
 DECISIVE = ("torch", "threads", "precision", "memory_format", "device")
 
@@ -28,6 +30,17 @@ def choose_device(device: str) -> str:
         reason = str(error).splitlines()[0]
         raise UserError(f"device={device} cannot be used ({reason}): type device=auto") from error
     return device
+
+
+def has_bf16(device: str) -> bool:
+    """Return whether bf16 is fast on a device; emulated, it is some forty times slower than fp32."""
+    return device.startswith("cuda") or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def warn_if_emulated(key: str, precision: str, device: str) -> None:
+    """Say so when a precision that was asked for is slow here; ``key`` is how it was typed."""
+    if precision == "bf16" and not has_bf16(device):
+        log.warning("%s=bf16 is emulated on this processor and many times slower: type %s=fp32", key, key)
 
 
 def describe(device: str, precision: str) -> dict[str, Any]:

@@ -67,37 +67,40 @@ class Start:
         return self.fit.seconds * self.choice.needed / self.fit.epochs
 
 
-def choose(fit: Fit, checkpoint: int | str, *, rule: Rule, rule_name: str, max_epochs: int) -> Choice | None:
+def choose(
+    fit: Fit, checkpoint: int | str, *, rule: Rule, rule_name: str, max_epochs: int, every: int
+) -> Choice | None:
     """Return the kept epoch that ``checkpoint`` means, or None while the fit is too short to tell.
 
-    The answer depends on the curves up to where the rule fires (or ``max_epochs``) alone, not on how
-    far the stored fit happens to go.
+    The answer depends on the curves up to where the rule fires (or ``max_epochs``) alone, not on how far the
+    stored fit goes, nor on where earlier runs ended: only every ``every``th epoch is looked at.
 
     Args:
         fit: Verified.
         checkpoint: A kept epoch, ``stop``, ``last`` or ``oracle``.
         rule: Pure function of curves.
         rule_name: For the answer.
-        max_epochs: Where a fit ends whose rule does not fire.
+        max_epochs: Where a fit ends whose rule does not fire; at least ``every``.
+        every: Epochs between kept ones. A rule that fires before the first means the first.
 
     Raises:
         ValueError: For ``oracle`` without a clean picture.
     """
-    stop = rule(fit.curves.head(max_epochs))
     if isinstance(checkpoint, int):
+        stop = rule(fit.curves.head(min(checkpoint, max_epochs)))
         return Choice(checkpoint, "given", stop, checkpoint) if checkpoint in fit.kept else None
-    end = stop.fired_at if stop else max_epochs
+    stop = rule(fit.curves.head(max_epochs))
+    end = max(every, stop.fired_at if stop else max_epochs)
     if fit.epochs < end:
         return None
-    kept = {e: psnr for e, psnr in fit.kept.items() if e <= end}
+    kept = {e: fit.kept[e] for e in range(every, end + 1, every)}
     if checkpoint == "oracle":
         rated = {e: psnr for e, psnr in kept.items() if psnr is not None}
         if not rated:
             raise ValueError("checkpoint: oracle needs a fit that knew its clean picture")
         return Choice(max(rated, key=lambda e: rated[e]), "oracle", stop, end)
     if checkpoint == "stop" and stop is not None:
-        at_or_before = [e for e in kept if e <= stop.epoch]
-        return Choice(max(at_or_before, default=min(kept)), rule_name, stop, end)
+        return Choice(max((e for e in kept if e <= stop.epoch), default=every), rule_name, stop, end)
     return Choice(max(kept), "last" if checkpoint == "last" else "max_epochs", stop, end)
 
 

@@ -126,10 +126,9 @@ def _notes(folder: Path, record: Mapping[str, Any]) -> list[str]:
         epochs = ", ".join(f"{k} {v}" for k, v in s.items() if k != "epochs" and v is not None)
         notes.append(f"fit {fit['key']}: {fit['epochs']} epochs; {epochs}")
     if cost := record.get("cost"):
-        worth = cost["fit_evaluations_worth"]
+        fitted, total = cost["fit_evaluations_worth"], cost["total_evaluations_worth"]
         notes.append(
-            f"the fit took what {worth:.0f} evaluations take; with the window {worth + 0:.0f} + "
-            f"{cost['total_evaluations_worth'] - worth:.0f}"
+            f"cost: {total:.0f} evaluations' worth, {fitted:.0f} of them the fit; the whole chain from noise takes 1000"
         )
     if (record.get("window") or {}).get("still_noisy"):
         notes.append(f"the result is still noisy: the window ends at level {record['window']['end_t']}")

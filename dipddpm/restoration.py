@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from dipddpm import seeds
 from dipddpm.diffusion import initial_state, to_picture, to_state, window
 from dipddpm.errors import UserError
 from dipddpm.prior import Prior
-from dipddpm.sampler import Snapshot, sample_window
+from dipddpm.sampler import sample_window
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def run_window(
     samples: int = 1,
     snapshot_every: int = 10,
     exact: bool = False,
-    watch: Callable[[Snapshot], None] | None = None,
+    watch: Callable[[float], None] | None = None,
 ) -> Restoration:
     """Start ``prior`` from a picture at level ``start_t`` and run it down to ``end_t``.
 
@@ -69,7 +70,7 @@ def run_window(
         samples: Results from the one start.
         snapshot_every: Levels between snapshots.
         exact: Evaluate one picture at a time.
-        watch: Called with every snapshot.
+        watch: Called after every evaluation with the evaluations done since, per picture.
 
     Raises:
         UserError: For a window or an init that cannot be.
@@ -79,11 +80,19 @@ def run_window(
     p = to_state(start).to(prior.unet.device)
     alpha_bar = prior.schedule.alpha_bar(start_t)
     x = initial_state(init, p, alpha_bar, error_rms=error_rms, generators=generators)
+    share = 1 / samples if exact else 1.0  # exact evaluates the pictures in turn
+
+    def evaluate(x_t: torch.Tensor, t: torch.Tensor) -> Any:
+        output = prior.evaluate(x_t, t)
+        if watch:
+            watch(share)
+        return output
+
     began = time.perf_counter()
     snapshots: list[tuple[int, torch.Tensor]] = []
     snapshot = None
     for snapshot in sample_window(
-        prior.evaluate,
+        evaluate,
         prior.schedule,
         x,
         levels,
@@ -95,8 +104,6 @@ def run_window(
         exact=exact,
     ):
         snapshots.append((snapshot.level, _shown(snapshot.x_t[:1])))
-        if watch:
-            watch(snapshot)
     assert snapshot is not None  # a window has at least one evaluation
     return Restoration(
         picture=_shown(snapshot.x_t),

@@ -1,78 +1,139 @@
-"""Judge a prior on held-out faces: error of the noise estimate and PSNR of one evaluation, by level.
+"""Judge a prior on held-out faces: one evaluation by level, and against denoisers that were not learnt.
 
-    python scripts/eval_prior.py outputs/prior/faces64 ../shared/data/faces64-val.tar
-
-At level t a clean picture x0 becomes x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps; one evaluation
-estimates eps, hence the posterior mean of x0 (Ho et al., https://arxiv.org/abs/2006.11239, eq. 15).
+python scripts/eval_prior.py                            # the prior in the package; needs the extra `eval`
+python scripts/eval_prior.py outputs/prior/faces64 ../shared/data/faces64-val.tar --denoisers-limit 0
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
+from scripts import against_denoisers, denoisers
 from scripts.faces import read_faces
+from scripts.one_evaluation import LEVELS, errors_by_level
 
-LEVELS = (5, 20, 50, 100, 200, 300, 500, 700, 900)
+__all__ = ["errors_by_level", "evaluate", "tables"]
+
+PRIOR = Path(__file__).parents[1] / "dipddpm" / "assets" / "faces64"
+PICTURES = Path("../shared/data/faces64-val.tar")
+TUNED_ON = 40  # training faces
 
 
-@torch.no_grad()
-def errors_by_level(
-    unet: torch.nn.Module,
-    alphas_cumprod: torch.Tensor,
-    pictures: torch.Tensor,
-    levels: tuple[int, ...] = LEVELS,
-    batch_size: int = 50,
-) -> list[tuple[int, float, float]]:
-    """Measure one evaluation of the network at each level.
+def spread(pictures: torch.Tensor, count: int | None) -> torch.Tensor:
+    """Return ``count`` of the pictures, evenly spread: in order of name they are sorted by source."""
+    if count is None or count >= len(pictures):
+        return pictures
+    return pictures[torch.linspace(0, len(pictures) - 1, count).round().long()]
+
+
+def tables(result: dict[str, Any]) -> str:
+    """Return the Markdown tables of what `evaluate` measured."""
+    lines = ["| level | sigma | epsilon error | PSNR (dB) |", "|---:|---:|---:|---:|"]
+    for row in result["levels"]:
+        lines.append(f"| {row['level']} | {row['sigma']:.1f} | {row['epsilon_error']:.4f} | {row['psnr']:.2f} |")
+    text = f"One evaluation on {result['pictures']} held-out faces:\n\n" + "\n".join(lines) + "\n"
+    if classical := result.get("denoisers"):
+        text += f"\nThe same noisy pictures cleaned by others, {classical['pictures']} of these faces:\n\n"
+        text += against_denoisers.table(classical["levels"])
+    return text
+
+
+def evaluate(
+    folder: Path,
+    pictures: Path,
+    training: Path | None = None,
+    limit: int | None = None,
+    denoisers_limit: int = 100,
+) -> dict[str, Any]:
+    """Measure a prior, with a progress bar on stderr.
 
     Args:
-        unet: diffusers UNet2DModel that predicts epsilon.
-        alphas_cumprod: shape (T,), the scheduler's.
-        pictures: uint8, shape (N, 3, H, W).
-        levels: Levels in 1..T; the network receives level - 1.
-        batch_size: Pictures an evaluation.
+        folder: Of the prior.
+        pictures: Tar of held-out faces.
+        training: Tar of faces to tune the other denoisers on; None: faces64-train.tar beside ``pictures``.
+        limit: Held-out faces to use, None for all.
+        denoisers_limit: Of these, so many for the other denoisers; 0 leaves them out.
 
     Returns:
-        One (level, mean squared error of epsilon, PSNR in dB of the clipped clean estimate averaged
-        over the pictures) a level. The noise is the same in every call.
+        JSON types, with the SHA-256 of the weights that they belong to.
     """
-    rows = []
-    for level in levels:
-        generator = torch.Generator().manual_seed(level)
-        ab = alphas_cumprod[level - 1]
-        mse, psnr = [], []
-        for chunk in pictures.split(batch_size):
-            x0 = chunk.float() / 127.5 - 1
-            eps = torch.randn(x0.shape, generator=generator)
-            x_t = ab.sqrt() * x0 + (1 - ab).sqrt() * eps
-            device = next(unet.parameters()).device
-            estimate = unet(x_t.to(device), level - 1).sample.float().cpu()
-            x0_hat = ((x_t - (1 - ab).sqrt() * estimate) / ab.sqrt()).clamp(-1, 1)
-            mse.append((estimate - eps).square().flatten(1).mean(1))
-            psnr.append(-10 * torch.log10(((x0_hat - x0) / 2).square().flatten(1).mean(1)))
-        rows.append((level, float(torch.cat(mse).mean()), float(torch.cat(psnr).mean())))
-    return rows
+    from dipddpm import files, prior, prior_folder
+
+    network = prior.load(folder)
+    alphas_cumprod = network.schedule.alphas_cumprod
+    chosen = read(pictures, limit)
+    result: dict[str, Any] = {
+        "sha256": files.sha256(prior_folder.weights_file(folder)),
+        "pictures": len(chosen),
+        "levels": [],
+    }
+    with bar() as progress:
+        task = progress.add_task("one evaluation by level", total=len(LEVELS) * len(chosen))
+        rows = errors_by_level(network.unet, alphas_cumprod, chosen, watch=lambda n: progress.advance(task, n))
+    for level, mse, quality in rows:
+        row = {"level": level, "sigma": network.schedule.sigma(level), "epsilon_error": mse, "psnr": quality}
+        result["levels"].append(row)
+    if denoisers_limit == 0:
+        return result
+    subset = spread(chosen, denoisers_limit)
+    tuning = read(training or pictures.with_name("faces64-train.tar"), TUNED_ON)
+    methods = len(denoisers.METHODS) + 2  # BM3D and the prior
+    with bar() as progress:
+        total = len(against_denoisers.LEVELS) * methods * len(subset)
+        task = progress.add_task("against other denoisers", total=total)
+        levels = against_denoisers.against_denoisers(
+            network.unet, alphas_cumprod, subset, tuning, watch=lambda n: progress.advance(task, n)
+        )
+    return result | {"denoisers": {"pictures": len(subset), "tuned_on": len(tuning), "levels": levels}}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `evaluate` can be told, beside the two paths."""
+    parser.add_argument("--train", type=Path, help="faces to tune on; default: faces64-train.tar beside the pictures")
+    parser.add_argument("--limit", type=int, help="held-out faces to use, evenly spread over the file; default: all")
+    parser.add_argument("--denoisers-limit", type=int, default=100, help="of these, for the other denoisers; 0: none")
+
+
+def refuse_without_bm3d(parser: argparse.ArgumentParser, denoisers_limit: int) -> None:
+    """Leave with one line, before any work, when BM3D is wanted and not installed."""
+    if denoisers_limit and importlib.util.find_spec("bm3d") is None:
+        parser.error('needs bm3d: pip install -e ".[eval]", or type --denoisers-limit 0')
+
+
+def read(path: Path, count: int | None) -> torch.Tensor:
+    with redirect_stdout(sys.stderr):  # its progress bar, so that the tables can be piped
+        return spread(read_faces(path), count)
+
+
+def bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("prior", help="diffusers folder")
-    parser.add_argument("pictures", help="tar of held-out faces")
-    parser.add_argument("--limit", type=int, help="only the first so many pictures")
+    parser.add_argument("prior", nargs="?", type=Path, default=PRIOR, help="diffusers folder")
+    parser.add_argument("pictures", nargs="?", type=Path, default=PICTURES, help="tar of held-out faces")
+    add_options(parser)
+    parser.add_argument("--json", type=Path, help="also write the numbers there")
     args = parser.parse_args()
-    from diffusers import DDPMPipeline
+    refuse_without_bm3d(parser, args.denoisers_limit)
+    result = evaluate(args.prior, args.pictures, args.train, args.limit, args.denoisers_limit)
+    print(tables(result), end="")
+    if args.json:
+        from dipddpm.files import write_json
 
-    pipeline = DDPMPipeline.from_pretrained(args.prior, torch_dtype=torch.float32)
-    pictures = read_faces(args.pictures, args.limit)
-    rows = errors_by_level(pipeline.unet, pipeline.scheduler.alphas_cumprod, pictures)
-    print(f"{len(pictures)} pictures\n\n| level | epsilon error | PSNR (dB) |\n|---|---|---|")
-    for level, mse, psnr in rows:
-        print(f"| {level} | {mse:.4f} | {psnr:.2f} |")
+        write_json(args.json, result)
 
 
 if __name__ == "__main__":

@@ -83,13 +83,6 @@ def learning_rate(cfg: TrainPriorConfig, seen: int) -> float:
     return cfg.lr * warm * decay
 
 
-def has_bf16(device: str) -> bool:
-    """Return whether bf16 is fast on a device; emulated, it is some forty times slower than fp32."""
-    import torch
-
-    return device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
 def train(cfg: TrainPriorConfig) -> None:
     """Train until ``cfg.pictures`` have been seen; resume when ``cfg.out`` holds a checkpoint."""
     import torch
@@ -98,7 +91,8 @@ def train(cfg: TrainPriorConfig) -> None:
     from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from torch.utils.tensorboard import SummaryWriter
 
-    from scripts.eval_prior import errors_by_level
+    from dipddpm.environment import has_bf16
+    from scripts.one_evaluation import errors_by_level
     from scripts.faces import read_faces
     from scripts.group_norm import use_fast_backward
 

@@ -81,6 +81,7 @@ REFUSED = [
     ("checkpoint=3", "type checkpoint=10"),
     ("checkpoint=stopp", "(did you mean stop?)"),
     ("checkpoint=2.5", "checkpoint=2.5 is not allowed: stop, last, oracle, an epoch"),
+    ("dip.max_epochs=9", "dip.max_epochs=9 is not allowed: 10 or more"),
     ("threads=0", "threads=0 is not allowed"),
     ("image.reference=clean.png", "needs degrade=none"),
 ]  # fmt: skip

@@ -143,25 +143,33 @@ def test_seed_and_content_choose_input_and_weights():
 
 def test_the_choice_does_not_depend_on_how_far_the_stored_fit_goes(store):
     rule = partial(stopping.stop, "loss_floor", threshold=0.02, patience=None)
-    how = {"rule": rule, "rule_name": "loss_floor", "max_epochs": 500}
+    how = {"rule": rule, "rule_name": "loss_floor", "max_epochs": 500, "every": 10}
     short = fit(store, 500, rule)
     before = {c: fitting.choose(short, c, **how) for c in ("stop", "last", "oracle", 10)}
     long = fit(store, short.epochs + 40)
     assert {c: fitting.choose(long, c, **how) for c in before} == before
     assert before["stop"].epoch <= before["stop"].stop.epoch
     assert before["stop"].why == "loss_floor"
-    assert before["last"].epoch == short.epochs
-    best = max(short.kept, key=lambda e: short.kept[e])
+    tens = [e for e in short.kept if e % 10 == 0]
+    assert before["last"].epoch == max(tens)
+    best = max(tens, key=lambda e: short.kept[e])
     assert before["oracle"].epoch == best
     assert fitting.choose(long, long.epochs + 10, **how) is None
 
 
 def test_a_rule_that_never_fires_means_the_last_epoch_and_says_max_epochs(store):
     made = fit(store, 25)
-    rule = partial(stopping.stop, "loss_floor", threshold=1e-9, patience=None)
-    chosen = fitting.choose(made, "stop", rule=rule, rule_name="loss_floor", max_epochs=25)
-    assert (chosen.epoch, chosen.why, chosen.stop) == (25, "max_epochs", None)
-    assert fitting.choose(made, "stop", rule=rule, rule_name="loss_floor", max_epochs=26) is None
+    how = {"rule": partial(stopping.stop, "loss_floor", threshold=1e-9, patience=None), "rule_name": "loss_floor"}
+    chosen = fitting.choose(made, "stop", **how, max_epochs=25, every=10)
+    assert (chosen.epoch, chosen.why, chosen.stop) == (20, "max_epochs", None)
+    assert fitting.choose(made, "stop", **how, max_epochs=26, every=10) is None
+
+
+def test_a_rule_that_fires_at_once_still_leaves_a_first_kept_epoch(store):
+    rule = partial(stopping.stop, "loss_floor", threshold=1e9, patience=None)
+    made = fit(store, 25, rule)
+    assert (made.epochs, list(made.kept)) == (10, [10])
+    assert fitting.choose(made, "stop", rule=rule, rule_name="f", max_epochs=25, every=10).epoch == 10
 
 
 def test_the_manifest_names_every_file_it_needs(store):

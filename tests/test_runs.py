@@ -40,6 +40,9 @@ def test_a_run_leaves_what_there_is_to_see(configure, tmp_path):
     assert metrics["fit"]["why"] == "max_epochs"
     assert metrics["cost"]["total_evaluations_worth"] == pytest.approx(metrics["cost"]["fit_evaluations_worth"] + 20)
     assert {"torch", "threads", "precision", "memory_format", "device"} <= set(metrics["environment"])
+    beside_the_fit = json.loads((tmp_path / "fits" / metrics["fit"]["key"] / "summary.json").read_text())
+    assert beside_the_fit == metrics["fit"]["summary"]
+    assert beside_the_fit["epochs"] == 30
 
 
 def test_metrics_are_those_of_the_pictures(configure, tmp_path):

@@ -1,0 +1,135 @@
+"""Ask every stopping rule of one long fit of a published noisy picture: which epoch, and how far below the best.
+
+    python bench/stopping_rules.py --picture F16 --noise 4 --side 128 --epochs 2000
+
+The pictures are those of the ES-WMV repository (Wang et al., https://arxiv.org/abs/2112.06074): 512x512, 8 bits,
+so that the noise is clipped at black and white; loss_floor is therefore asked twice, with the estimated and with the
+true noise. A box is cut from the middle, not resized: resizing would average the noise. The fit is stored: asked
+again, or for more epochs, it is found or extended, not made again.
+
+PSNR is that of the weights of the epoch that a rule names, hence of the row after it (`dipddpm.curves`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
+from dipddpm import config, runs
+from dipddpm.curves import Curves, crossing, peak
+from dipddpm.fits import FitStore
+from dipddpm.jobs import Job
+from dipddpm.stopping import Stop, emv, loss_floor, wmv
+
+ROOT = Path(__file__).parents[1]
+PATIENCES = (1000, 300, 100)  # the paper's, and shorter ones
+
+
+def cut(source: Path, side: int, target: Path) -> np.ndarray:
+    """Write the middle ``side`` x ``side`` pixels of an .npz as PNG; return them on the 0-255 scale."""
+    with np.load(source, allow_pickle=False) as file:
+        pixels = file["arr_0"]
+    top, left = ((n - side) // 2 for n in pixels.shape[:2])
+    pixels = pixels[top : top + side, left : left + side]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(target)
+    return pixels.astype(np.float64)
+
+
+def fit(args: argparse.Namespace, noisy: Path, clean: Path, folder: Path) -> dict[str, Any]:
+    """Fit as the command line does, without a rule; return what metrics.json says."""
+    config.register()
+    overrides = [
+        "degrade=none", "image=file", f"image.path={noisy}", f"image.reference={clean}", f"image.size={args.side}",
+        "stopping=never", f"dip.max_epochs={args.epochs}", "dip.layers=4", "dip.channels=64",
+        f"dip.precision={args.precision}",
+        "dip.checkpoint_every=50", f"threads={args.threads}", "panel_every=500", f"store={args.store}",
+    ]  # fmt: skip
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        runs.fit(config.typed(compose("config", overrides=overrides)), Job(folder, overrides=tuple(overrides)))
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def ask(curves: Curves, sigma_estimated: float, sigma_true: float) -> dict[str, Stop | None]:
+    """Return what every rule says of a fit.
+
+    Args:
+        curves: Of the fit.
+        sigma_estimated: Noise on the 0-255 scale, as a run without a clean picture knows it.
+        sigma_true: Root mean square of noisy minus clean, on the same scale.
+    """
+    answers = {
+        f"loss_floor, sigma {s:.1f} ({source})": loss_floor(curves, threshold=(s / 255) ** 2)
+        for s, source in ((sigma_estimated, "estimated"), (sigma_true, "true"))
+    }
+    for rule in (wmv, emv):
+        answers |= {f"{rule.__name__}, patience {p}": rule(curves, patience=p) for p in PATIENCES}
+    return answers
+
+
+def psnr_of_weights(curves: Curves, epoch: int) -> float:
+    """PSNR of the weights after ``epoch``: row ``epoch`` + 1 measured it, index ``epoch`` from 0."""
+    psnr = curves.column("psnr")
+    return float(psnr[epoch]) if epoch < len(psnr) else math.nan
+
+
+def table(curves: Curves, answers: dict[str, Stop | None]) -> str:
+    """Return a Markdown table of epochs, PSNR and the distance to the peak."""
+    best = peak(curves)
+    assert best is not None
+    named: dict[str, tuple[int | None, int | None]] = {"peak": (best, None)}
+    named |= {name: (stop.epoch, stop.fired_at) if stop else (None, None) for name, stop in answers.items()}
+    named |= {"crossing": (crossing(curves), None), "last measured": (len(curves) - 1, None)}
+    top = psnr_of_weights(curves, best)
+    lines = ["| | epoch | known at epoch | PSNR, dB | below the peak, dB |", "|---|---|---|---|---|"]
+    for name, (epoch, fired_at) in named.items():
+        if epoch is None:
+            lines.append(f"| {name} | does not fire | | | |")
+            continue
+        psnr = psnr_of_weights(curves, epoch)
+        lines.append(f"| {name} | {epoch} | {fired_at or ''} | {psnr:.2f} | {top - psnr:.2f} |")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Every stopping rule on one fit of a published noisy picture.")
+    parser.add_argument("--picture", choices=("F16", "House"), default="F16")
+    parser.add_argument("--noise", type=int, choices=(2, 4), default=4, help="the data set's level (4)")
+    parser.add_argument("--side", type=int, default=128, help="pixels of the square cut from the middle (128)")
+    parser.add_argument("--epochs", type=int, default=2000, help="length of the fit (2000)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the fit (fp32)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data/eswmv", help="folder of the .npz files")
+    parser.add_argument("--store", type=Path, default=Path("outputs/fits"), help="of the fits (outputs/fits)")
+    parser.add_argument("--out", type=Path, default=Path("outputs/stopping_rules"), help="pictures, metrics, table")
+    args = parser.parse_args(argv)
+    folder = args.out / f"{args.picture}-noise{args.noise}-{args.side}"
+    noisy_png, clean_png = folder / "noisy8.png", folder / "clean8.png"
+    noisy = cut(args.data / f"{args.picture}_noise{args.noise}.npz", args.side, noisy_png)
+    clean = cut(args.data / f"{args.picture}_clean.npz", args.side, clean_png)
+    sigma_true = float(np.sqrt(np.mean((noisy - clean) ** 2)))
+    metrics = fit(args, noisy_png, clean_png, folder)
+    stored = FitStore(args.store).find(metrics["fit"]["key"])
+    assert stored is not None
+    curves = stored.curves.head(args.epochs)
+    sigma = metrics["degrade"]["sigma"]
+    text = table(curves, ask(curves, sigma, sigma_true))
+    (folder / "table.md").write_text(text + "\n")
+    seconds = float(np.median(curves.column("seconds")))
+    print(
+        f"\n{args.picture}, noise {args.noise}, {args.side}x{args.side}: sigma {sigma_true:.1f}, estimated {sigma:.1f};"
+    )
+    print(f"noisy picture {metrics['noisy']['psnr']:.2f} dB; {len(curves)} epochs of {seconds * 1000:.0f} ms\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""From the typed configuration to the picture that a window starts from: the problem, its fit, an epoch of it."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dipddpm import environment, fitting, images, outputs, prior, seeds, stopping
+from dipddpm.config import Config, plain
+from dipddpm.curves import Curves
+from dipddpm.dip import DeepImagePrior
+from dipddpm.errors import UserError
+from dipddpm.fits import Damaged, Fit, FitStore
+from dipddpm.fits.manifest import read_picture
+from dipddpm.fitting import Start
+from dipddpm.jobs import Job
+from dipddpm.problem import Problem, pose
+from dipddpm.stopping import Stop
+
+log = logging.getLogger(__name__)
+FIT_VERSION = 1  # raise it when the same request would no longer give the same fit
+
+
+def problem_of(c: Config, prior_folder: Path) -> Problem:
+    """Load and degrade the picture, at the prior's size where none is given.
+
+    Raises:
+        UserError: When it cannot be read, or its reference does not fit it.
+    """
+    size = prior.sample_size(prior_folder) if c.image.size == "auto" else c.image.size
+    reference = None
+    if c.image.reference:
+        reference = images.load(c.image.reference, size, c.image.box, key="image.reference")
+    problem = pose(
+        images.load(c.image.path, size, c.image.box),
+        kind=c.degrade.kind.name,
+        sigma=c.degrade.sigma,
+        seed=c.seed,
+        reference=reference,
+    )
+    for note in problem.notes:
+        log.info("%s: %s", c.image.path, note)
+    return problem
+
+
+def fit_request(c: Config, problem: Problem) -> dict[str, Any]:
+    """Return what determines a fit, as JSON types; its hash is the fit's key.
+
+    The stopping rule, ``max_epochs``, ``checkpoint``, all of ``ddpm``, device and logging stay out: they
+    choose from a trajectory and do not change it.
+    """
+    dip = plain(c.dip)
+    del dip["max_epochs"]
+    known: dict[str, Any] = {"sigma": c.degrade.sigma} if c.degrade.kind.name != "none" else {}
+    if c.image.reference and problem.clean is not None:  # it enters the stored curves, not the weights
+        known["reference"] = seeds.content_hash(problem.clean)
+    return {
+        "version": FIT_VERSION,
+        "pixels": problem.content,
+        "size": list(problem.noisy.shape[-2:]),
+        "degrade": {"kind": c.degrade.kind.name} | known,
+        "dip": dip,
+        "seed": c.seed,
+    }
+
+
+def start_of(c: Config, problem: Problem, job: Job) -> Start:
+    """Find, make or extend the fit, and take the picture of the epoch that ``checkpoint`` means.
+
+    Raises:
+        UserError: When the request cannot be met.
+    """
+    if isinstance(c.checkpoint, str) and c.checkpoint.endswith(".safetensors"):
+        return _start_from_file(c.checkpoint, problem)
+    if c.checkpoint == "oracle" and problem.clean is None:
+        raise UserError(
+            "checkpoint=oracle needs a clean picture, and degrade=none has none: type image.reference=<file>, "
+            "checkpoint=stop, checkpoint=last or an epoch"
+        )
+    store, request = FitStore(Path(c.store)), fit_request(c, problem)
+    rule = _rule(c, problem)
+    choose = partial(
+        fitting.choose, checkpoint=c.checkpoint, rule=rule, rule_name=c.stopping.rule.name,
+        max_epochs=c.dip.max_epochs, every=c.dip.checkpoint_every,
+    )  # fmt: skip
+    if c.fit.name == "never":
+        command = ["python train_dip.py", *(o for o in job.overrides if not o.startswith("fit="))]
+        found, chosen, made = *store.stored(request, choose, " ".join(command)), False
+    else:
+        found, chosen, made = store.obtain(request, choose, partial(_work, c, problem, rule))
+    store.record_use(found.key, job.folder)
+    if job.sweep:
+        outputs.link(job.folder / "fit", found.folder)
+    log.info("%s fit %s: epoch %d (%s)", "made" if made else "found", found.key, chosen.epoch, chosen.why)
+    picture = found.picture(chosen.epoch).clamp(0, 1)
+    return Start(picture, f"epoch {chosen.epoch} ({chosen.why})", found, chosen, made)
+
+
+def _start_from_file(path: str, problem: Problem) -> Start:
+    try:
+        picture = read_picture(Path(path))
+    except Damaged as error:
+        raise UserError(f"checkpoint={path}: {error}") from error
+    if picture.shape != problem.noisy.shape:
+        size, wanted = ("x".join(map(str, p.shape[-2:])) for p in (picture, problem.noisy))
+        raise UserError(f"checkpoint={path} holds a picture of {size}, but the noisy picture is {wanted}")
+    return Start(picture.clamp(0, 1), path)
+
+
+def _rule(c: Config, problem: Problem) -> fitting.Rule:
+    s = c.stopping
+    threshold = s.threshold
+    if s.rule.name == "loss_floor" and threshold is None:
+        threshold = (problem.sigma / 255) ** 2
+    return partial(stopping.stop, s.rule.name, threshold=threshold, patience=s.patience)
+
+
+def _work(c: Config, problem: Problem, rule: fitting.Rule, folder: Path, key: str, before: Fit | None) -> None:
+    """Make or extend the fit; a number asked for beyond the rule or ``max_epochs`` is fitted up to."""
+
+    def unasked(curves: Curves) -> Stop | None:
+        return None
+
+    wanted = c.checkpoint if isinstance(c.checkpoint, int) else None
+    d, device = c.dip, environment.choose_device(c.device)
+    environment.warn_if_emulated("dip.precision", d.precision.name, device)
+    module = DeepImagePrior(
+        problem.noisy, problem.clean, network=d.network.name, layers=d.layers, channels=d.channels,
+        kernel_size=d.kernel_size, final_relu=d.final_relu, lr=d.lr, input_noise=d.input_noise, ema=d.ema,
+        precision=d.precision.name, seed=c.seed, content=problem.content,
+    )  # fmt: skip
+    fitting.run(
+        module, folder, key, before, rule=unasked if wanted else rule, epochs=wanted or d.max_epochs,
+        steps_per_epoch=d.steps_per_epoch, checkpoint_every=d.checkpoint_every, panel_every=c.panel_every,
+        device=device,
+    )  # fmt: skip

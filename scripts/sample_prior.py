@@ -1,0 +1,125 @@
+"""Draw unconditional samples from a prior: the whole chain, and few DDIM steps, a grid of each.
+
+    python scripts/sample_prior.py --out outputs/prior/samples
+
+Both start from the same noise. The whole chain is 1000 evaluations a picture, which on one CPU core is
+more than an hour for 64 pictures; `--only ddim` leaves it out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
+from dipddpm import environment, images, prior, seeds
+from dipddpm.diffusion import initial_state, to_picture, window
+from dipddpm.prior import Prior
+from dipddpm.sampler import sample_window
+
+DDIM_STEPS = 50
+
+
+def draw_samples(
+    network: Prior,
+    count: int,
+    scheduler: str,
+    steps: int | None = None,
+    *,
+    seed: int = 0,
+    batch_size: int = 16,
+    watch: Callable[[int], None] | None = None,
+) -> torch.Tensor:
+    """Run windows from noise at level T down to 0.
+
+    Args:
+        network: The prior.
+        count: Samples.
+        scheduler: ``ddpm`` or ``ddim``.
+        steps: Evaluations, None for one a level.
+        seed: Of the noise; each sample has a generator of its own, whatever the batch.
+        batch_size: Samples an evaluation.
+        watch: Called with the evaluations done, counted over all samples.
+
+    Returns:
+        Shape (count, 3, H, W), in [0, 1].
+    """
+    T, size, device = network.schedule.T, network.sample_size, network.unet.device
+    levels = window(T, 0, steps, T=T)
+    samples = []
+    for first in range(0, count, batch_size):
+        indices = range(first, min(first + batch_size, count))
+        generators = [seeds.generator(seed, "unconditional", i) for i in indices]
+        shape = torch.empty(len(indices), 3, size, size, device=device)
+        x = initial_state("noise", shape, network.schedule.alpha_bar(T), error_rms=None, generators=generators)
+        snapshots = sample_window(
+            network.evaluate,
+            network.schedule,
+            x,
+            levels,
+            scheduler=scheduler,
+            generators=generators,
+            prediction_type=network.prediction_type,
+            clip_sample=network.clip_sample,
+        )
+        before = 0
+        for snapshot in snapshots:
+            x = snapshot.x_t
+            if watch:
+                watch((snapshot.nfe - before) * len(indices))
+            before = snapshot.nfe
+        samples.append(to_picture(x).clamp(0, 1).cpu())
+    return torch.cat(samples)
+
+
+def grid(pictures: torch.Tensor) -> torch.Tensor:
+    """Lay (N, 3, H, W) pictures out in rows, as square as N allows; black where there are none."""
+    n, c, h, w = pictures.shape
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    padded = torch.cat([pictures, pictures.new_zeros(rows * columns - n, c, h, w)])
+    return padded.view(rows, columns, c, h, w).permute(2, 0, 3, 1, 4).reshape(c, rows * h, columns * w)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("prior", nargs="?", help="diffusers folder; default: the prior in the package")
+    parser.add_argument("--out", type=Path, default=Path("outputs/prior/samples"), help="folder of the grids")
+    parser.add_argument("--count", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=("ddpm", "ddim"), help="only one of the two")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 pays where it is built in")
+    args = parser.parse_args()
+    folder = prior.resolve("faces64", args.prior, None, None)
+    network = prior.load(folder, device=environment.choose_device(args.device), precision=args.precision)
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    for scheduler, steps in (("ddim", min(DDIM_STEPS, network.schedule.T)), ("ddpm", None)):
+        if args.only not in (None, scheduler):
+            continue
+        evaluations = steps or network.schedule.T
+        file = args.out / f"{scheduler}_{evaluations}.png"
+        with bar:
+            task = bar.add_task(file.stem, total=args.count * evaluations)
+            samples = draw_samples(
+                network,
+                args.count,
+                scheduler,
+                steps,
+                seed=args.seed,
+                batch_size=args.batch_size,
+                watch=lambda n, task=task: bar.advance(task, n),
+            )
+        images.save(file, grid(samples))
+        print(file)
+
+
+if __name__ == "__main__":
+    main()

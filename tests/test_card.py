@@ -1,0 +1,98 @@
+"""The prior in the package and its model card: they belong together, and it is as small as it says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+from safetensors.torch import load_file
+
+from dipddpm import prior
+from scripts import eval_prior, half_precision, model_card
+
+FOLDER = ROOT / "dipddpm" / "assets" / "faces64"
+CARD = FOLDER / "README.md"
+WEIGHTS = FOLDER / "unet" / "diffusion_pytorch_model.safetensors"
+
+
+def test_the_card_is_of_the_shipped_weights():
+    digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+    assert re.findall(r"`([0-9a-f]{64})`", CARD.read_text()) == [digest]
+    assert json.loads((FOLDER / "evaluation.json").read_text())["sha256"] == digest
+
+
+def test_the_card_is_what_its_maker_writes():
+    """So its numbers are those that were measured; after a change of the template: model_card.py --keep."""
+    evaluation = json.loads((FOLDER / "evaluation.json").read_text())
+    assert CARD.read_text() == model_card.card(FOLDER, evaluation)
+    assert eval_prior.tables(evaluation) in CARD.read_text()
+
+
+def test_no_weights_are_pickled():
+    kinds = {file.suffix for file in FOLDER.rglob("*") if file.is_file()}
+    assert kinds <= {".safetensors", ".json", ".md"}
+    assert prior.load(FOLDER).parameters == sum(w.numel() for w in load_file(WEIGHTS).values())
+
+
+def test_the_weights_are_small_and_an_evaluation_cheap():
+    assert sum(file.stat().st_size for file in FOLDER.rglob("*.safetensors")) <= 24e6
+    cost = model_card.gflop(prior.load(FOLDER))
+    assert cost <= 6
+    assert f"| {cost:.2f} |" in CARD.read_text()
+
+
+def test_gflop_are_those_of_the_convolutions_by_hand(tiny_prior: Path):
+    """Two a multiply-add, per output pixel: convolutions are nearly all of it."""
+    network = prior.load(tiny_prior)
+    total = 0
+
+    def count(module: torch.nn.Conv2d, _: object, output: torch.Tensor) -> None:
+        nonlocal total
+        total += 2 * module.weight[0].numel() * output.numel()
+
+    handles = [m.register_forward_hook(count) for m in network.unet.modules() if isinstance(m, torch.nn.Conv2d)]
+    network.evaluate(torch.zeros(1, 3, 16, 16), torch.tensor(0))
+    for handle in handles:
+        handle.remove()
+    assert total / 1e9 <= model_card.gflop(network) < 1.3 * total / 1e9
+
+
+@pytest.fixture
+def copy(tiny_prior: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_prior, tmp_path / "copy"))
+
+
+def test_half_precision_is_stored_if_nothing_moves_and_computed_in_float32(copy: Path):
+    file = copy / "unet" / WEIGHTS.name
+    pictures = torch.randint(0, 256, (3, 3, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    before, full = file.read_bytes(), load_file(file)
+    assert half_precision.describe_precision(copy) == "float32"
+    with pytest.raises(ValueError, match="half precision moves the PSNR by .* kept as it was"):
+        half_precision.store_half(copy, pictures, most=0)
+    assert file.read_bytes() == before
+    change = half_precision.store_half(copy, pictures)
+    assert 0 < change < 0.005 and file.stat().st_size < 0.6 * len(before)
+    for key, weight in prior.load(copy).unet.state_dict().items():
+        assert weight.dtype == torch.float32 and weight.equal(full[key].half().float())
+    text = half_precision.describe_precision(copy)
+    assert text.startswith("float16; ") and f"at most {change:.2g} dB" in text and "(3 faces)" in text
+    assert half_precision.store_half(copy, pictures) == 0, "once more changes nothing"
+
+
+def test_numbers_of_other_weights_are_refused(copy: Path):
+    with pytest.raises(ValueError, match="is of other weights than diffusion_pytorch_model.safetensors"):
+        model_card.card(copy, {"sha256": "0" * 64})
+
+
+def test_what_was_seen_is_the_sum_over_the_stages(tmp_path: Path):
+    for name, seen in (("one", 300), ("two", 500)):
+        (tmp_path / name).mkdir()
+        torch.save({"seen": seen, "seconds": seen / 10, "unet": {}}, tmp_path / name / "checkpoint.pt")
+    folders = [tmp_path / "one", tmp_path / "two"]
+    assert model_card.seen_and_seconds(folders, 7, 0.5) == (807, 80.5)

@@ -1,0 +1,57 @@
+"""The picture a run is about: what is given stays as it is, and nothing is estimated that is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from dipddpm import degrade
+from dipddpm.images import Picture
+from dipddpm.problem import pose
+
+
+def smooth(height=61, width=67):
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    return Picture(np.stack([rows / height, columns / width, 0.5 + 0 * rows], axis=2), ("a note",))
+
+
+def noisy_picture(sigma):
+    clean = smooth().pixels
+    noise = np.random.default_rng(0).normal(0, sigma / 255, clean.shape)
+    return Picture((clean + noise).astype(np.float32), ())
+
+
+def test_noise_is_added_to_the_picture_and_follows_from_it_and_from_the_seed():
+    def noise(picture, seed):
+        posed = pose(picture, kind="gaussian", sigma=25.0, seed=seed)
+        assert torch.equal(posed.clean[0].permute(1, 2, 0), torch.from_numpy(picture.pixels))
+        assert posed.notes == picture.notes
+        return posed.noisy - posed.clean
+
+    one = noise(smooth(), 0)
+    assert 255 * one.std() == pytest.approx(25, rel=0.02)
+    assert torch.equal(one, noise(smooth(), 0))
+    flipped = Picture(smooth().pixels[::-1].copy(), ())
+    for other in (noise(smooth(), 1), noise(flipped, 0)):
+        assert abs(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1]) < 0.03
+
+
+def test_the_picture_given_is_y_and_a_reference_changes_nothing_of_it():
+    picture = noisy_picture(20)
+    alone = pose(picture, kind="none", sigma=None, seed=0)
+    compared = pose(picture, kind="none", sigma=None, seed=0, reference=smooth())
+    assert torch.equal(alone.noisy[0].permute(1, 2, 0), torch.from_numpy(picture.pixels))
+    assert torch.equal(compared.noisy, alone.noisy) and compared.content == alone.content
+    assert alone.clean is None
+    assert torch.equal(compared.clean[0].permute(1, 2, 0), torch.from_numpy(smooth().pixels))
+
+
+def test_noise_is_estimated_only_where_it_is_not_given_and_then_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(degrade, "estimate_sigma", lambda noisy: asked.append(noisy) or 17.0)
+    for kind, sigma in (("none", 12.0), ("gaussian", 25.0), ("none", 0.0)):
+        posed = pose(noisy_picture(20), kind=kind, sigma=sigma, seed=0)
+        assert (posed.sigma, posed.sigma_source) == (sigma, "given")
+    assert not asked
+    posed = pose(noisy_picture(20), kind="none", sigma=None, seed=0)
+    assert not asked, "not before something needs it"
+    assert (posed.sigma, posed.sigma, len(asked)) == (17.0, 17.0, 1)
