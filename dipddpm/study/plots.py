@@ -1,0 +1,163 @@
+"""The pictures of a study: quality against cost, heat maps, a sheet of results.
+
+Drawn on matplotlib figures of their own (never pyplot), so that there is no global state. The same study gives the
+same bytes: no dates, no random identifiers.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+from PIL import Image
+
+from dipddpm.files import replacing
+from dipddpm.study.front import baselines, measured, pareto_front
+from dipddpm.study.heat import HeatMap
+from dipddpm.study.order import UNSET, natural, short_names
+from dipddpm.study.read import Study
+
+DPI = 150
+MOST_COLOURS = 8  # values of a swept key that a legend can tell apart
+BASELINE_LOOKS = {"posterior_mean": ("D", "no DIP: one evaluation"), "noisy_window": ("s", "no DIP: a window")}
+THUMBNAIL, CAPTION, GAP = 160, 44, 10  # pixels: a result's width, the lines beneath it, the space around
+SHEET_COLUMNS = 8
+LONGEST = 22  # characters of a label on an axis
+
+
+def quality_against_cost(study: Study) -> Figure | None:
+    """Draw each result's PSNR against its total evaluations-worth, the Pareto front, and the starts without a DIP.
+
+    Returns:
+        None when no job has both figures.
+    """
+    points = measured(study.jobs)
+    if not points:
+        return None
+    figure = Figure(figsize=(8, 5), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = figure.subplots()
+    xy = np.array([(worth, psnr) for _, worth, psnr in points])
+    for name, chosen in _coloured(study, [job.overrides for job, *_ in points]):
+        ax.scatter(*xy[chosen].T, s=28, alpha=0.8, linewidths=0, label=name, zorder=3)
+    front = xy[pareto_front([(x, y) for x, y in xy.tolist()])]
+    ax.step(*front.T, where="post", color="0.25", linewidth=1, label="Pareto front of the results", zorder=2)
+    ax.scatter(*front.T, s=70, facecolors="none", edgecolors="0.25", linewidths=1, zorder=4)
+    for name, places in baselines(study.jobs).items():
+        marker, title = BASELINE_LOOKS[name]
+        if places:
+            ax.scatter(*np.array(places).T, s=42, marker=marker, facecolors="none", edgecolors="C3", label=title)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    if math.log10(ax.get_xlim()[1] / ax.get_xlim()[0]) > 1:  # within one decade the minor ticks need their numbers
+        ax.xaxis.set_minor_formatter("")
+    else:
+        ax.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.set_xlabel("total cost: DIP fit and window, in evaluations-worth of the DDPM network")
+    ax.set_ylabel("PSNR of the result (dB)")
+    ax.grid(alpha=0.25)
+    ax.legend(fontsize=8, loc="best")
+    return figure
+
+
+def heat_map(heat: HeatMap) -> Figure:
+    """Draw a heat map with its values in the cells; a cell without a result is empty."""
+    tall, wide = len(heat.rows), len(heat.columns)
+    slanted = max(map(len, heat.columns)) > 6
+    height = 1.7 + 0.42 * max(tall, 2) + (0.5 if slanted else 0)
+    figure = Figure(figsize=(2.4 + 0.62 * max(wide, 3), height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = figure.subplots()
+    means = np.array([[math.nan if v is None else v for v in line] for line in heat.means], dtype=float)
+    low, high = float(np.nanmin(means)), float(np.nanmax(means))
+    ax.imshow(np.ma.masked_invalid(means), cmap="viridis", aspect="auto", vmin=low, vmax=max(high, low + 1e-9))
+    for (i, j), value in np.ndenumerate(means):
+        if not math.isnan(value):
+            dark = value - low < 0.6 * (high - low) or high == low
+            ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    ax.set_xticks(range(wide), [_plain(_short(v)) for v in heat.columns], rotation=30 if slanted else 0,
+                  ha="right" if slanted else "center", fontsize=8)  # fmt: skip
+    ax.set_yticks(range(tall), [_plain(_short(v)) for v in heat.rows], fontsize=8)
+    ax.set_xlabel(_plain(heat.column_key))
+    ax.set_ylabel(_plain(heat.row_key))
+    ax.set_title(_plain("\n".join(textwrap.wrap(caption(heat), 15 + 9 * max(wide, 3)))), fontsize=9)
+    return figure
+
+
+def caption(heat: HeatMap) -> str:
+    """Return what the cells of a heat map are."""
+    counts = [n for line in heat.counts for n in line if n]
+    over = f" averaged over {', '.join(heat.averaged)}" if heat.averaged else ""
+    many = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else f"{counts[0]}"
+    jobs = f", {many} {'job' if max(counts) == 1 else 'jobs'} a cell" if over or max(counts) > 1 else ""
+    return f"PSNR of the result (dB){over}{jobs}"
+
+
+def contact_sheet(pictures: Sequence[Image.Image], labels: Sequence[str], more: int) -> Figure | None:
+    """Draw results with their labels beneath.
+
+    Args:
+        pictures: RGB, of any sizes.
+        labels: One each.
+        more: How many there are that are not among them.
+
+    Returns:
+        None when there is none.
+    """
+    if not pictures:
+        return None
+    across = min(SHEET_COLUMNS, len(pictures))
+    down = math.ceil(len(pictures) / across)
+    foot = 24 if more else 0
+    width = across * (THUMBNAIL + GAP) + GAP
+    height = down * (THUMBNAIL + CAPTION + GAP) + GAP + foot
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    FigureCanvasAgg(figure)
+    for i, (picture, text) in enumerate(zip(pictures, labels, strict=True)):
+        left = GAP + (i % across) * (THUMBNAIL + GAP)
+        bottom = height - (i // across + 1) * (THUMBNAIL + GAP) - (i // across) * CAPTION
+        scale = THUMBNAIL / max(picture.size)
+        how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS  # show small pictures as they are
+        size = [max(1, round(side * scale)) for side in picture.size]
+        figure.figimage(np.asarray(picture.resize((size[0], size[1]), how)), left, bottom, origin="upper")
+        lines = textwrap.shorten(text, 3 * 27, placeholder=" ...")
+        words = "\n".join(textwrap.wrap(lines, 27))
+        figure.text(left / width, (bottom - 4) / height, _plain(words), fontsize=7.5, va="top")
+    if more:
+        figure.text(0.5, foot / 2 / height, f"{more} more are not shown", ha="center", va="center", fontsize=9)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, atomically."""
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it; the page has the text itself
+        warnings.filterwarnings("ignore", "constrained_layout not applied")  # labels too long to fit: drawn anyway
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def _coloured(study: Study, overrides: Sequence[Mapping[str, str]]) -> list[tuple[str, list[int]]]:
+    """Return (label, indices) by the first swept key that a legend can show; one group where there is none."""
+    names = short_names(study.swept)
+    for key in study.swept:
+        values = sorted({o.get(key, UNSET) for o in overrides}, key=natural)
+        if 1 < len(values) <= MOST_COLOURS:
+            groups = {v: [i for i, o in enumerate(overrides) if o.get(key, UNSET) == v] for v in values}
+            return [(_plain(f"DIP, then DDPM: {names[key]}={_short(v)}"), chosen) for v, chosen in groups.items()]
+    return [("DIP, then DDPM", list(range(len(overrides))))]
+
+
+def _plain(text: str) -> str:
+    r"""Keep matplotlib from reading ``$`` as mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"…{text[1 - LONGEST :]}"  # the end of a path tells more than its start

@@ -1,0 +1,176 @@
+"""What lies in a sweep's folder, read as it is at this moment.
+
+A job is a folder with ``.hydra/overrides.yaml`` (there from its start). It is
+
+    complete     when metrics.json, which is written last, is whole
+    failed       otherwise, when there is an error.txt: the one line of its last attempt
+    unfinished   otherwise: killed, or still running
+
+A file that is truncated, invalid or vanishes while it is read counts as absent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dipddpm.study.find import check_holds_jobs, job_folders
+from dipddpm.study.order import natural
+
+STATUSES = ("complete", "failed", "unfinished")
+RESTORATIONS = ("noisy", "dip", "result", "posterior_mean", "noisy_window")  # rows of metrics.json
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster, where it was built
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        name: Of its folder.
+        folder: Where it lies.
+        overrides: What it was started with, values as typed: ``{"dip.layers": "4"}``.
+        known: False when its overrides could not be read; it then says nothing of what was swept.
+        status: One of `STATUSES`.
+        error: The line of error.txt; a complete job has one when a later attempt failed. Otherwise None.
+        metrics: What metrics.json says; empty unless the job is complete.
+        files: Names of the files in the folder.
+    """
+
+    name: str
+    folder: Path
+    overrides: Mapping[str, str]
+    status: str
+    known: bool = True
+    error: str | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    files: frozenset[str] = frozenset()
+
+    def figure(self, *names: str) -> float | None:
+        """Return a finite number of metrics.json by its path, such as ``("result", "psnr")``, or None."""
+        value: Any = self.metrics
+        for name in names:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        return value
+
+    @property
+    def fit_key(self) -> str | None:
+        """The name of the stored fit that the job used, or None."""
+        fit = self.metrics.get("fit")
+        key = fit.get("key") if isinstance(fit, Mapping) else None
+        return key if isinstance(key, str) else None
+
+
+@dataclass(frozen=True)
+class Study:
+    """The jobs of one sweep.
+
+    Attributes:
+        folder: The sweep's.
+        jobs: In the natural order of their names.
+        swept: The override keys whose values differ between the jobs, sorted.
+    """
+
+    folder: Path
+    jobs: tuple[Job, ...]
+    swept: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """The last two parts of the folder: a sweep's date and time."""
+        return "/".join(self.folder.resolve().parts[-2:])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many jobs there are of each status."""
+        return {status: sum(job.status == status for job in self.jobs) for status in STATUSES}
+
+    @property
+    def constant(self) -> dict[str, str]:
+        """The overrides that all jobs have in common."""
+        known = [job.overrides for job in self.jobs if job.known]
+        return {key: value for key, value in (known[0] if known else {}).items() if key not in self.swept}
+
+
+def read_study(folder: Path | str) -> Study:
+    """Read the jobs of a sweep.
+
+    Args:
+        folder: Of the sweep, such as ``multirun/2026-01-31/12-00-00``.
+
+    Returns:
+        The study; jobs that failed, were killed or still run are in it.
+
+    Raises:
+        UserError: When the folder does not exist or holds no job.
+    """
+    folder = Path(folder)
+    check_holds_jobs(folder)
+    jobs = sorted((job for path in job_folders(folder) if (job := _job(path))), key=lambda job: natural(job.name))
+    return Study(folder, tuple(jobs), swept_keys(jobs))
+
+
+def swept_keys(jobs: Iterable[Job]) -> tuple[str, ...]:
+    """Return the override keys whose values differ between jobs, sorted; a key that one job lacks differs."""
+    known = [job.overrides for job in jobs if job.known]
+    first = known[0] if known else {}
+    swept: set[str] = set()
+    for overrides in known[1:]:
+        if overrides != first:
+            swept |= {k for k in overrides.keys() | first.keys() if overrides.get(k) != first.get(k)}
+    return tuple(sorted(swept))
+
+
+def _job(folder: Path) -> Job | None:
+    try:
+        files = frozenset(os.listdir(folder))
+    except OSError:
+        return None
+    metrics = _metrics(folder / "metrics.json") if "metrics.json" in files else {}
+    error = _error(folder / "error.txt") if "error.txt" in files else None
+    overrides = _overrides(folder / ".hydra" / "overrides.yaml")
+    if overrides is None:
+        overrides = parse_overrides(metrics.get("overrides"))
+    status = "complete" if metrics else "unfinished" if error is None else "failed"
+    return Job(folder.name, folder, overrides or {}, status, overrides is not None, error, metrics, files)
+
+
+def _metrics(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    rows = isinstance(value, dict) and any(isinstance(value.get(name), dict) for name in RESTORATIONS)
+    return value if rows else {}
+
+
+def _error(path: Path) -> str | None:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return None
+    return next((line.strip() for line in lines if line.strip()), "no reason was written")
+
+
+def _overrides(path: Path) -> dict[str, str] | None:
+    try:
+        return parse_overrides(yaml.load(path.read_text(encoding="utf-8"), LOADER))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+
+
+def parse_overrides(value: Any) -> dict[str, str] | None:
+    """Return ``["+a.b=1"]`` as ``{"a.b": "1"}``; None for what is no list of overrides."""
+    if not isinstance(value, list):
+        return None
+    pairs = (str(text).partition("=") for text in value)
+    return {key.lstrip("+~"): text for key, _, text in pairs}

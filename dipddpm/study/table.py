@@ -1,0 +1,157 @@
+"""The table of a study: one row a job, for programs (summary.csv) and for people (summary.md).
+
+What is not known is empty, never 0: without a clean picture there is no PSNR. PSNR is in dB, seconds are
+wall-clock and per picture, evaluations-worth as in the package's docstring.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dipddpm.study.cost import Cost, duration
+from dipddpm.study.order import short_names
+from dipddpm.study.read import RESTORATIONS, Job, Study
+
+Value = str | int | float | None
+QUALITY_NAMES = {
+    "noisy": "noisy",
+    "dip": "DIP",
+    "result": "result",
+    "posterior_mean": "no DIP: 1 evaluation",
+    "noisy_window": "no DIP: window",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Attributes:
+        name: In summary.csv and in the DataFrame.
+        title: For people.
+        group: The heading that it shares with its neighbours.
+        digits: Decimals for people; None for text.
+        key: The override that it shows, where it shows one.
+    """
+
+    name: str
+    title: str
+    group: str = ""
+    digits: int | None = None
+    key: str | None = None
+
+
+QUALITY = [
+    Column(f"{row}_{name}", QUALITY_NAMES[row], group, digits)
+    for name, group, digits in (("psnr", "PSNR (dB)", 2), ("ssim", "SSIM", 3))
+    for row in RESTORATIONS
+]
+COST = [
+    Column("nfe", "NFE", "cost", 0),
+    Column("fit_seconds", "fit (s)", "cost", 2),
+    Column("window_seconds", "window (s)", "cost", 2),
+    Column("total_evaluations_worth", "total (evaluations-worth)", "cost", 1),
+]
+FIT = [
+    Column("fit_key", "key", "fit"),
+    Column("fit_epoch", "epoch", "fit", 0),
+    Column("fit_jobs", "shared by", "fit", 0),
+]
+FIXED = [Column("job", "job"), Column("status", "status"), *QUALITY, *COST, *FIT, Column("error", "error")]
+
+
+def columns(swept: Sequence[str]) -> list[Column]:
+    """Return the columns in their order: the job, what was swept, then the same ones for every study."""
+    taken = {column.name for column in FIXED}
+    short = short_names(swept)
+    overrides = [Column(key if key not in taken else f"override.{key}", short[key], "swept", key=key) for key in swept]
+    return [FIXED[0], *overrides, *FIXED[1:]]
+
+
+def rows(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Value]]:
+    """Return one row a job: the values by the names of `columns`."""
+    sharing = Counter(job.fit_key for job in jobs if job.fit_key)
+    shown = [(column.name, column.key) for column in columns(swept) if column.key is not None]
+    return [
+        {
+            "job": job.name,
+            **{name: job.overrides.get(key) for name, key in shown},
+            "status": job.status,
+            **{f"{row}_{name}": job.figure(row, name) for name in ("psnr", "ssim") for row in RESTORATIONS},
+            "nfe": job.figure("result", "nfe"),
+            "fit_seconds": job.figure("fit", "seconds"),
+            "window_seconds": job.figure("result", "seconds"),
+            "total_evaluations_worth": job.figure("cost", "total_evaluations_worth"),
+            "fit_key": job.fit_key,
+            "fit_epoch": job.figure("fit", "epoch"),
+            "fit_jobs": sharing[job.fit_key] if job.fit_key else None,
+            "error": job.error,
+        }
+        for job in jobs
+    ]
+
+
+def in_words(value: Value, digits: int | None) -> str:
+    """Return a value for people: rounded, and empty where there is none."""
+    if value is None:
+        return ""
+    return str(value) if digits is None or isinstance(value, str) else f"{value:.{digits}f}"
+
+
+def as_csv(study: Study) -> str:
+    """Return summary.csv: every column, numbers in full."""
+    names = [column.name for column in columns(study.swept)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows(study.jobs, study.swept))
+    return text.getvalue()
+
+
+def as_markdown(study: Study, cost: Cost) -> str:
+    """Return summary.md: the columns in which any job has a value, numbers rounded; the fits and who shares them."""
+    table = rows(study.jobs, study.swept)
+    used = [c for c in columns(study.swept) if any(row[c.name] is not None for row in table)]
+    heads = [_escaped(f"{c.group}: {c.title}" if c.group in ("PSNR (dB)", "SSIM", "fit") else c.title) for c in used]
+    lines = [f"# Study {_escaped(study.title)}", ""]
+    lines += [f"{len(study.jobs)} jobs: " + ", ".join(f"{n} {status}" for status, n in study.counts.items() if n)]
+    lines += ["", "The same in all jobs: " + code(study.constant)] if study.constant else []
+    lines += ["", cost_line(cost)] if cost.window_seconds or cost.fits else []
+    lines += ["", _line(heads), _line(["---" if c.digits is None else "--:" for c in used])]
+    lines += [_line([_escaped(in_words(row[c.name], c.digits)) for c in used]) for row in table]
+    if cost.fits:
+        lines += ["", "## Fits", "", _line(["fit", "seconds", "jobs", "names"]), _line(["---", "--:", "--:", "---"])]
+        for fit in cost.fits:
+            names = _escaped("; ".join(fit.jobs))
+            lines.append(_line([_escaped(fit.key), f"{fit.seconds:.2f}", str(len(fit.jobs)), names]))
+    return "\n".join(lines) + "\n"
+
+
+def cost_line(cost: Cost) -> str:
+    """Return what the complete jobs cost, with every fit counted once and with every fit counted for each job."""
+    return (
+        f"Cost of the complete jobs: {duration(cost.seconds)} with each fit counted once ({len(cost.fits)} fits "
+        f"{duration(cost.fit_seconds)}, windows {duration(cost.window_seconds)}); "
+        f"{duration(cost.unshared_seconds)} if every job had made its own."
+    )
+
+
+def code(overrides: Mapping[str, str]) -> str:
+    """Return overrides as Markdown code, one piece each."""
+    texts = [f"{key}={value}" for key, value in overrides.items()]
+    fences = ["`" * (1 + max(map(len, re.findall("`+", text)), default=0)) for text in texts]
+    return " ".join(f"{fence}{text}{fence}" for fence, text in zip(fences, texts, strict=True))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _escaped(text: str) -> str:
+    """Keep Markdown and the HTML in it from reading a value as more than text."""
+    return re.sub(r"([\\|`*<>\[\]])", r"\\\1", " ".join(text.split()))
