@@ -92,9 +92,9 @@ def train(cfg: TrainPriorConfig) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     from dipddpm.environment import has_bf16
-    from scripts.one_evaluation import errors_by_level
     from scripts.faces import read_faces
     from scripts.group_norm import use_fast_backward
+    from scripts.one_evaluation import errors_by_level
 
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
