@@ -1,0 +1,97 @@
+"""Which level, init and network start a window best: the mean over several faces, with paired intervals.
+
+    python bench/starts.py ../shared/data/faces256 --count 4 --out outputs/starts
+
+Every face is resized to the embedded prior's size and degraded as on the defaults. The windows are real sweeps of
+sample.py into one folder: run again, it goes on with what is missing, and each network is fitted once a face.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
+from dipddpm.study import Job, read_study
+from scripts.paired import paired_difference
+
+ROOT = Path(__file__).parents[1]
+HEAD = "| start | PSNR (dB) | above the DIP of 4 layers (95%) | SSIM | NFE |\n|---|---|---|---|---|"
+SWEEPS = (
+    ["ddpm.start_t=10,25,50,100", "dip.layers=4,6", "ddpm.scheduler=ddpm,ddim"],
+    ["ddpm.start_t=25,50,100", "ddpm.init=raw,diffused,matched"],
+)
+DEFAULTS = {"dip.layers": "4", "ddpm.scheduler": "ddpm", "ddpm.init": "scaled"}
+
+
+def run(faces: Sequence[Path], out: Path, more: Sequence[str]) -> None:
+    """Run the sweeps, and once a face the starts that need no DIP."""
+    paths = "image.path=" + ",".join(map(str, faces))
+    common = ["image=file", paths, f"hydra.sweep.dir={out / 'jobs'}", f"store={out / 'fits'}", *more]
+    for sweep in [["ddpm.start_t=50"], *([*s, "baselines=false"] for s in SWEEPS)]:
+        subprocess.run([sys.executable, str(ROOT / "sample.py"), "-m", *common, *sweep], check=True)
+
+
+def rows(jobs: Sequence[Job]) -> list[str]:
+    """Return the table's lines, best first; differences are to the same faces' DIP output of 4 layers."""
+    groups: dict[tuple[str, ...], dict[str, Job]] = defaultdict(dict)
+    base: dict[str, Job] = {}
+    for job in jobs:
+        of = {**DEFAULTS, **job.overrides}
+        name = (of["dip.layers"], of["ddpm.start_t"], of["ddpm.init"], of["ddpm.scheduler"])
+        groups[name][of["image.path"]] = job
+        if of["dip.layers"] == "4":
+            base.setdefault(of["image.path"], job)
+        if "baselines" not in of:
+            base[of["image.path"]] = job
+    faces = sorted(base)
+    table: list[tuple[float, str]] = []
+
+    def add(label: str, row: str, of: dict[str, Job]) -> None:
+        psnr = [figure(of[f], row, "psnr") for f in faces]
+        gain = paired_difference(psnr, [figure(base[f], "dip", "psnr") for f in faces])
+        ssim, nfe = (fmean(figure(of[f], row, name) for f in faces) for name in ("ssim", "nfe"))
+        table.append((fmean(psnr), f"| {label} | {fmean(psnr):.2f} | {gain} | {ssim:.3f} | {nfe:.0f} |"))
+
+    add("noisy picture", "noisy", base)
+    add("no DIP, one evaluation at the noise's level", "posterior_mean", base)
+    add("no DIP, ddpm over that window", "noisy_window", base)
+    for (layers, start_t, init, scheduler), of in groups.items():
+        if set(of) == set(faces):
+            add(f"DIP of {layers} layers, {init} at {start_t}, {scheduler} to 0", "result", of)
+    for layers in ("4", "6"):
+        if of := next((g for k, g in groups.items() if k[0] == layers and set(g) == set(faces)), None):
+            add(f"DIP of {layers} layers alone", "dip", of)
+    return [line for _, line in sorted(table, reverse=True)]
+
+
+def figure(job: Job, *names: str) -> float:
+    value = job.figure(*names)
+    if value is None:
+        raise SystemExit(f"error: {job.folder} has no {'.'.join(names)}: run again, it goes on with what is missing")
+    return value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", type=Path, help="folder of PNG faces")
+    parser.add_argument("--count", type=int, default=4, help="use the first so many, after sorting (4)")
+    parser.add_argument("--out", type=Path, default=Path("outputs/starts"), help="sweep and fits (outputs/starts)")
+    parser.add_argument("--only-table", action="store_true", help="run nothing")
+    parser.add_argument("overrides", nargs="*", help="more overrides of every job, such as threads=1")
+    args = parser.parse_args()
+    faces = sorted(args.pictures.glob("congress_*.png"))[: args.count]
+    if not args.only_table:
+        run(faces, args.out, args.overrides)
+    jobs = [j for j in read_study(args.out / "jobs").jobs if j.status == "complete"]
+    print(f"{args.count} faces\n\n{HEAD}")
+    print("\n".join(rows(jobs)))
+
+
+if __name__ == "__main__":
+    main()
