@@ -1,6 +1,7 @@
-"""Which level, init and network start a window best: the mean over several faces, with paired intervals.
+r"""Which level, init and network start a window best: the mean over several faces, with paired intervals.
 
-    python bench/starts.py ../shared/data/faces256 --count 4 --out outputs/starts
+    python bench/starts.py ../shared/data/faces256 \
+        --names congress_B001287 congress_C001067 congress_D000197 congress_G000551
 
 Every face is resized to the embedded prior's size and degraded as on the defaults. The windows are real sweeps of
 sample.py into one folder: run again, it goes on with what is missing, and each network is fitted once a face.
@@ -80,16 +81,16 @@ def figure(job: Job, *names: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path, help="folder of PNG faces")
-    parser.add_argument("--count", type=int, default=4, help="use the first so many, after sorting (4)")
+    parser.add_argument("--names", nargs="+", required=True, help="of the faces to use, without .png")
     parser.add_argument("--out", type=Path, default=Path("outputs/starts"), help="sweep and fits (outputs/starts)")
     parser.add_argument("--only-table", action="store_true", help="run nothing")
-    parser.add_argument("overrides", nargs="*", help="more overrides of every job, such as threads=1")
+    parser.add_argument("--overrides", nargs="*", default=[], help="more of them for every job, such as threads=1")
     args = parser.parse_args()
-    faces = sorted(args.pictures.glob("congress_*.png"))[: args.count]
+    faces = [args.pictures / f"{name}.png" for name in args.names]
     if not args.only_table:
         run(faces, args.out, args.overrides)
     jobs = [j for j in read_study(args.out / "jobs").jobs if j.status == "complete"]
-    print(f"{args.count} faces\n\n{HEAD}")
+    print(f"{len(faces)} faces\n\n{HEAD}")
     print("\n".join(rows(jobs)))
 
 
