@@ -20,6 +20,9 @@ from dipddpm.problem import Problem
 from dipddpm.report import Row
 from dipddpm.restoration import Restoration
 
+UNTRACKED = ("store", "fit", "objective", "panel_every", "ddpm.snapshot_every")  # change neither pictures nor cost
+NUMBER_OR_WORD = ("image.size", "ddpm.start_t", "checkpoint")
+
 
 def leave(
     folder: Path,
@@ -44,6 +47,8 @@ def leave(
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "config.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False))
+    for older in folder.glob("events.out.tfevents.*"):  # of a job run before: TensorBoard would show both as one run
+        older.unlink()
     events = SummaryWriter(str(folder))
     for name, row in rows.items():
         for i, picture in enumerate(row.picture):
@@ -60,10 +65,14 @@ def leave(
         shown += [(f"level {level}", picture) for level, picture in result.snapshots]
         labels, frames = zip(*shown, strict=True)
         _save_panel(folder / "strip.png", events, "strip", panels.strip(frames, labels))
-        for level, picture in result.snapshots:
-            tracking.log_pictures(events, "window", {"state": picture}, result.levels[0] - level)
+        for level, picture in [(result.levels[0], start.picture), *result.snapshots]:
+            walked = result.levels[0] - level
+            tracking.log_pictures(
+                events, "window", {"state": picture}, walked, "step: levels walked down from the start"
+            )
     figures = {name: row.as_dict() for name, row in rows.items()}
-    tracking.log_hparams(events, report.flat(config), _finals(figures, record))
+    nfe = result.nfe if result else 0
+    tracking.log_hparams(events, _hparams(config, record), _finals(figures, record), nfe)
     events.close()
     write_json(folder / "metrics.json", {**figures, **record})
     report.show(list(rows.values()), _notes(folder, record))
@@ -112,11 +121,39 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: Start) -> Any
     )
 
 
+def _hparams(config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of TensorBoard's HParams tab: what was asked for and can change pictures or cost.
+
+    A column of numbers and words can neither be sorted nor drawn, so words stand in a column of their own. The
+    level that ``ddpm.start_t=auto`` came to is a number like those typed.
+    """
+    read = [k for k in config if record["command"] == "sample" or k not in ("ddpm", "prior", "baselines")]
+    values = {k: v for k, v in report.flat({k: config[k] for k in read}).items() if k not in UNTRACKED}
+    for key in NUMBER_OR_WORD:
+        if isinstance(values.get(key), str):
+            values[f"{key} (word)"] = values.pop(key)
+    if window := record.get("window"):
+        values["ddpm.start_t"] = window["start_t"]
+    return values
+
+
 def _finals(figures: Mapping[str, Mapping[str, Any]], record: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers that become the metric columns of TensorBoard's HParams tab."""
-    cost = {f"cost/{k}": v for k, v in record.get("cost", {}).items()}
-    named = {f"{row}/{k}": v for row, values in figures.items() for k, v in values.items()}
-    return {k: float(v) for k, v in (named | cost).items() if isinstance(v, int | float)}
+    """Return the numbers that become metric columns of the HParams tab and points of the Scalars tab.
+
+    TensorBoard orders the columns by name, capitals first, and shows five until asked for more. So the capitals
+    are what a sweep is read for: the total cost, and the PSNR of whatever was restored.
+    """
+    named: dict[str, Any] = {}
+    for row, values in figures.items():
+        row = "unrestored" if row == "noisy" else row  # sorts behind what was restored
+        named |= {f"{q.upper()}/{row}": values.get(q) for q in ("psnr", "ssim")}
+    if fit := record.get("fit"):
+        named |= {"epoch/start": fit["epoch"], "seconds/fit": fit["seconds"]}
+        named |= {f"epoch/{name}": fit["summary"][name] for name in ("peak", "crossing")}
+    if cost := record.get("cost"):
+        named["Cost/total_evaluations_worth"] = cost["total_evaluations_worth"]
+        named |= {"nfe/result": figures["result"]["nfe"], "seconds/total": cost["total_seconds"]}
+    return {name: float(value) for name, value in named.items() if value is not None}
 
 
 def _notes(folder: Path, record: Mapping[str, Any]) -> list[str]:

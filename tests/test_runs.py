@@ -147,9 +147,19 @@ def test_tensorboard_has_curves_one_chart_grids_and_hparams(configure, tmp_path)
     assert b"loss/noisy" in layout and b"loss/clean" in layout
     window = events(tmp_path / "run")
     assert {"panel", "strip", "fit", "window/state"} <= set(window.Tags()["images"])
-    assert window.Scalars("result/psnr")[0].value == pytest.approx(metrics["result"]["psnr"])
+    assert [e.step for e in window.Images("window/state")] == [0, 10, 20]
+    for row in ("dip", "result", "posterior_mean", "noisy_window"):
+        (point,) = window.Scalars(f"PSNR/{row}")
+        assert point.value == pytest.approx(metrics[row]["psnr"])
+        assert point.step == 20, "quality against evaluations"
+    (cost,) = window.Scalars("Cost/total_evaluations_worth")
+    assert cost.value == pytest.approx(metrics["cost"]["total_evaluations_worth"])
     plugins = {m for m in window.summary_metadata if m.startswith("_hparams_")}
-    assert plugins == {"_hparams_/experiment", "_hparams_/session_start_info", "_hparams_/session_end_info"}
+    assert plugins == {"_hparams_/session_start_info", "_hparams_/session_end_info"}
+    assert not [m for m in fit.summary_metadata if m.startswith("_hparams_")]
+    run(configure("dip.max_epochs=130", "ddpm.start_t=10", "baselines=false"), tmp_path / "run")
+    (again,) = (e.step for e in events(tmp_path / "run").Scalars("PSNR/result"))
+    assert again == 10, "a job run again leaves nothing of the one before"
 
 
 def test_a_resumed_fit_does_not_draw_its_epochs_twice(configure, tmp_path):
