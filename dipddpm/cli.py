@@ -7,29 +7,46 @@ said in one line with exit code 2. Imports no torch.
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, RangeSweep
 from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dipddpm import config, images
+from dipddpm.config import Config
 from dipddpm.errors import UserError, suggestion
 
 CONF = Path(__file__).parents[1] / "conf"
+EXTRAS = {  # of pyproject.toml, by what needs them
+    "hydra/launcher=joblib": "joblib",
+    "hydra/launcher=submitit_local": "submitit",
+    "hydra/launcher=submitit_slurm": "submitit",
+    "hydra/launcher=ray": "ray",
+    "hydra/sweeper=optuna": "optuna",
+}
+KEYS = config.known_keys(Config)
+VALUES = {key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)}  # the others are groups
 MOST_REFUSALS = 5  # of a sweep's grid points, before the rest is only counted
 
 
 def check_arguments(argv: Sequence[str] | None = None) -> None:
     """Compose and check what was typed, every grid point of a sweep included; leave with 2 if it is bad.
+
+    Of a search, whose points nobody knows beforehand, the ends and choices of its space are checked.
 
     Args:
         argv: The arguments without the program's name; None reads the command line.
@@ -38,15 +55,22 @@ def check_arguments(argv: Sequence[str] | None = None) -> None:
     args = get_args_parser().parse_args(None if argv is None else list(argv))
     if args.help or args.hydra_help or args.info or args.shell_completion:
         return
+    name = args.config_name or "config"
+    decoded: set[str] | None = None if args.cfg else set()  # --cfg shows the configuration and opens no picture
     refused: dict[str, str] = {}
+
+    @functools.cache  # Hydra takes a fifth of a second to compose, and the jobs of a sweep share their groups
+    def composed(*overrides: str) -> DictConfig:
+        return compose(name, overrides=list(overrides))
+
     try:
-        points = _grid(args.overrides) if args.multirun else [args.overrides]
         with initialize_config_dir(str(args.config_dir or CONF), version_base="1.3"):
+            own, points = _points(name, args.overrides) if args.multirun else ([], [args.overrides])
             for point in points:
                 try:
-                    _check_point(args.config_name or "config", point, pictures=not args.cfg)
+                    _check_point([*own, *point], composed, decoded)
                 except UserError as error:
-                    refused.setdefault(str(error), " ".join(point))
+                    refused.setdefault(f"{error}{_fraction(str(error), args.overrides)}", " ".join(point))
     except UserError as error:
         refused[str(error)] = ""
     finally:
@@ -60,27 +84,99 @@ def check_arguments(argv: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
-def _grid(overrides: Sequence[str]) -> list[list[str]]:
-    """Return the overrides of every job of a sweep, as Hydra's basic sweeper splits them."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise UserError(_explain(error, overrides)) from error
-    if any(o.key_or_group == "hydra/sweeper" for o in parsed):  # its points are not known beforehand
-        return [[o.input_line or "" for o in parsed if not o.is_sweep_override()]]
-    batches: Any = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return [list(point) for batch in batches for point in batch]
+def _points(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """Return the overrides of Hydra's own keys, and those of the jobs to check.
 
-
-def _check_point(config_name: str, overrides: Sequence[str], pictures: bool) -> None:
+    These are all of a grid's, or those at the ends of a search's space.
+    """
     try:
-        cfg = config.typed(compose(config_name, overrides=list(overrides)))
+        parsed = _parse(overrides)
+        own = [o.input_line or "" for o in parsed if o.is_hydra_override()]
+        fixed = [o.input_line or "" for o in parsed if not o.is_sweep_override()]
+        hydra = compose(config_name, overrides=fixed, return_hydra_config=True).hydra
+        space = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
+        sweep = [*_parse(space), *(o for o in parsed if not o.is_hydra_override())]
+        if not str(hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
+            _check_directions(config.typed(compose(config_name, overrides=fixed)), hydra.sweeper)
+            return own, _ends(sweep)
+        for o in sweep:
+            if o.is_interval_sweep():
+                raise UserError(
+                    f"{o.input_line} is no list of values for a grid: type {o.key_or_group}=range(first,end,step), "
+                    "or let a sweeper search it with hydra/sweeper=optuna"
+                )
+        batches: Any = BasicSweeper.split_arguments(sweep, max_batch_size=None)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(error, overrides)) from error
-    if pictures:
-        images.check(cfg.image.path, cfg.image.box)
-        if cfg.image.reference:
-            images.check(cfg.image.reference, cfg.image.box, key="image.reference")
+    return own, [list(point) for batch in batches for point in batch]
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def _ends(sweep: Sequence[Override]) -> list[list[str]]:
+    """Return the first corner of a search's space, and this with each other choice or end in turn."""
+    values: dict[str, list[str]] = {}
+    for o in sorted(sweep, key=lambda o: not o.is_sweep_override()):  # a value given beside a range takes its place
+        key, value = o.get_key_element(), o.value()
+        if isinstance(value, IntervalSweep):
+            values[key] = [f"{key}={value.start}", f"{key}={value.end}"]
+        elif isinstance(value, RangeSweep):  # a search may end at `stop` itself
+            values[key] = [f"{key}={value.start}", f"{key}={value.stop}"]
+        elif o.is_sweep_override():
+            values[key] = [f"{key}={text}" for text in o.sweep_string_iterator()]
+        else:
+            values[key] = [f"{key}={o.get_value_element_as_str()}"]
+    first = {key: texts[0] for key, texts in values.items()}
+    points = [list(first.values())]
+    points += [list((first | {key: text}).values()) for key, texts in values.items() for text in texts[1:]]
+    return points
+
+
+def _fraction(refusal: str, overrides: Sequence[str]) -> str:
+    """Return what to type where a search over fractions was refused."""
+    key = refusal.partition("=")[0]
+    given = [o for o in overrides if o.startswith(f"{key}=interval(")]
+    return f"; for whole numbers type {key}=int({given[0].partition('=')[2]})" if given else ""
+
+
+def _check_directions(c: Config, sweeper: Any) -> None:
+    """Refuse a search that its sweeper would give up after the first jobs."""
+    given = sweeper.get("direction", "minimize")
+    names = [str(getattr(d, "name", d)) for d in (given if isinstance(given, Sequence | ListConfig) and
+             not isinstance(given, str) else [given])]  # fmt: skip
+    typed = f"hydra.sweeper.direction=[{','.join(names)}]"
+    for name in names:
+        if name not in ("minimize", "maximize"):
+            raise UserError(f"{typed} is not allowed: minimize or maximize{suggestion(name, ('minimize', 'maximize'))}")
+    if len(names) != len(c.objective):
+        raise UserError(
+            f"{typed} has {len(names)}, but objective=[{','.join(c.objective)}] has {len(c.objective)}: one of each"
+        )
+    unknown = [o for o in c.objective if o.endswith((".psnr", ".ssim"))]
+    if unknown and c.degrade.kind.name == "none" and not c.image.reference:
+        raise UserError(
+            f"objective={unknown[0]} needs a clean picture: type image.reference=<file>, or degrade=gaussian"
+        )
+
+
+def _check_point(overrides: Sequence[str], composed: Callable[..., DictConfig], decoded: set[str] | None) -> None:
+    """Compose and check one job; a picture that is in ``decoded`` was looked at before, and None looks at none."""
+    try:
+        parsed = _parse(overrides)
+        values = [o for o in parsed if o.type == OverrideType.CHANGE and o.get_key_element() in VALUES]
+        cfg = copy.deepcopy(composed(*(o.input_line for o in parsed if o not in values)))
+        ConfigLoaderImpl._apply_overrides_to_config(values, cfg)  # Hydra's own last step
+        c = config.typed(cfg)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_explain(error, overrides)) from error
+    if decoded is None:
+        return
+    for key, path in (("image.path", c.image.path), ("image.reference", c.image.reference)):
+        if path and f"{key} {path} {c.image.box}" not in decoded:
+            images.check(path, c.image.box, key=key)
+            decoded.add(f"{key} {path} {c.image.box}")
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> str:
@@ -88,9 +184,13 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
     text = str(error)
     cause = error.__cause__ or error.__context__
     if found := re.search(r"Could not override '([^']+)'", text):
+        if found[1].startswith("hydra."):
+            return f"{found[1]} is not a key of Hydra's: python sample.py --cfg hydra shows those that it has"
         return config.unknown_key(found[1])
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, choice = found.groups()
+        if extra := EXTRAS.get(f"{group}={choice}"):
+            return f"{group}={choice} is not installed: type pip install 'dipddpm[{extra}]'"
         options = re.search(r"Available options in '[^']*':\s*((?:\n?\s*\S+)*?)\nConfig search path", text)
         names = options[1].split() if options else []
         near = suggestion(choice, names)
@@ -103,4 +203,4 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
         return f"{lines[0]}: {lines[1] if len(lines) > 1 else ''}; overrides are key=value".strip()
     if isinstance(error, OmegaConfBaseException):
         return config.one_line(error)
-    return f"{' '.join(overrides)}: {text.splitlines()[0]}"
+    return f"{' '.join(overrides)}: {' '.join(line.strip() for line in text.splitlines()[:2])}"

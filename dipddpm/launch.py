@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from dipddpm import config
 from dipddpm.config import Config
 from dipddpm.errors import UserError
+from dipddpm.files import replacing
 from dipddpm.jobs import Job
 
 log = logging.getLogger(__name__)
@@ -103,21 +104,36 @@ def share_of_threads(launcher: Mapping[str, Any], cores: int | None = None) -> i
 
     Args:
         launcher: Hydra's ``launcher`` node.
-        cores: Of the machine; None asks it.
+        cores: That this process may use; None asks the machine.
 
     Returns:
-        None where jobs run in turn: torch then takes all cores.
+        None where jobs run in turn, or a cluster says no number: torch then takes all cores.
     """
-    cores = cores or os.cpu_count() or 1
     for key in ("cpus_per_task", "num_cpus"):  # submitit; ray
         given = launcher.get(key) or (launcher.get("ray") or {}).get("remote", {}).get(key)
         if given:
-            return int(given)
+            return max(1, int(given))  # ray's may be a fraction
+    if "ray" in launcher or str(launcher.get("_target_")).endswith("LocalLauncher"):
+        return 1  # ray counts one core a job; submitit_local starts all jobs at once, however many there are
+    if "array_parallelism" in launcher:  # submitit_slurm: what was allocated, 1 where the job asked for nothing
+        allocated = os.environ.get("SLURM_CPUS_ON_NODE", "")
+        return int(allocated) if allocated.isdigit() else None
     jobs = launcher.get("n_jobs")  # joblib: -1 is one a core
     if jobs is None:
         return None
+    cores = cores or _usable_cores()
     jobs = int(jobs) if jobs > 0 else max(1, cores + 1 + int(jobs))
     return max(1, cores // jobs)
+
+
+def _usable_cores() -> int:
+    """Return the cores that this process may use: fewer than the machine has where it is bound to some of them."""
+    try:
+        from joblib import cpu_count  # what its launcher counts jobs by; knows the quotas of containers too
+
+        return cpu_count()
+    except ImportError:
+        return os.cpu_count() or 1
 
 
 def distinct_fits_first(argv: Sequence[str]) -> list[str]:
@@ -143,14 +159,18 @@ def distinct_fits_first(argv: Sequence[str]) -> list[str]:
 
 def _set_threads(threads: int | None) -> None:
     """Set the threads of this process; works fully only before torch is imported."""
-    if threads:
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ[name] = str(threads)
+    if not threads:
+        return
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    if "torch" in sys.modules:  # a worker that has run another job
+        sys.modules["torch"].set_num_threads(threads)
 
 
 def _leave_note(path: Path, line: str) -> None:
+    """Write error.txt whole or not at all: an empty one would say that the job failed and hide why."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(line + "\n")
-    except OSError as error:  # a full disk may be why the job failed; its log and its exception remain
-        log.error("%s could not be written: %s", path, error)
+        with replacing(path) as temporary:
+            temporary.write_text(line + "\n")
+    except OSError as error:  # a full disk may be why the job failed; the terminal has its log and its exception
+        print(f"error: {path} could not be written ({error.strerror}); it would say: {line}", file=sys.stderr)

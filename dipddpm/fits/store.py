@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +22,7 @@ from dipddpm.fits.manifest import Damaged, Fit
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
+LEFT_BEHIND = 3600.0  # seconds after which a temporary file's writer is taken for dead
 
 
 def fit_key(request: dict[str, Any]) -> str:
@@ -83,6 +86,7 @@ class FitStore:
             if fit and (chosen := choose(fit)) is not None:
                 return fit, chosen, False
             folder = self.folder(key)
+            _sweep_out(folder)
             if fit is None:
                 write_json(folder / "fit.json", request)
             work(folder, key, fit)
@@ -182,8 +186,9 @@ class FitStore:
 
     def record_use(self, key: str, folder: Path) -> None:
         """Note that the run in ``folder`` uses a fit: one line, appended in one write."""
-        with (self.folder(key) / "uses.txt").open("a") as file:
-            file.write(f"{folder.resolve()}\n")
+        with (self.folder(key) / "uses.txt").open("ab+") as file:
+            cut = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"  # by a full disk
+            file.write((b"\n" if cut else b"") + f"{folder.resolve()}\n".encode())
 
     def uses(self, key: str) -> list[Path]:
         """Return the run folders that use a fit and still exist."""
@@ -191,7 +196,19 @@ class FitStore:
             lines = (self.folder(key) / "uses.txt").read_text().splitlines()
         except FileNotFoundError:
             return []
-        return [p for p in map(Path, dict.fromkeys(lines)) if p.is_dir()]
+        return [p for p in map(Path, dict.fromkeys(lines)) if p.is_absolute() and p.is_dir()]
+
+
+def _sweep_out(folder: Path) -> None:
+    """Remove what killed owners of the lock left half written: a state is megabytes.
+
+    Young files stay: on a file system that does not lock, another process may be writing them.
+    """
+    for pattern in (".fit.json.*.tmp", ".manifest.json.*.tmp", ".curves-*.tmp", ".state-*.tmp", "epochs/.*.tmp"):
+        for path in folder.glob(pattern):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > LEFT_BEHIND:
+                    path.unlink()
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
