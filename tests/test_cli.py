@@ -132,7 +132,9 @@ def test_the_users_sweep_fits_each_network_once_and_then_never_again(small, tmp_
     second = command("sample.py", *grid, cwd=tmp_path)
     assert second.stdout.count("found fit") == 4
     assert "made fit" not in second.stdout
-    assert sorted(p.name for p in (tmp_path / "multirun").glob("2*/*/*") if p.is_dir()) == [j.name for j in jobs]
+    again = (tmp_path / "multirun").glob("2*/*/*/metrics.json")
+    assert sorted(p.parent.name for p in again) == [j.name for j in jobs]
+    assert len(list((tmp_path / "multirun").glob("2*/*/index.html"))) == 1, "the sweep's page"
 
 
 def test_a_failing_job_leaves_its_traceback_and_the_sweep_resumes_with_what_is_missing(small, tmp_path):
