@@ -1,12 +1,12 @@
 """The page of a study: what it says, what it escapes, and that a browser shows it from disk alone."""
 
 import json
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from browser import chromium
 from study_jobs import job, metrics
 
 from dipddpm.study import build
@@ -20,10 +20,6 @@ NASTY = [
     "a=b/c&d;e",
     "ünï 日本 $x_{",
 ]
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
 
 
 class Reader(HTMLParser):
@@ -112,19 +108,8 @@ def test_absent_figures_are_empty_cells(tmp_path):
 
 @pytest.fixture
 def browser(tmp_path):
-    """A Chromium without a network of its own, which logs its console and its requests."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("needs chromium and chromedriver, which are not installed")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium, which is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,900"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield found
-    found.quit()
+    with chromium(tmp_path / "profile") as found:
+        yield found
 
 
 def open_page(browser, path: Path):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -10,10 +9,10 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
+from browser import chromium
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from test_cli import SMALL, command
-from test_study_page import FLAGS
 
 from dipddpm import config, runs
 from dipddpm.jobs import Job
@@ -214,20 +213,8 @@ def test_single_runs_of_both_commands_share_a_table(home):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """A Chromium without a network of its own."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("needs chromium and chromedriver, which are not installed")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium, which is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    profile = tmp_path_factory.mktemp("profile")
-    for flag in (*FLAGS, f"--user-data-dir={profile}", "--window-size=1400,1000"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield found
-    found.quit()
+    with chromium(tmp_path_factory.mktemp("profile")) as found:
+        yield found
 
 
 @pytest.fixture
