@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from dipddpm import metrics, progress, tracking
 from dipddpm.curves import Curves
@@ -16,6 +18,17 @@ from dipddpm.dip import DeepImagePrior
 from dipddpm.files import replacing
 from dipddpm.fits import Fit, manifest
 from dipddpm.stopping import Stop
+
+
+class WholeFile(TorchCheckpointIO):
+    """Write a checkpoint beside its place and move it there.
+
+    Lightning's own way leads through the system's temporary folder, which may be full or small when the store is not.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
 
 
 class Trajectory(Callback):
@@ -72,8 +85,7 @@ class Trajectory(Callback):
             self.revived = module.revived
         manifest.write_epoch(self.folder, epoch, module.kept_net.state_dict(), picture)
         self.kept[epoch] = psnr
-        with replacing(self.folder / manifest.state_name(epoch)) as temporary:
-            trainer.save_checkpoint(temporary)
+        trainer.save_checkpoint(self.folder / manifest.state_name(epoch))
         now = time.perf_counter()
         self.seconds, self._mark = self.seconds + now - self._mark, now
         manifest.commit(

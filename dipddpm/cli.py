@@ -40,6 +40,7 @@ EXTRAS = {  # of pyproject.toml, by what needs them
 }
 KEYS = config.known_keys(Config)
 VALUES = {key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)}  # the others are groups
+SPACE = "hydra.sweeper.params"
 MOST_REFUSALS = 5  # of a sweep's grid points, before the rest is only counted
 
 
@@ -112,7 +113,14 @@ def _points(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
-    return OverridesParser.create().parse_overrides(list(overrides))
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    for o in parsed:
+        if o.key_or_group.startswith(SPACE):  # where the sweeper has none yet, Hydra fails on an assertion
+            raise UserError(
+                f"{o.input_line} is not allowed: type the swept keys themselves, such as seed=1,2, or write {SPACE} "
+                "into a file of conf/experiment"
+            )
+    return parsed
 
 
 def _ends(sweep: Sequence[Override]) -> list[list[str]]:

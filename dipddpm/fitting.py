@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from dipddpm import environment, stopping, tracking
-from dipddpm.callbacks import Bar, Pictures, Trajectory
+from dipddpm.callbacks import Bar, Pictures, Trajectory, WholeFile
 from dipddpm.curves import Curves, crossing, peak
 from dipddpm.dip import DeepImagePrior
 from dipddpm.fits import Fit
@@ -181,6 +181,7 @@ def run(
             enable_model_summary=False,
             log_every_n_steps=1,
             default_root_dir=str(folder),
+            plugins=[WholeFile()],
         )
         trainer.fit(
             module,

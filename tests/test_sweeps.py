@@ -149,6 +149,11 @@ def test_a_grid_over_an_interval_and_a_missing_plugin_are_refused_with_what_to_t
     with pytest.raises(SystemExit):
         cli.check_arguments(["-m", "ddpm.start_t=interval(10,100)"])
     assert "type ddpm.start_t=range(first,end,step)" in capsys.readouterr().err
+    for arguments in (["-m", 'hydra.sweeper.params={seed: "1,2"}'], ['+hydra.sweeper.params.seed="1,2"']):
+        with pytest.raises(SystemExit) as left:
+            cli.check_arguments(arguments)
+        assert left.value.code == 2
+        assert "type the swept keys themselves, such as seed=1,2" in capsys.readouterr().err
     monkeypatch.setitem(cli.EXTRAS, "hydra/launcher=elsewhere", "elsewhere")
     with pytest.raises(SystemExit):
         cli.check_arguments(["-m", "hydra/launcher=elsewhere", "seed=1,2"])
@@ -314,3 +319,11 @@ def test_a_full_disk_is_named_loses_nothing_and_the_same_command_goes_on(sample,
     ends = [store.find(key), whole.find(key)]
     assert torch.equal(*(f.picture(100) for f in ends if f)), "as if the disk had never been full"
     assert not list(disk.rglob("*.tmp")) and not list(disk.rglob("error.txt"))
+
+
+def test_a_fit_needs_no_room_in_the_systems_temporary_folder(sample, small_disk, tmp_path):
+    disk, leave = small_disk
+    leave(100)  # a state is 350
+    end = run([*sample, "dip.max_epochs=20", "ddpm.start_t=5"], tmp_path, TMPDIR=str(disk))
+    assert end.returncode == 0, end.stdout + end.stderr
+    assert [m["fit"]["epochs"] for m in jobs(tmp_path)] == [20]
