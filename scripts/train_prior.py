@@ -13,7 +13,9 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,11 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
+
+
+Optimizer = Enum("Optimizer", "muon adamw")
+Loss = Enum("Loss", "log_mse mse")
+Precision = Enum("Precision", "auto fp32 bf16")
 
 
 @dataclass
@@ -48,7 +55,9 @@ class TrainPriorConfig:
     checkpoint_minutes: float = MISSING
     eval_pictures: int = MISSING
     threads: int | None = None
-    precision: str = MISSING
+    precision: Precision = MISSING
+    optimizer: Optimizer = MISSING
+    loss: Loss = MISSING
     seed: int = MISSING
     unet: UNetConfig = field(default_factory=UNetConfig)
 
@@ -76,11 +85,34 @@ def build_unet(cfg: UNetConfig) -> Any:
     )
 
 
+def make_optimizer(name: Optimizer, unet: Any, lr: float) -> Any:
+    """Return AdamW, or Muon for the kernels with AdamW for the rest."""
+    import torch
+
+    from scripts.optimizer import MuonAdamW
+
+    if name is Optimizer.muon:
+        return MuonAdamW(unet, lr)
+    return torch.optim.AdamW(unet.parameters(), lr=lr, weight_decay=0.0)
+
+
 def learning_rate(cfg: TrainPriorConfig, seen: int) -> float:
     """Return the rate after ``seen`` pictures: linear warm-up, constant, linear decay to 0."""
     warm = min(1.0, (seen + cfg.batch_size) / cfg.warmup_pictures)
     decay = min(1.0, max(0.0, (cfg.pictures - seen) / (cfg.decay_fraction * cfg.pictures)))
     return cfg.lr * warm * decay
+
+
+def bf16_is_faster(step: Callable[[bool], Any]) -> bool:
+    """Time two steps of each precision after one to warm up: some processors have bf16 and are slower in it."""
+    seconds = []
+    for bf16 in (False, True):
+        step(bf16)
+        started = time.perf_counter()
+        for _ in range(2):
+            step(bf16)
+        seconds.append(time.perf_counter() - started)
+    return seconds[1] < seconds[0]
 
 
 def train(cfg: TrainPriorConfig) -> None:
@@ -99,7 +131,6 @@ def train(cfg: TrainPriorConfig) -> None:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    bf16 = cfg.precision == "bf16" or (cfg.precision == "auto" and has_bf16(device))
     out = Path(cfg.out)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(cfg.seed)
@@ -112,7 +143,7 @@ def train(cfg: TrainPriorConfig) -> None:
     if device == "cpu":
         use_fast_backward(unet)
     ema = EMAModel(unet.parameters(), decay=cfg.ema, use_ema_warmup=True, power=0.75)
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=cfg.lr, weight_decay=0.0)
+    optimizer = make_optimizer(cfg.optimizer, unet, cfg.lr)
     generator = torch.Generator().manual_seed(cfg.seed)
     seen, seconds = 0, 0.0
 
@@ -165,6 +196,24 @@ def train(cfg: TrainPriorConfig) -> None:
         unet.train()
         ema.restore(unet.parameters())
 
+    def backward(x_t: torch.Tensor, index_t: torch.Tensor, eps: torch.Tensor, bf16: bool) -> torch.Tensor:
+        """Add the gradient of a batch; returns each picture's mean squared error, shape (N,)."""
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            estimate = unet(x_t, index_t).sample
+        loss = (estimate.float() - eps).square().flatten(1).mean(1)
+        (loss.log() if cfg.loss is Loss.log_mse else loss).mean().backward()
+        return loss.detach()
+
+    def probe(bf16: bool) -> None:
+        noise = torch.ones(cfg.batch_size, 3, 64, 64, device=device).contiguous(memory_format=torch.channels_last)
+        backward(noise, torch.zeros(cfg.batch_size, dtype=torch.long, device=device), 0 * noise, bf16)
+        optimizer.zero_grad()
+
+    bf16 = cfg.precision is Precision.bf16
+    if cfg.precision is Precision.auto:
+        bf16 = device == "cuda" or (has_bf16(device) and bf16_is_faster(probe))
+    print(f"{sum(p.numel() for p in unet.parameters()):,} parameters, on {device} in {'bf16' if bf16 else 'fp32'}")
+
     columns = (TextColumn("{task.description}"), *Progress.get_default_columns()[1:3])
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
         bar = progress.add_task("training", total=cfg.pictures, completed=seen)
@@ -183,10 +232,7 @@ def train(cfg: TrainPriorConfig) -> None:
             x_t = (ab.sqrt() * x0 + (1 - ab).sqrt() * eps).contiguous(memory_format=torch.channels_last)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(cfg, seen)
-            with torch.autocast(device, torch.bfloat16, enabled=bf16):
-                estimate = unet(x_t, index_t).sample
-            loss = (estimate.float() - eps).square().flatten(1).mean(1)
-            loss.mean().backward()
+            loss = backward(x_t, index_t, eps, bf16)
             torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
