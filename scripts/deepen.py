@@ -36,7 +36,7 @@ def deepen(unet: Any) -> Any:
 
     L = unet.config["layers_per_block"]
     config = {k: v for k, v in unet.config.items() if not k.startswith("_")}
-    deeper = UNet2DModel(**(config | {"layers_per_block": L + 1}))
+    deeper: Any = UNet2DModel(**(config | {"layers_per_block": L + 1}))
     own = deeper.state_dict()
     for name, weight in unet.state_dict().items():
         own[_renamed(name)] = weight.clone()
