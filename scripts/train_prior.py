@@ -14,55 +14,14 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import OmegaConf
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
-
-
-Optimizer = Enum("Optimizer", "muon adamw")
-Loss = Enum("Loss", "log_mse mse")
-Precision = Enum("Precision", "auto fp32 bf16")
-
-
-@dataclass
-class UNetConfig:
-    channels: list[int] = MISSING
-    layers_per_block: int = MISSING
-    attention_levels: int = MISSING
-    norm_num_groups: int = MISSING
-    attention_head_dim: int = MISSING
-
-
-@dataclass
-class TrainPriorConfig:
-    data: str = MISSING
-    out: str = MISSING
-    init_from: str | None = None
-    pictures: int = MISSING
-    batch_size: int = MISSING
-    lr: float = MISSING
-    warmup_pictures: int = MISSING
-    decay_fraction: float = MISSING
-    ema: float = MISSING
-    level_power: float = MISSING
-    checkpoint_minutes: float = MISSING
-    eval_pictures: int = MISSING
-    threads: int | None = None
-    precision: Precision = MISSING
-    optimizer: Optimizer = MISSING
-    loss: Loss = MISSING
-    seed: int = MISSING
-    unet: UNetConfig = field(default_factory=UNetConfig)
-
-
-ConfigStore.instance().store(name="train_prior_schema", node=TrainPriorConfig)
+from scripts.train_prior_config import Loss, Optimizer, Precision, TrainPriorConfig, UNetConfig
 
 
 def build_unet(cfg: UNetConfig) -> Any:
