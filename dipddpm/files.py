@@ -16,13 +16,17 @@ from typing import Any
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder, which takes the place of ``path`` when the block ends.
 
-    When the block raises, ``path`` is as it was and the temporary file is gone.
+    When the block raises, ``path`` is as it was and the temporary file is gone. What was written is on the disk
+    before it takes its place: so a power cut leaves the old file or the new one, and an error that the file
+    system reports late (a full disk, a lost server) is raised here.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     temporary.touch(exist_ok=False)  # with the permissions that the user's umask gives
     try:
         yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

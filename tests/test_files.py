@@ -1,6 +1,8 @@
 """Atomic writes: the old file or the new one, never a part."""
 
+import errno
 import json
+import os
 
 import pytest
 
@@ -15,6 +17,21 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
         raise ZeroDivisionError
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_the_disk_refuses_late_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"a": 1})
+
+    def full(descriptor: int) -> None:
+        assert os.fstat(descriptor).st_size > 0, "asked after everything was written"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_numbers_that_json_does_not_have_are_refused(tmp_path):
