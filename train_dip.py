@@ -18,6 +18,6 @@ def main(cfg: DictConfig) -> Any:
 
 
 if __name__ == "__main__":
-    cli.check_arguments()
+    cli.check_arguments("fit")
     sys.argv[1:] = launch.distinct_fits_first(sys.argv[1:])
     main()

@@ -21,8 +21,8 @@ result at ``end_t > 0`` is still noisy.
 belongs to the weights before its (first) step; the **kept picture** of epoch e is a forward pass of the weights
 stored after it.
 
-**NFE**: network evaluations of the DDPM per picture. **Evaluations-worth**: seconds over the seconds
-of one evaluation of the same network in the same precision in the same run.
+**NFE**: network evaluations of the DDPM per picture. **Evaluations-worth**: floating-point operations over those of
+one evaluation (`dipddpm.operations`): the same on every machine and under any load. Seconds stand beside.
 
 **PSNR**: output clipped to [0, 1], data range 1, per picture, then the mean over pictures.
 

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 T = 1000  # levels of every supported schedule (Ho et al., https://arxiv.org/abs/2006.11239)
 CHECKPOINTS = ("stop", "last", "oracle")
+QUALITIES = tuple(f"{row}.{figure}" for row in ("result", "dip") for figure in ("psnr", "ssim"))
 OBJECTIVES = (
-    *(f"{row}.{figure}" for row in ("result", "dip") for figure in ("psnr", "ssim")),
+    *QUALITIES,
     *(f"cost.{figure}" for figure in ("total_seconds", "total_evaluations_worth", "fit_seconds")),
     "result.nfe",
 )

@@ -27,6 +27,7 @@ from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dipddpm import config, images
+from dipddpm.checks import QUALITIES
 from dipddpm.config import Config
 from dipddpm.errors import UserError, suggestion
 
@@ -41,15 +42,17 @@ EXTRAS = {  # of pyproject.toml, by what needs them
 KEYS = config.known_keys(Config)
 VALUES = {key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)}  # the others are groups
 SPACE = "hydra.sweeper.params"
+EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 MOST_REFUSALS = 5  # of a sweep's grid points, before the rest is only counted
 
 
-def check_arguments(argv: Sequence[str] | None = None) -> None:
+def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
     """Compose and check what was typed, every grid point of a sweep included; leave with 2 if it is bad.
 
     Of a search, whose points nobody knows beforehand, the ends and choices of its space are checked.
 
     Args:
+        command: ``fit`` or ``sample``: what the entry point runs.
         argv: The arguments without the program's name; None reads the command line.
     """
     config.register()
@@ -65,8 +68,10 @@ def check_arguments(argv: Sequence[str] | None = None) -> None:
         return compose(name, overrides=list(overrides))
 
     try:
-        with initialize_config_dir(str(args.config_dir or CONF), version_base="1.3"):
-            own, points = _points(name, args.overrides) if args.multirun else ([], [args.overrides])
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            more = [f"hydra.searchpath=[{Path(args.config_dir).absolute().as_uri()}]"] if args.config_dir else []
+            typed = [*more, *args.overrides]
+            own, points = _points(name, typed, command) if args.multirun else ([], [typed])
             for point in points:
                 try:
                     _check_point([*own, *point], composed, decoded)
@@ -85,7 +90,7 @@ def check_arguments(argv: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
-def _points(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def _points(config_name: str, overrides: Sequence[str], command: str) -> tuple[list[str], list[list[str]]]:
     """Return the overrides of Hydra's own keys, and those of the jobs to check.
 
     These are all of a grid's, or those at the ends of a search's space.
@@ -98,9 +103,14 @@ def _points(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list
         space = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
         sweep = [*_parse(space), *(o for o in parsed if not o.is_hydra_override())]
         if not str(hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
-            _check_directions(config.typed(compose(config_name, overrides=fixed)), hydra.sweeper)
+            _check_directions(config.typed(compose(config_name, overrides=fixed)), hydra.sweeper, command)
             return own, _ends(sweep)
         for o in sweep:
+            if o.is_sweep_override() and o.key_or_group in hydra.job.config.override_dirname.exclude_keys:
+                raise UserError(
+                    f"{o.input_line} does not tell jobs apart: it says how they run and not what, and is not in their "
+                    f"folders' names; to measure each, type {EXCLUDED}=[]"
+                )
             if o.is_interval_sweep():
                 raise UserError(
                     f"{o.input_line} is no list of values for a grid: type {o.key_or_group}=range(first,end,step), "
@@ -109,11 +119,16 @@ def _points(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list
         batches: Any = BasicSweeper.split_arguments(sweep, max_batch_size=None)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(error, overrides)) from error
-    return own, [list(point) for batch in batches for point in batch]
+    points = [list(point) for batch in batches for point in batch]
+    if not points:
+        empty = next(o.input_line for o in sweep if o.is_sweep_override() and not list(o.sweep_iterator()))
+        raise UserError(f"{empty} has no value: a sweep over it has no job")
+    return own, points
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    loader = GlobalHydra.instance().config_loader()  # which choices glob(*) means
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     for o in parsed:
         if o.key_or_group.startswith(SPACE):  # where the sweeper has none yet, Hydra fails on an assertion
             raise UserError(
@@ -149,8 +164,11 @@ def _fraction(refusal: str, overrides: Sequence[str]) -> str:
     return f"; for whole numbers type {key}=int({given[0].partition('=')[2]})" if given else ""
 
 
-def _check_directions(c: Config, sweeper: Any) -> None:
-    """Refuse a search that its sweeper would give up after the first jobs."""
+def _check_directions(c: Config, sweeper: Any, command: str) -> None:
+    """Refuse a search that its sweeper would give up after the first jobs, or that looks for the worst."""
+    for name in c.objective:
+        if command == "fit" and not name.startswith("dip."):
+            raise UserError(f"objective={name} is nothing that train_dip.py measures: type objective=[dip.psnr]")
     given = sweeper.get("direction", "minimize")
     names = [str(getattr(d, "name", d)) for d in (given if isinstance(given, Sequence | ListConfig) and
              not isinstance(given, str) else [given])]  # fmt: skip
@@ -162,7 +180,11 @@ def _check_directions(c: Config, sweeper: Any) -> None:
         raise UserError(
             f"{typed} has {len(names)}, but objective=[{','.join(c.objective)}] has {len(c.objective)}: one of each"
         )
-    unknown = [o for o in c.objective if o.endswith((".psnr", ".ssim"))]
+    for objective, name in zip(c.objective, names, strict=True):
+        wanted = "maximize" if objective in QUALITIES else "minimize"
+        if name != wanted:
+            raise UserError(f"{typed} would {name} {objective}: {wanted} it")
+    unknown = [o for o in c.objective if o in QUALITIES]
     if unknown and c.degrade.kind.name == "none" and not c.image.reference:
         raise UserError(
             f"objective={unknown[0]} needs a clean picture: type image.reference=<file>, or degrade=gaussian"

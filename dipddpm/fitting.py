@@ -164,7 +164,7 @@ def run(
         name="",
         version="",
         default_hp_metric=False,
-        purge_step=before.epochs + 1 if before else None,
+        purge_step=(before.epochs if before else 0) + 1,  # what a killed run logged beyond its last commit
     )
     tracking.log_layout(logger.experiment)
     trajectory = Trajectory(folder, key, rule=rule, every=checkpoint_every, environment=now, before=before)

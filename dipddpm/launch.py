@@ -9,23 +9,27 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dipddpm import config
+from dipddpm import config, inputs
 from dipddpm.config import Config
 from dipddpm.errors import UserError
 from dipddpm.files import replacing
 from dipddpm.jobs import Job
 
 log = logging.getLogger(__name__)
+_LIMITED: list[int] = []  # the threads that jobs of this process were given
 MACHINE = ("threads", "device", "panel_every")  # keys that say how to run, not what: a done job stays done
 
 
@@ -46,6 +50,11 @@ def run_job(cfg: DictConfig, command: str) -> Any:
     """
     hydra = HydraConfig.get()
     job = Job(Path(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN, tuple(hydra.overrides.task))
+    with _alone(job.folder):
+        return _run(cfg, command, job, hydra.launcher)
+
+
+def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -> Any:
     failed = job.folder / "error.txt"
     try:
         c = config.typed(cfg)
@@ -54,11 +63,16 @@ def run_job(cfg: DictConfig, command: str) -> Any:
             return objective(c, job.folder)
         for stale in (failed, job.folder / "metrics.json"):
             stale.unlink(missing_ok=True)
-        _set_threads(c.threads or share_of_threads(hydra.launcher))
+        _set_threads(c.threads or share_of_threads(launcher))
         from dipddpm import runs  # late: torch, diffusers and Lightning take seconds to import
 
         getattr(runs, command)(c, job)
         return objective(c, job.folder)
+    except SystemExit as stop:
+        # Lightning makes one of SIGTERM and Ctrl-C, the first without a code: the sweep would end as if all were done.
+        log.error("stopped by a signal")
+        _leave_note(failed, "stopped by a signal")
+        raise SystemExit(stop.code or 128 + signal.SIGTERM) from stop
     except Exception as error:
         line = " ".join(f"{type(error).__name__}: {error}".split())
         if isinstance(error, UserError):
@@ -73,16 +87,26 @@ def run_job(cfg: DictConfig, command: str) -> Any:
 
 
 def done_before(folder: Path, c: Config, command: str) -> bool:
-    """Return whether a folder holds this job's result: whole, by the same command, of the same configuration."""
+    """Return whether a folder holds this job's result: whole, by the same command, of the same configuration and files.
+
+    Raises:
+        UserError: When a file that the configuration names is not there any more.
+    """
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
         stored = yaml.safe_load((folder / "config.yaml").read_text())
         wanted = config.plain(c)
         for key in MACHINE:
             del stored[key], wanted[key]
-        return metrics["command"] == command and stored == wanted
-    except (OSError, ValueError, KeyError, AttributeError, yaml.YAMLError):
+        if metrics["command"] != command or stored != wanted:
+            return False
+        before = metrics["inputs"]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError):
         return False
+    now = inputs.fingerprints(c, command)
+    if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
+        log.info("done before, but of another %s: run again", ", ".join(changed))
+    return not changed
 
 
 def objective(c: Config, folder: Path) -> Any:
@@ -157,10 +181,29 @@ def distinct_fits_first(argv: Sequence[str]) -> list[str]:
     return result
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one job at a time write into a folder: a grid may name the same job twice, a user start it twice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".job.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process runs the same job in %s: waiting for it", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _set_threads(threads: int | None) -> None:
-    """Set the threads of this process; works fully only before torch is imported."""
+    """Set the threads of this process, None for all cores; works fully only before torch is imported."""
     if not threads:
-        return
+        if not _LIMITED:
+            return
+        threads = _usable_cores()  # an earlier job of this process had fewer
+    _LIMITED.append(threads)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
     if "torch" in sys.modules:  # a worker that has run another job

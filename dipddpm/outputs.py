@@ -151,8 +151,8 @@ def _finals(figures: Mapping[str, Mapping[str, Any]], record: Mapping[str, Any])
         named |= {"epoch/start": fit["epoch"], "seconds/fit": fit["seconds"]}
         named |= {f"epoch/{name}": fit["summary"][name] for name in ("peak", "crossing")}
     if cost := record.get("cost"):
-        named["Cost/total_evaluations_worth"] = cost["total_evaluations_worth"]
-        named |= {"nfe/result": figures["result"]["nfe"], "seconds/total": cost["total_seconds"]}
+        named["Cost/total_evaluations_worth"] = cost.get("total_evaluations_worth")
+        named |= {"nfe/result": figures["result"]["nfe"], "seconds/total": cost.get("total_seconds")}
     return {name: float(value) for name, value in named.items() if value is not None}
 
 
@@ -162,10 +162,11 @@ def _notes(folder: Path, record: Mapping[str, Any]) -> list[str]:
         s = fit["summary"]
         epochs = ", ".join(f"{k} {v}" for k, v in s.items() if k != "epochs" and v is not None)
         notes.append(f"fit {fit['key']}: {fit['epochs']} epochs; {epochs}")
-    if cost := record.get("cost"):
+    if (cost := record.get("cost")) and "fit" in record:
         fitted, total = cost["fit_evaluations_worth"], cost["total_evaluations_worth"]
         notes.append(
-            f"cost: {total:.0f} evaluations' worth, {fitted:.0f} of them the fit; the whole chain from noise takes 1000"
+            f"cost: the arithmetic of {total:.0f} evaluations, {fitted:.0f} of them the fit (the whole chain from noise "
+            f"takes 1000); {cost['total_seconds']:.1f} s, {cost['fit_seconds']:.1f} of them the fit"
         )
     if (record.get("window") or {}).get("still_noisy"):
         notes.append(f"the result is still noisy: the window ends at level {record['window']['end_t']}")

@@ -44,17 +44,26 @@ def resolve(
     Raises:
         UserError: When there is none, or it would have to be fetched and cannot be.
     """
-    if path is not None:
-        folder = Path(path).expanduser()
-        if not folder.is_dir():
-            raise UserError(f"prior.path={path}: no such folder; {WAY_OUT}")
-    elif (ASSETS / name).is_dir():
-        folder = ASSETS / name
-    elif repo is not None:
+    folder = local(name, path)
+    if folder is None:
+        if repo is None:
+            raise UserError(f"prior.name={name}: not in the package, and no prior.repo; {WAY_OUT}")
         return _from_hub(repo, revision, config_only)
-    else:
-        raise UserError(f"prior.name={name}: not in the package, and no prior.repo; {WAY_OUT}")
     _check(folder, config_only)
+    return folder
+
+
+def local(name: str, path: str | None) -> Path | None:
+    """Find a prior's folder on this machine: ``path``, else the package's own ``name``; None where it is on the Hub.
+
+    Raises:
+        UserError: When ``path`` is no folder.
+    """
+    if path is None:
+        return ASSETS / name if (ASSETS / name).is_dir() else None
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"prior.path={path}: no such folder; {WAY_OUT}")
     return folder
 
 

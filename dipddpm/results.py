@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dipddpm import metrics
+from dipddpm import metrics, operations
 from dipddpm.fitting import Start
+from dipddpm.prior import Prior
 from dipddpm.problem import Problem
 from dipddpm.report import Row
 from dipddpm.restoration import Restoration
@@ -24,13 +25,29 @@ def row(name: str, result: Restoration, problem: Problem) -> Row:
     return Row(name, result.picture, quality, result.nfe, result.seconds / len(result.picture), facts)
 
 
-def cost(start: Start, result: Restoration) -> dict[str, float]:
-    """Return seconds and evaluations-worth of fit and window, per picture."""
-    one = result.seconds / (result.nfe * len(result.picture))
-    return {
-        "evaluation_seconds": one,
+def fit_gflop(start: Start) -> float:
+    """Return the floating-point operations of a fit up to where its answer was known, in 10^9; 0 for a file."""
+    if start.fit is None or start.choice is None:
+        return 0.0
+    height, width = start.picture.shape[-2:]
+    return start.choice.needed * operations.of_epoch(start.fit.request["dip"], (height, width))
+
+
+def cost(start: Start, result: Restoration, prior: Prior) -> dict[str, float]:
+    """Return what fit and window cost per picture, in seconds and in evaluations-worth; the window's alone for a file.
+
+    The seconds of a fit and of a window may have been measured under different loads; evaluations-worth are of
+    floating-point operations.
+    """
+    one = operations.of_evaluation(prior)
+    window = {"evaluation_seconds": result.seconds / (result.nfe * len(result.picture)), "evaluation_gflop": one}
+    if start.fit is None:
+        return window
+    fit = fit_gflop(start)
+    return window | {
         "fit_seconds": start.seconds,
-        "fit_evaluations_worth": start.seconds / one,
-        "total_seconds": start.seconds + result.nfe * one,
-        "total_evaluations_worth": start.seconds / one + result.nfe,
+        "fit_gflop": fit,
+        "fit_evaluations_worth": fit / one,
+        "total_seconds": start.seconds + result.nfe * window["evaluation_seconds"],
+        "total_evaluations_worth": fit / one + result.nfe,
     }

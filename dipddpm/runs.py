@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from dipddpm import environment, fitting, metrics, outputs, prior, progress, results
+from dipddpm import environment, fitting, inputs, metrics, outputs, prior, progress, results
 from dipddpm.config import Config, plain
-from dipddpm.files import write_json
+from dipddpm.fits import FitStore
 from dipddpm.fitting import Start
 from dipddpm.jobs import Job
 from dipddpm.problem import Problem
@@ -63,6 +63,7 @@ def sample(c: Config, job: Job) -> float | None:
     network = prior.load(folder, device=device, precision=d.precision.name)
     for note in network.notes:
         log.info("prior %s: %s", network.name, note)
+    posterior_mean(network, problem.noisy, problem.sigma)  # a process's first evaluation is slower: not timed
 
     true_rms = None if problem.clean is None else 2 * metrics.rms(start.picture, problem.clean).item()
     error = error_of_start(d.error_sigma, true_rms, why)
@@ -101,7 +102,7 @@ def sample(c: Config, job: Job) -> float | None:
         "init": d.init.name, "scheduler": d.scheduler.name, "samples": d.samples, "seed": seed,
         "error_sigma": error.sigma if error else None, "error_source": error.source if error else None,
     }  # fmt: skip
-    record["cost"] = results.cost(start, result)
+    record["cost"] = results.cost(start, result, network)
     outputs.leave(job.folder, plain(c), problem, start, rows, record, result)
     return rows["result"].quality.get("psnr")
 
@@ -127,16 +128,17 @@ def _record(c: Config, problem: Problem, start: Start, job: Job, command: str) -
                     "content": problem.content, "notes": problem.notes},
         "degrade": {"kind": c.degrade.kind.name, "sigma": problem.sigma, "source": problem.sigma_source},
         "overrides": job.overrides,
+        "inputs": inputs.fingerprints(c, command),
         "environment": environment.describe(environment.choose_device(c.device), c.ddpm.precision.name),
     }  # fmt: skip
     if start.fit and start.choice:
         f, choice = start.fit, start.choice
         threshold = c.stopping.threshold or (problem.sigma / 255) ** 2
         summary = fitting.summarise(f.curves, threshold=threshold, patience=c.stopping.patience or 1000)
-        write_json(f.folder / "summary.json", summary)
+        FitStore(f.folder.parent).record_summary(f.key, summary)
         record["fit"] = {
             "key": f.key, "folder": str(f.folder), "made_by_this_run": start.made, "epochs": f.epochs,
-            "epoch": choice.epoch, "why": choice.why, "seconds": start.seconds, "environment": f.environment,
+            "epoch": choice.epoch, "why": choice.why, "seconds": start.seconds, "gflop": results.fit_gflop(start), "environment": f.environment,
             "rule_epoch": choice.stop.epoch if choice.stop else None, "revived": f.revived, "summary": summary,
         }  # fmt: skip
     return record

@@ -15,12 +15,12 @@ from dipddpm.errors import UserError
 from dipddpm.fits import Damaged, Fit, FitStore
 from dipddpm.fits.manifest import read_picture
 from dipddpm.fitting import Start
+from dipddpm.inputs import FIT_VERSION
 from dipddpm.jobs import Job
 from dipddpm.problem import Problem, pose
 from dipddpm.stopping import Stop
 
 log = logging.getLogger(__name__)
-FIT_VERSION = 1  # raise it when the same request would no longer give the same fit
 
 
 def problem_of(c: Config, prior_folder: Path) -> Problem:

@@ -21,27 +21,7 @@ import hydra
 from omegaconf import OmegaConf
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
-from scripts.train_prior_config import Loss, Optimizer, Precision, TrainPriorConfig, UNetConfig
-
-
-def build_unet(cfg: UNetConfig) -> Any:
-    """Return a randomly initialised diffusers UNet2DModel for 64x64 RGB."""
-    from diffusers import UNet2DModel
-
-    n = len(cfg.channels)
-    down = ["DownBlock2D"] * (n - cfg.attention_levels) + ["AttnDownBlock2D"] * cfg.attention_levels
-    up = ["AttnUpBlock2D"] * cfg.attention_levels + ["UpBlock2D"] * (n - cfg.attention_levels)
-    return UNet2DModel(
-        sample_size=64,
-        in_channels=3,
-        out_channels=3,
-        block_out_channels=tuple(cfg.channels),
-        down_block_types=tuple(down),
-        up_block_types=tuple(up),
-        layers_per_block=cfg.layers_per_block,
-        norm_num_groups=cfg.norm_num_groups,
-        attention_head_dim=cfg.attention_head_dim,
-    )
+from scripts.train_prior_config import Loss, Optimizer, Precision, TrainPriorConfig, build_unet
 
 
 def make_optimizer(name: Optimizer, unet: Any, lr: float) -> Any:
@@ -83,6 +63,7 @@ def train(cfg: TrainPriorConfig) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     from dipddpm.environment import has_bf16
+    from scripts.data_parallel import average_gradients, rank, share
     from scripts.faces import read_faces
     from scripts.group_norm import use_fast_backward
     from scripts.one_evaluation import errors_by_level
@@ -118,11 +99,13 @@ def train(cfg: TrainPriorConfig) -> None:
 
     faces = read_faces(Path(cfg.data) / "faces64-train.tar")
     held_out = read_faces(Path(cfg.data) / "faces64-val.tar", cfg.eval_pictures)
-    writer = SummaryWriter(str(out))
+    writer = SummaryWriter(str(out)) if rank() == 0 else None
     alphas_cumprod = scheduler.alphas_cumprod.to(device)
     T = len(alphas_cumprod)
 
     def save() -> None:
+        if writer is None:
+            return
         state = {
             "unet": unet.state_dict(),
             "ema": ema.state_dict(),
@@ -174,7 +157,7 @@ def train(cfg: TrainPriorConfig) -> None:
     print(f"{sum(p.numel() for p in unet.parameters()):,} parameters, on {device} in {'bf16' if bf16 else 'fp32'}")
 
     columns = (TextColumn("{task.description}"), *Progress.get_default_columns()[1:3])
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=writer is None) as progress:
         bar = progress.add_task("training", total=cfg.pictures, completed=seen)
         last_save = started = time.monotonic()
         before = seconds
@@ -186,12 +169,13 @@ def train(cfg: TrainPriorConfig) -> None:
             u = torch.rand(cfg.batch_size, generator=generator)
             index_t = (T * u**cfg.level_power).long().clamp(0, T - 1)
             eps = torch.randn(x0.shape, generator=generator)
-            x0, eps, index_t = x0.to(device), eps.to(device), index_t.to(device)
+            x0, eps, index_t = (share(drawn).to(device) for drawn in (x0, eps, index_t))
             ab = alphas_cumprod[index_t].view(-1, 1, 1, 1)
             x_t = (ab.sqrt() * x0 + (1 - ab).sqrt() * eps).contiguous(memory_format=torch.channels_last)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(cfg, seen)
             loss = backward(x_t, index_t, eps, bf16)
+            average_gradients(unet.parameters())
             torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
@@ -199,7 +183,7 @@ def train(cfg: TrainPriorConfig) -> None:
             seen += cfg.batch_size
             seconds = before + time.monotonic() - started
             progress.update(bar, completed=seen)
-            if seen % (100 * cfg.batch_size) == 0:
+            if writer is not None and seen % (100 * cfg.batch_size) == 0:
                 writer.add_scalar("train/loss", loss.mean().item(), seen)
                 writer.add_scalar("train/lr", optimizer.param_groups[0]["lr"], seen)
                 for band in range(10):
@@ -210,7 +194,8 @@ def train(cfg: TrainPriorConfig) -> None:
                 save()
                 last_save = time.monotonic()
         save()
-    writer.close()
+    if writer is not None:
+        writer.close()
 
 
 def ddim_samples(pipeline: Any, count: int, generator: Any, steps: int = 25) -> Any:
@@ -232,7 +217,10 @@ def ddim_samples(pipeline: Any, count: int, generator: Any, steps: int = 25) -> 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train_prior")
 def main(cfg: Any) -> None:
     schema = OmegaConf.structured(TrainPriorConfig)
-    train(OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.to_container(cfg))))  # type: ignore[arg-type]
+    typed: Any = OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.to_container(cfg)))
+    from scripts.data_parallel import spawn
+
+    spawn(typed.processes, train, typed)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""What conf/train_prior.yaml may say; its comments say what each key means."""
+"""What conf/train_prior.yaml may say (its comments say what each key means), and the network that it means."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -37,6 +38,7 @@ class TrainPriorConfig:
     checkpoint_minutes: float = MISSING
     eval_pictures: int = MISSING
     threads: int | None = None
+    processes: int = MISSING
     precision: Precision = MISSING
     optimizer: Optimizer = MISSING
     loss: Loss = MISSING
@@ -45,3 +47,23 @@ class TrainPriorConfig:
 
 
 ConfigStore.instance().store(name="train_prior_schema", node=TrainPriorConfig)
+
+
+def build_unet(cfg: UNetConfig) -> Any:
+    """Return a randomly initialised diffusers UNet2DModel for 64x64 RGB."""
+    from diffusers import UNet2DModel
+
+    n = len(cfg.channels)
+    down = ["DownBlock2D"] * (n - cfg.attention_levels) + ["AttnDownBlock2D"] * cfg.attention_levels
+    up = ["AttnUpBlock2D"] * cfg.attention_levels + ["UpBlock2D"] * (n - cfg.attention_levels)
+    return UNet2DModel(
+        sample_size=64,
+        in_channels=3,
+        out_channels=3,
+        block_out_channels=tuple(cfg.channels),
+        down_block_types=tuple(down),
+        up_block_types=tuple(up),
+        layers_per_block=cfg.layers_per_block,
+        norm_num_groups=cfg.norm_num_groups,
+        attention_head_dim=cfg.attention_head_dim,
+    )

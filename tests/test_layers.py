@@ -10,12 +10,12 @@ from conftest import ROOT
 LAYERS = [
     {"errors", "files", "checks", "config", "jobs"},
     {"images", "panels", "degrade", "networks", "curves", "variance", "stopping", "metrics", "seeds"},
-    {"problem", "diffusion", "prior", "prior_folder", "sampler", "restoration", "environment", "dip"},
+    {"problem", "diffusion", "prior", "prior_folder", "sampler", "restoration", "environment", "dip", "operations"},
     {"fits", "tracking", "progress", "report", "study"},
     {"callbacks"},
     {"fitting"},
     {"outputs", "results"},
-    {"starting"},
+    {"starting", "inputs"},
     {"runs", "cli", "launch"},
 ]
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
@@ -51,7 +51,7 @@ def test_imports_go_down(path):
 
 def test_only_the_top_knows_the_config():
     knowing = {module_name(p) for p in MODULES if "config" in imported(p)}
-    assert knowing == {"starting", "runs", "cli", "launch", "checks"}
+    assert knowing == {"starting", "inputs", "runs", "cli", "launch", "checks"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -137,26 +137,26 @@ SEARCHES = [
 def test_the_ends_and_choices_of_a_search_are_checked_before_it(typed, message, capsys):
     needs("hydra_optuna_sweeper", "optuna")
     if not message:
-        cli.check_arguments(["-m", "experiment=search", *typed])
+        cli.check_arguments("sample", ["-m", "experiment=search", *typed])
         return
     with pytest.raises(SystemExit) as left:
-        cli.check_arguments(["-m", "experiment=search", *typed])
+        cli.check_arguments("sample", ["-m", "experiment=search", *typed])
     assert left.value.code == 2
     assert message in capsys.readouterr().err
 
 
 def test_a_grid_over_an_interval_and_a_missing_plugin_are_refused_with_what_to_type(capsys, monkeypatch):
     with pytest.raises(SystemExit):
-        cli.check_arguments(["-m", "ddpm.start_t=interval(10,100)"])
+        cli.check_arguments("sample", ["-m", "ddpm.start_t=interval(10,100)"])
     assert "type ddpm.start_t=range(first,end,step)" in capsys.readouterr().err
     for arguments in (["-m", 'hydra.sweeper.params={seed: "1,2"}'], ['+hydra.sweeper.params.seed="1,2"']):
         with pytest.raises(SystemExit) as left:
-            cli.check_arguments(arguments)
+            cli.check_arguments("sample", arguments)
         assert left.value.code == 2
         assert "type the swept keys themselves, such as seed=1,2" in capsys.readouterr().err
     monkeypatch.setitem(cli.EXTRAS, "hydra/launcher=elsewhere", "elsewhere")
     with pytest.raises(SystemExit):
-        cli.check_arguments(["-m", "hydra/launcher=elsewhere", "seed=1,2"])
+        cli.check_arguments("sample", ["-m", "hydra/launcher=elsewhere", "seed=1,2"])
     assert "is not installed: type pip install 'dipddpm[elsewhere]'" in capsys.readouterr().err
 
 

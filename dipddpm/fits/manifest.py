@@ -169,6 +169,7 @@ def read(folder: Path) -> Fit | None:
 
     Raises:
         Damaged: When the manifest or a file that it names is not as written.
+        OSError: When it cannot be read now: that says nothing of what is stored.
     """
     path = folder / "manifest.json"
     while True:
@@ -195,7 +196,7 @@ def _verified(folder: Path, text: str) -> Fit:
                 raise Damaged(f"{folder / name} is truncated or altered")
         request = json.loads((folder / "fit.json").read_text())
         curves = Curves.load(folder / curves_name(body["epochs"]))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise Damaged(f"{folder}: {error}") from error
     return Fit(
         key=body["key"],

@@ -185,10 +185,20 @@ class FitStore:
         return best
 
     def record_use(self, key: str, folder: Path) -> None:
-        """Note that the run in ``folder`` uses a fit: one line, appended in one write."""
-        with (self.folder(key) / "uses.txt").open("ab+") as file:
-            cut = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"  # by a full disk
-            file.write((b"\n" if cut else b"") + f"{folder.resolve()}\n".encode())
+        """Note that the run in ``folder`` uses a fit: one line, appended in one write; where it can be written."""
+        try:
+            with (self.folder(key) / "uses.txt").open("ab+") as file:
+                cut = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"  # by a full disk
+                file.write((b"\n" if cut else b"") + f"{folder.resolve()}\n".encode())
+        except OSError as error:
+            log.warning("the fit's list of uses could not be written: %s", error)
+
+    def record_summary(self, key: str, summary: dict[str, Any]) -> None:
+        """Leave the epochs of peak, crossing and rules beside a fit, for people; where it can be written."""
+        try:
+            write_json(self.folder(key) / "summary.json", summary)
+        except OSError as error:
+            log.warning("the fit's summary could not be written: %s", error)
 
     def uses(self, key: str) -> list[Path]:
         """Return the run folders that use a fit and still exist."""

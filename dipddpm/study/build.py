@@ -64,9 +64,15 @@ def build_if_due(folder: Path | str) -> bool:
     """
     folder = Path(folder)
     if not is_due(folder):
+        _mark(folder).touch()
         return False
     check_holds_jobs(folder)
     return _try(folder, wait=0)
+
+
+def is_stale(folder: Path) -> bool:
+    """Whether something has happened that the summary does not show."""
+    return _mark(folder).exists()
 
 
 def is_due(folder: Path) -> bool:
@@ -80,8 +86,12 @@ def is_due(folder: Path) -> bool:
     return not 0 <= age < THROTTLE * took  # negative: the clock was set back
 
 
+def _mark(folder: Path) -> Path:
+    return folder / ".study.stale"
+
+
 def _try(folder: Path, wait: float) -> bool:
-    stale = folder / ".study.stale"
+    stale = _mark(folder)
     stale.touch()
     try:
         with FileLock(folder / ".study.lock", timeout=wait):

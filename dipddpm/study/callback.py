@@ -2,8 +2,9 @@
 
     hydra: {callbacks: {study: {_target_: dipddpm.study.callback.StudyCallback}}}
 
-Hydra does not call ``on_multirun_end`` when a job failed, and a job's end may come too soon after the last build.
-So a process that skipped a build makes up for it as it exits.
+Hydra does not call ``on_multirun_end`` when a job failed, and a job's end may come too soon after the last build: the
+summary is then marked stale. The process that started the sweep makes up for that as it exits; its workers, of which
+there may be as many as jobs, do not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dipddpm.study.build import build, build_if_due
+from dipddpm.study.build import build, build_if_due, is_stale
 
 log = logging.getLogger(__name__)
 
@@ -26,20 +27,15 @@ log = logging.getLogger(__name__)
 class StudyCallback(Callback):
     """Build the study of a sweep after its jobs (not after every one, in big sweeps) and at its end."""
 
-    def __init__(self) -> None:
-        self._owed: Path | None = None  # a sweep folder whose last build was skipped
-        self._listening = False
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Build at the exit what will then be owed: called in the process that started the sweep alone."""
+        atexit.register(self.settle, sweep_folder(config))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Build if it is due."""
         try:
-            if config.hydra.mode != RunMode.MULTIRUN:
-                return
-            folder = sweep_folder(config)
-            self._owed = None if build_if_due(folder) else folder
-            if self._owed and not self._listening:
-                self._listening = True
-                atexit.register(self.settle)
+            if config.hydra.mode == RunMode.MULTIRUN:
+                build_if_due(sweep_folder(config))
         except Exception:
             log.exception("the sweep's summary could not be built")
 
@@ -47,16 +43,14 @@ class StudyCallback(Callback):
         """Build once more, and say where."""
         try:
             log.info("study of the sweep: %s", build(sweep_folder(config)))
-            self._owed = None
         except Exception:
             log.exception("the sweep's summary could not be built")
 
-    def settle(self) -> None:
-        """Build what is owed; registered to run as the process exits."""
+    def settle(self, folder: Path) -> None:
+        """Build what is owed."""
         try:
-            if self._owed:
-                build(self._owed)
-                self._owed = None
+            if is_stale(folder):
+                build(folder)
         except Exception:
             log.exception("the sweep's summary could not be built")
 

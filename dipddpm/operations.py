@@ -1,0 +1,45 @@
+"""What an evaluation of a prior and an epoch of a fit take in floating-point operations, 2 per multiply-add.
+
+Seconds depend on the machine and on what else it does, and the two parts of a run may be timed on different days. The
+operations do not: so costs are compared by them, and the seconds stand beside. Only what torch's counter knows is
+counted (convolutions, matrix products), which is nearly all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dipddpm import networks
+from dipddpm.prior import Prior
+
+
+def of_evaluation(prior: Prior) -> float:
+    """Count one evaluation of one picture, in GFLOP; nothing is computed."""
+    unet: Any = prior.unet
+    with torch.device("meta"):
+        network = type(unet)(**unet.config)
+        x, t = torch.zeros(1, 3, prior.sample_size, prior.sample_size), torch.zeros(1)
+    return _count(lambda: network(x, t))
+
+
+def of_epoch(dip: Mapping[str, Any], size: tuple[int, int]) -> float:
+    """Count one epoch of a DIP fit, forward and backward, in GFLOP; nothing is computed.
+
+    Args:
+        dip: Its ``network``, ``layers``, ``channels``, ``kernel_size``, ``final_relu`` and ``steps_per_epoch``.
+        size: Height and width of the picture, in pixels.
+    """
+    options = {name: dip[name] for name in ("layers", "channels", "kernel_size", "final_relu")}
+    network = networks.build(dip["network"], generator=torch.Generator(), **options).to("meta")
+    z = torch.zeros(1, 3, *size, device="meta")
+    return dip["steps_per_epoch"] * _count(lambda: network(z).square().mean().backward())
+
+
+def _count(work: Callable[[], Any]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() / 1e9

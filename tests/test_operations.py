@@ -1,0 +1,29 @@
+"""Counted operations are those worked out by hand, and those of a real evaluation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dipddpm import operations, prior
+
+
+@pytest.mark.parametrize(("layers", "channels", "kernel_size", "steps"), [(0, 5, 3, 1), (2, 7, 5, 1), (1, 3, 1, 4)])
+def test_an_epoch_is_its_convolutions_forward_and_twice_backward(layers, channels, kernel_size, steps):
+    widths = [3, *[channels] * (layers + 1), 3]
+    forward = [2 * kernel_size**2 * a * b * 13 * 11 for a, b in zip(widths, widths[1:], strict=False)]
+    by_hand = 3 * sum(forward) - forward[0]  # z needs no gradient
+    dip = {
+        "network": "cnn", "layers": layers, "channels": channels, "kernel_size": kernel_size, "final_relu": True,
+        "steps_per_epoch": steps,
+    }  # fmt: skip
+    assert operations.of_epoch(dip, (13, 11)) == pytest.approx(steps * by_hand / 1e9)
+
+
+def test_an_evaluation_is_that_of_the_real_network(tiny_prior):
+    network = prior.load(tiny_prior)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.evaluate(torch.zeros(1, 3, 16, 16), torch.tensor(0))
+    attention = 4 * 2 * 2 * 64**2 * 16  # 4 layers of 2 products over 8x8 places; a processor's fused one is not counted
+    assert operations.of_evaluation(network) == pytest.approx((counter.get_total_flops() + attention) / 1e9)
