@@ -165,8 +165,8 @@ def _notes(folder: Path, record: Mapping[str, Any]) -> list[str]:
     if (cost := record.get("cost")) and "fit" in record:
         fitted, total = cost["fit_evaluations_worth"], cost["total_evaluations_worth"]
         notes.append(
-            f"cost: the arithmetic of {total:.0f} evaluations, {fitted:.0f} of them the fit (the whole chain from noise "
-            f"takes 1000); {cost['total_seconds']:.1f} s, {cost['fit_seconds']:.1f} of them the fit"
+            f"cost: the arithmetic of {total:.0f} evaluations, {fitted:.0f} of them the fit (the whole chain takes 1000); "
+            f"{cost['total_seconds']:.1f} s, {cost['fit_seconds']:.1f} of them the fit"
         )
     if (record.get("window") or {}).get("still_noisy"):
         notes.append(f"the result is still noisy: the window ends at level {record['window']['end_t']}")

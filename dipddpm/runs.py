@@ -138,7 +138,8 @@ def _record(c: Config, problem: Problem, start: Start, job: Job, command: str) -
         FitStore(f.folder.parent).record_summary(f.key, summary)
         record["fit"] = {
             "key": f.key, "folder": str(f.folder), "made_by_this_run": start.made, "epochs": f.epochs,
-            "epoch": choice.epoch, "why": choice.why, "seconds": start.seconds, "gflop": results.fit_gflop(start), "environment": f.environment,
+            "epoch": choice.epoch, "why": choice.why, "seconds": start.seconds,
+            "gflop": results.fit_gflop(start), "environment": f.environment,
             "rule_epoch": choice.stop.epoch if choice.stop else None, "revived": f.revived, "summary": summary,
         }  # fmt: skip
     return record
