@@ -24,5 +24,18 @@ def test_jobs_that_differ_only_in_what_the_slug_hides_have_different_folders():
     assert len(names) == 6
 
 
+def test_another_command_has_another_folder():
+    overrides = ["dip.layers=6"]
+    assert job_slug(overrides, "train_dip").startswith("train_dip,layers=6-")
+    assert job_slug(overrides, "train_dip")[-8:] != job_slug(overrides)[-8:]
+    assert job_slug(overrides, "sample") == job_slug(overrides)
+
+
+def test_how_a_job_runs_is_not_in_its_name():
+    typed = ["dip.layers=6", "threads=2", "+device=cpu"]
+    assert job_slug(typed, ignored=["threads", "device"]) == job_slug(["dip.layers=6"])
+    assert job_slug(typed, ignored=["device"]) == job_slug(["dip.layers=6", "threads=2"])
+
+
 def test_no_overrides_still_have_a_name():
     assert job_slug([]).startswith("defaults-")

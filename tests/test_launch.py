@@ -1,11 +1,14 @@
 """One job: whether it is done, how it ends, how many threads it has, in which order a sweep makes its fits."""
 
 import json
+import shutil
 
 import pytest
-import yaml
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
-from dipddpm import config, runs
+from dipddpm import launch, runs
 from dipddpm.jobs import Job
 from dipddpm.launch import distinct_fits_first, done_before, objective, share_of_threads
 
@@ -22,6 +25,61 @@ def test_a_job_is_done_only_when_whole_and_of_this_command_and_configuration(con
     assert not done_before(tmp_path, c, "sample")
     (tmp_path / "metrics.json").unlink()
     assert not done_before(tmp_path, c, "sample")
+
+
+def test_a_result_of_files_that_have_changed_is_not_this_jobs(configure, tiny_prior, tmp_path, caplog):
+    picture, weights = tmp_path / "me.png", tmp_path / "prior"
+    shutil.copytree(tiny_prior, weights)
+    Image.new("RGB", (20, 20), (90, 120, 50)).save(picture)
+    typed = ["baselines=false", f"image.path={picture}", "degrade=none", "degrade.sigma=5", f"prior.path={weights}"]
+    c, folder = configure(*typed), tmp_path / "run"
+    runs.sample(c, Job(folder))
+    assert done_before(folder, c, "sample")
+    Image.new("RGB", (20, 20), (90, 120, 51)).save(picture)
+    with caplog.at_level("INFO"):
+        assert not done_before(folder, c, "sample")
+    assert "of another image.path: run again" in caplog.text
+    Image.new("RGB", (20, 20), (90, 120, 50)).save(picture)
+    assert done_before(folder, c, "sample")
+    file = weights / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    save_file({name: w + 1e-3 for name, w in tensors.items()}, file, {"format": "pt"})
+    assert not done_before(folder, c, "sample")
+    kept = next((tmp_path / "fits").glob("*/epochs/000030.safetensors"))
+    start = configure("baselines=false", f"checkpoint={kept}")
+    runs.sample(start, Job(tmp_path / "from-file"))
+    assert done_before(tmp_path / "from-file", start, "sample")
+    save_file({name: w * 0.9 for name, w in load_file(kept).items()}, kept)
+    assert not done_before(tmp_path / "from-file", start, "sample")
+
+
+def test_a_start_from_a_file_has_no_known_cost(configure, tmp_path):
+    runs.fit(configure(), Job(tmp_path / "fit"))
+    kept = next((tmp_path / "fits").glob("*/epochs/000030.safetensors"))
+    c = configure("baselines=false", f"checkpoint={kept}", "objective=[result.psnr,cost.total_evaluations_worth]")
+    runs.sample(c, Job(tmp_path / "run"))
+    psnr, cost = objective(c, tmp_path / "run")
+    assert psnr > 0
+    assert cost is None, "unknown is not free"
+    found = configure("baselines=false", "checkpoint=30", "objective=[result.psnr,cost.total_evaluations_worth]")
+    runs.sample(found, Job(tmp_path / "found"))
+    assert objective(found, tmp_path / "found")[1] > 20
+
+
+def test_threads_of_one_job_are_not_those_of_the_next(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setattr(launch, "_LIMITED", [])
+    before = torch.get_num_threads()
+    try:
+        launch._set_threads(None)
+        assert torch.get_num_threads() == before, "untouched where no job has set any"
+        launch._set_threads(3)
+        assert torch.get_num_threads() == 3
+        launch._set_threads(None)
+        assert torch.get_num_threads() == launch._usable_cores()
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_objective_is_what_metrics_json_says(configure, tmp_path):
@@ -58,9 +116,3 @@ def test_the_keys_of_a_fit_vary_fastest():
     assert distinct_fits_first(alone) == alone
     group = ["--multirun", "dip=cnn,skip", "image@image=astronaut", "ddpm.seed=1,2"]
     assert distinct_fits_first(group)[1] == "ddpm.seed=1,2"
-
-
-def test_config_yaml_is_what_the_configuration_was(configure, tmp_path):
-    c = configure("baselines=false")
-    runs.fit(c, Job(tmp_path))
-    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == config.plain(c)

@@ -321,6 +321,32 @@ def test_a_full_disk_is_named_loses_nothing_and_the_same_command_goes_on(sample,
     assert not list(disk.rglob("*.tmp")) and not list(disk.rglob("error.txt"))
 
 
+def test_the_same_job_twice_in_a_grid_runs_once_and_the_summary_stands(sample, tmp_path):
+    needs("hydra_joblib_launcher", "joblib")
+    sample.remove("~hydra.callbacks.study")
+    at_once = [*sample, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,0,0,1"]
+    end = run([*at_once, "dip.max_epochs=60", "ddpm.start_t=5"], tmp_path)
+    assert end.returncode == 0, end.stdout + end.stderr
+    assert end.stdout.count("done before") == 2
+    assert len(jobs(tmp_path)) == 2
+    assert all(len(list(folder.glob("events.*"))) == 1 for folder in (tmp_path / "sweep").glob("*seed=*"))
+    assert (tmp_path / "sweep/summary.csv").read_text().count(",complete,") == 2
+    assert not (tmp_path / "sweep/.study.stale").exists()
+
+
+def test_a_terminated_sweep_says_so_and_its_code_is_no_success(sample, tmp_path):
+    sample.remove("~hydra.callbacks.study")
+    sweep = [*sample, "dip.max_epochs=100000", "ddpm.start_t=5,6"]
+    process = start(sweep, tmp_path, "log")
+    wait_for(lambda: list(tmp_path.glob("fits/*/manifest.json")), process)
+    process.terminate()
+    assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+    (note,) = tmp_path.glob("sweep/*/error.txt")
+    assert note.read_text() == "stopped by a signal\n"
+    assert "stopped by a signal" in (tmp_path / "log").read_text()
+    assert "1 failed" in (tmp_path / "sweep/summary.md").read_text(), "the summary tells of it"
+
+
 def test_a_fit_needs_no_room_in_the_systems_temporary_folder(sample, small_disk, tmp_path):
     disk, leave = small_disk
     leave(100)  # a state is 350

@@ -64,10 +64,15 @@ def build_if_due(folder: Path | str) -> bool:
     """
     folder = Path(folder)
     if not is_due(folder):
-        _mark(folder).touch()
+        mark_stale(folder)
         return False
     check_holds_jobs(folder)
     return _try(folder, wait=0)
+
+
+def mark_stale(folder: Path) -> None:
+    """Say that something is happening which the summary does not show."""
+    _mark(folder).touch()
 
 
 def is_stale(folder: Path) -> bool:

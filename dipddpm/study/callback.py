@@ -19,7 +19,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dipddpm.study.build import build, build_if_due, is_stale
+from dipddpm.study.build import build, build_if_due, is_stale, mark_stale
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,14 @@ class StudyCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Build at the exit what will then be owed: called in the process that started the sweep alone."""
         atexit.register(self.settle, sweep_folder(config))
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Mark the summary stale: a job that a signal stops has no end."""
+        try:
+            if config.hydra.mode == RunMode.MULTIRUN:
+                mark_stale(sweep_folder(config))
+        except OSError:
+            log.exception("the sweep's summary could not be marked stale")
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Build if it is due."""
