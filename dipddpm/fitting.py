@@ -61,10 +61,15 @@ class Start:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds of the fit up to where its answer was known; 0 for a file."""
+        """Wall-clock seconds of the fit up to where its answer was known; 0 for a file.
+
+        The fit's seconds in proportion to those of its steps, which may have been made under different loads: so
+        another epoch's share does not change when the fit is extended.
+        """
         if self.fit is None or self.choice is None:
             return 0.0
-        return self.fit.seconds * self.choice.needed / self.fit.epochs
+        steps = self.fit.curves.column("seconds")
+        return self.fit.seconds * float(steps[: self.choice.needed].sum() / steps.sum())
 
 
 def choose(
