@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
-from dipddpm import prior, prior_folder
+from dipddpm import operations, prior, prior_folder
 from dipddpm.files import sha256, write_json
 from scripts import eval_prior, half_precision
 from scripts.one_evaluation import LEVELS
@@ -37,16 +37,6 @@ SHOWN = {  # keys of unet/config.json
     "attention_head_dim": "channels a head of attention",
     "norm_num_groups": "groups of GroupNorm",
 }
-
-
-def gflop(network: prior.Prior) -> float:
-    """Count the floating-point operations of one evaluation of one picture, in 10^9."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    x = torch.zeros(1, 3, network.sample_size, network.sample_size, device=network.unet.device)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.evaluate(x, torch.tensor(0))
-    return counter.get_total_flops() / 1e9
 
 
 def seen_and_seconds(folders: list[Path], seen: int, seconds: float) -> tuple[int, float]:
@@ -81,10 +71,10 @@ def card(folder: Path, evaluation: dict[str, Any]) -> str:
         command += f" pictures={training['pictures'] or 150000}"
     return Template(TEMPLATE.read_text()).substitute(
         parameters=f"{network.parameters:,}",
-        gflop=f"{gflop(network):.2f}",
+        gflop=f"{operations.of_evaluation(network):.2f}",
         training=_training(training),
         cpu_command=f"{command} {training['overrides']}".strip(),
-        gpu_command=f"{train} pictures=4000000 batch_size=128 warmup_pictures=50000",
+        gpu_command=f"{train} pictures=4000000 batch_size=128 warmup_pictures=50000 unet.layers_per_block=2",
         architecture="\n".join(f"| {words} | {_value(config[key])} |" for key, words in SHOWN.items()),
         tables=eval_prior.tables(evaluation),
         classical=_classical(evaluation),
