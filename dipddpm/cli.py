@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
-import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,29 +20,25 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, RangeSweep
-from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from dipddpm import config, images
+from dipddpm import config, images, prior_folder
 from dipddpm.checks import QUALITIES
 from dipddpm.config import Config
 from dipddpm.errors import UserError, suggestion
+from dipddpm.explain import EXTRAS, explained, parse
+
+__all__ = ["EXTRAS", "check_arguments"]
 
 CONF = Path(__file__).parents[1] / "conf"
-EXTRAS = {  # of pyproject.toml, by what needs them
-    "hydra/launcher=joblib": "joblib",
-    "hydra/launcher=submitit_local": "submitit",
-    "hydra/launcher=submitit_slurm": "submitit",
-    "hydra/launcher=ray": "ray",
-    "hydra/sweeper=optuna": "optuna",
-}
+PROGRAMS = {"fit": "train_dip.py", "sample": "sample.py"}
 KEYS = config.known_keys(Config)
 VALUES = {key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)}  # the others are groups
-SPACE = "hydra.sweeper.params"
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
+LISTS = ("image.box", "objective")  # keys whose one value is a list
+Points = tuple[list[str], list[list[str]]]
 MOST_REFUSALS = 5  # of a sweep's grid points, before the rest is only counted
 
 
@@ -56,11 +52,11 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
         argv: The arguments without the program's name; None reads the command line.
     """
     config.register()
-    args = get_args_parser().parse_args(None if argv is None else list(argv))
+    args, unread = get_args_parser().parse_known_args(None if argv is None else list(argv))
     if args.help or args.hydra_help or args.info or args.shell_completion:
         return
     name = args.config_name or "config"
-    decoded: set[str] | None = None if args.cfg else set()  # --cfg shows the configuration and opens no picture
+    seen: set[str] | None = None if args.cfg else set()  # --cfg shows the configuration and looks at no file
     refused: dict[str, str] = {}
 
     @functools.cache  # Hydra takes a fifth of a second to compose, and the jobs of a sweep share their groups
@@ -68,13 +64,15 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
         return compose(name, overrides=list(overrides))
 
     try:
+        if unread:
+            raise UserError(f"{' '.join(unread)} is not understood: type options such as -m first, then key=value")
         with initialize_config_dir(str(CONF), version_base="1.3"):
             more = [f"hydra.searchpath=[{Path(args.config_dir).absolute().as_uri()}]"] if args.config_dir else []
             typed = [*more, *args.overrides]
-            own, points = _points(name, typed, command) if args.multirun else ([], [typed])
+            own, points = (_points if args.multirun else _single)(name, typed, command, seen)
             for point in points:
                 try:
-                    _check_point([*own, *point], composed, decoded)
+                    _check_point([*own, *point], composed, command, seen)
                 except UserError as error:
                     refused.setdefault(f"{error}{_fraction(str(error), args.overrides)}", " ".join(point))
     except UserError as error:
@@ -90,18 +88,45 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
-def _points(config_name: str, overrides: Sequence[str], command: str) -> tuple[list[str], list[list[str]]]:
+def _single(config_name: str, overrides: Sequence[str], command: str, seen: set[str] | None) -> Points:
+    """Return the one job to check, as `_points` does; refuse what only a sweep can run."""
+    way_out = f"type -m first: python {PROGRAMS[command]} -m ..."
+    with explained(overrides):
+        for o in parse(overrides):
+            if not o.is_sweep_override() or o.is_hydra_override():
+                continue
+            if o.is_interval_sweep():
+                raise UserError(f"{o.input_line} is a range to search: {way_out}")
+            key, _, values = (o.input_line or "").partition("=")
+            one = f"; for one list, type {key}=[{values}]" if key in LISTS else ""
+            raise UserError(f"{o.input_line} is a list of values: to run each, {way_out}{one}")
+        chosen = [o for o in overrides if o.startswith(("experiment=", "hydra/"))]
+        if seen is None or not chosen:  # to compose Hydra's own configuration takes a fifth of a second
+            return [], [list(overrides)]
+        hydra = compose(config_name, overrides=list(overrides), return_hydra_config=True).hydra
+    for kind in ("sweeper", "launcher"):
+        basic = str(hydra[kind].get("_target_")).endswith(f".Basic{kind.title()}")
+        if not basic and hydra.mode != RunMode.MULTIRUN:
+            choice = f"hydra/{kind}={hydra.runtime.choices[f'hydra/{kind}']}"
+            given = choice if choice in chosen else f"{' '.join(chosen)} has {choice}, which"
+            raise UserError(f"{given} is for a sweep's jobs: {way_out}")
+    return [], [list(overrides)]
+
+
+def _points(config_name: str, overrides: Sequence[str], command: str, seen: set[str] | None) -> Points:
     """Return the overrides of Hydra's own keys, and those of the jobs to check.
 
     These are all of a grid's, or those at the ends of a search's space.
     """
-    try:
-        parsed = _parse(overrides)
+    with explained(overrides):
+        parsed = parse(overrides)
         own = [o.input_line or "" for o in parsed if o.is_hydra_override()]
         fixed = [o.input_line or "" for o in parsed if not o.is_sweep_override()]
         hydra = compose(config_name, overrides=fixed, return_hydra_config=True).hydra
+        if seen is not None:
+            _check_launcher(hydra.launcher)
         space = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
-        sweep = [*_parse(space), *(o for o in parsed if not o.is_hydra_override())]
+        sweep = [*parse(space), *(o for o in parsed if not o.is_hydra_override())]
         if not str(hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
             _check_directions(config.typed(compose(config_name, overrides=fixed)), hydra.sweeper, command)
             return own, _ends(sweep)
@@ -117,8 +142,6 @@ def _points(config_name: str, overrides: Sequence[str], command: str) -> tuple[l
                     "or let a sweeper search it with hydra/sweeper=optuna"
                 )
         batches: Any = BasicSweeper.split_arguments(sweep, max_batch_size=None)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_explain(error, overrides)) from error
     points = [list(point) for batch in batches for point in batch]
     if not points:
         empty = next(o.input_line for o in sweep if o.is_sweep_override() and not list(o.sweep_iterator()))
@@ -126,16 +149,12 @@ def _points(config_name: str, overrides: Sequence[str], command: str) -> tuple[l
     return own, points
 
 
-def _parse(overrides: Sequence[str]) -> list[Override]:
-    loader = GlobalHydra.instance().config_loader()  # which choices glob(*) means
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-    for o in parsed:
-        if o.key_or_group.startswith(SPACE):  # where the sweeper has none yet, Hydra fails on an assertion
-            raise UserError(
-                f"{o.input_line} is not allowed: type the swept keys themselves, such as seed=1,2, or write {SPACE} "
-                "into a file of conf/experiment"
-            )
-    return parsed
+def _check_launcher(launcher: Any) -> None:
+    if str(launcher.get("_target_")).endswith("SlurmLauncher") and shutil.which("sbatch") is None:
+        raise UserError(
+            "hydra/launcher=submitit_slurm needs SLURM's sbatch, which this machine does not have: type "
+            "hydra/launcher=submitit_local or hydra/launcher=joblib"
+        )
 
 
 def _ends(sweep: Sequence[Override]) -> list[list[str]]:
@@ -191,46 +210,40 @@ def _check_directions(c: Config, sweeper: Any, command: str) -> None:
         )
 
 
-def _check_point(overrides: Sequence[str], composed: Callable[..., DictConfig], decoded: set[str] | None) -> None:
-    """Compose and check one job; a picture that is in ``decoded`` was looked at before, and None looks at none."""
-    try:
-        parsed = _parse(overrides)
+def _check_point(
+    overrides: Sequence[str], composed: Callable[..., DictConfig], command: str, seen: set[str] | None
+) -> None:
+    """Compose and check one job; a file that is in ``seen`` was looked at before, and None looks at none."""
+    with explained(overrides):
+        parsed = parse(overrides)
         values = [o for o in parsed if o.type == OverrideType.CHANGE and o.get_key_element() in VALUES]
         cfg = copy.deepcopy(composed(*(o.input_line for o in parsed if o not in values)))
         ConfigLoaderImpl._apply_overrides_to_config(values, cfg)  # Hydra's own last step
         c = config.typed(cfg)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_explain(error, overrides)) from error
-    if decoded is None:
-        return
+    if not c.image.path:
+        raise UserError(f"image.path= names no picture: type image.path=<file> or image.path={images.BUILT_IN}")
+    if seen is not None:
+        _check_files(c, command, seen)
+
+
+def _check_files(c: Config, command: str, seen: set[str]) -> None:
+    """Look at what a job reads: its pictures, a kept epoch, the prior; none of them twice."""
+
+    def new(name: str) -> bool:
+        return not (name in seen or seen.add(name))
+
     for key, path in (("image.path", c.image.path), ("image.reference", c.image.reference)):
-        if path and f"{key} {path} {c.image.box}" not in decoded:
+        if path and new(f"{key} {path} {c.image.box}"):
             images.check(path, c.image.box, key=key)
-            decoded.add(f"{key} {path} {c.image.box}")
-
-
-def _explain(error: Exception, overrides: Sequence[str]) -> str:
-    """Return one line for what Hydra and omegaconf say in several."""
-    text = str(error)
-    cause = error.__cause__ or error.__context__
-    if found := re.search(r"Could not override '([^']+)'", text):
-        if found[1].startswith("hydra."):
-            return f"{found[1]} is not a key of Hydra's: python sample.py --cfg hydra shows those that it has"
-        return config.unknown_key(found[1])
-    if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
-        group, choice = found.groups()
-        if extra := EXTRAS.get(f"{group}={choice}"):
-            return f"{group}={choice} is not installed: type pip install 'dipddpm[{extra}]'"
-        options = re.search(r"Available options in '[^']*':\s*((?:\n?\s*\S+)*?)\nConfig search path", text)
-        names = options[1].split() if options else []
-        near = suggestion(choice, names)
-        return f"{group}={choice} is not a choice{near}; {group} is one of: {' '.join(names)}"
-    if found := re.search(r"Error merging override (\S+)", text):
-        reason = config.one_line(cause) if isinstance(cause, OmegaConfBaseException) else str(cause)
-        return f"{found[1]} is not allowed: {' '.join(reason.split())}"
-    if "Error parsing override" in text:
-        lines = text.splitlines()
-        return f"{lines[0]}: {lines[1] if len(lines) > 1 else ''}; overrides are key=value".strip()
-    if isinstance(error, OmegaConfBaseException):
-        return config.one_line(error)
-    return f"{' '.join(overrides)}: {' '.join(line.strip() for line in text.splitlines()[:2])}"
+    file = str(c.checkpoint)
+    if file.endswith(".safetensors") and new(f"checkpoint {file}") and not Path(file).is_file():
+        raise UserError(
+            f"checkpoint={file}: no such file; type stop, last, oracle, an epoch, or the path of a kept epoch, such as "
+            f"{c.store}/<key>/epochs/000250.safetensors"
+        )
+    p, unsized = c.prior, command == "fit" and c.image.size != "auto"  # a fit asks a prior for its size alone
+    on_hub = prior_folder.local(p.name, p.path) is None and p.repo
+    if new(f"prior {p.name} {p.path} {unsized}") and not on_hub:
+        folder = prior_folder.resolve(p.name, p.path, None, None, config_only=command == "fit")
+        if not unsized:
+            prior_folder.sample_size(folder)

@@ -13,6 +13,7 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
+from dipddpm import cli, explain
 from dipddpm.fits import FitStore
 
 SMALL = [
@@ -67,6 +68,8 @@ REFUSALS = [
     (["image.path=missing.png"], "missing.png"),
     (["image.path=words.png"], "words.png"),
     (["image.path=small.png"], "8 pixels"),
+    (["checkpoint=nothere.safetensors"], "checkpoint=nothere.safetensors: no such file"),
+    (["dip.layers=4,6"], "type -m first: python sample.py -m ..."),
     (["layers"], "overrides are key=value"),
     (["image=file"], "image.path has no value: type image.path=<value>"),
 ]
@@ -91,6 +94,127 @@ def test_a_sweep_is_checked_whole_before_its_first_job(tmp_path):
     assert "dip.layers=x is not allowed" in done.stderr
     assert "in the job ddpm.start_t=50 dip.layers=x" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def refuse(tmp_path, monkeypatch, capsys):
+    """The lines that refuse what is typed in an empty folder, from which nothing is left there."""
+
+    def refuse(name, *arguments):
+        with pytest.raises(SystemExit) as left:
+            cli.check_arguments(name, list(arguments))
+        told = capsys.readouterr()
+        assert left.value.code == 2
+        assert not told.out
+        assert not (tmp_path / "outputs").exists() and not (tmp_path / "multirun").exists()
+        return told.err.strip().splitlines()
+
+    monkeypatch.chdir(tmp_path)
+    return refuse
+
+
+LISTS = ["ddpm.start_t=20,50", "dip.layers=4,6", "dip.layers=range(1,5)", "ddpm.init=choice(raw,scaled)",
+         "stopping=emv,wmv", "store=a,b"]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "script"), [("sample", "sample.py"), ("fit", "train_dip.py")])
+@pytest.mark.parametrize("typed", LISTS)
+def test_a_list_of_values_without_m_is_told_of_it(typed, name, script, refuse):
+    line = f"error: {typed} is a list of values: to run each, type -m first: python {script} -m ..."
+    assert refuse(name, "seed=1", typed) == [line]
+
+
+def test_what_else_is_typed_without_m_is_told_of_it(refuse):
+    way_out = "type -m first: python sample.py -m ..."
+    assert refuse("sample", "dip.lr=interval(0.1,1)") == [
+        f"error: dip.lr=interval(0.1,1) is a range to search: {way_out}"
+    ]
+    (line,) = refuse("sample", "image.box=1,2,30,40")
+    assert line.endswith(f"{way_out}; for one list, type image.box=[1,2,30,40]")
+    (line,) = refuse("sample", "seed=1", "-m", "dip.layers=1,2")
+    assert line == "error: dip.layers=1,2 is not understood: type options such as -m first, then key=value"
+
+
+MANY = [
+    ("experiment=search", "optuna", "experiment=search has hydra/sweeper=optuna, which is for a sweep's jobs"),
+    ("hydra/sweeper=optuna", "optuna", "hydra/sweeper=optuna is for a sweep's jobs"),
+    ("hydra/launcher=joblib", "joblib", "hydra/launcher=joblib is for a sweep's jobs"),
+]
+
+
+@pytest.mark.parametrize(("typed", "extra", "message"), MANY, ids=[m[0] for m in MANY])
+def test_a_sweeper_or_launcher_without_m_is_refused(typed, extra, message, refuse):
+    plugin = {"optuna": "hydra_optuna_sweeper", "joblib": "hydra_joblib_launcher"}[extra]
+    pytest.importorskip(f"hydra_plugins.{plugin}", reason=f"needs the extra `{extra}`")
+    assert refuse("sample", typed) == [f"error: {message}: type -m first: python sample.py -m ..."]
+    cli.check_arguments("sample", ["--cfg", "job", typed])
+    cli.check_arguments("sample", [typed, "hydra.mode=MULTIRUN"])
+    cli.check_arguments("sample", ["hydra/launcher=basic", "hydra/sweeper=basic", "experiment=celebahq256"])
+
+
+def test_slurm_is_refused_where_there_is_none(refuse, tmp_path, monkeypatch):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs the extra `submitit`")
+    sweep = ["-m", "hydra/launcher=submitit_slurm", "seed=1,2"]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (line,) = refuse("sample", *sweep)
+    assert line.startswith("error: hydra/launcher=submitit_slurm needs SLURM's sbatch")
+    assert line.endswith("type hydra/launcher=submitit_local or hydra/launcher=joblib")
+    cli.check_arguments("sample", [*sweep, "--cfg", "job"])
+    (tmp_path / "sbatch").write_text("#!/bin/sh\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    cli.check_arguments("sample", sweep)
+
+
+def test_an_extra_that_is_missing_is_named_as_a_clone_installs_it(refuse, monkeypatch):
+    monkeypatch.setitem(explain.EXTRAS, "hydra/launcher=elsewhere", "elsewhere")
+    line = 'error: hydra/launcher=elsewhere is not installed: type pip install -e ".[elsewhere]"'
+    assert refuse("sample", "-m", "hydra/launcher=elsewhere", "seed=1,2") == [line]
+
+
+@pytest.fixture
+def priors(tmp_path):
+    """Folders that are called a prior: without a network, without weights."""
+    for name in ("empty", "weightless"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "weightless/config.json").write_text('{"sample_size": 16}')
+
+
+FILES = [
+    ("checkpoint=nothere.safetensors", "checkpoint=nothere.safetensors: no such file; type stop, last, oracle"),
+    ("prior.path=/nonexist", "prior.path=/nonexist: no such folder; give prior.path="),
+    ("prior.path=empty", "prior empty: has neither unet/config.json nor config.json"),
+    ("prior.name=none", "prior.name=none: not in the package, and no prior.repo"),
+    ("image.path=", "image.path= names no picture: type image.path=<file> or image.path=astronaut"),
+]
+
+
+@pytest.mark.parametrize(("typed", "message"), FILES, ids=[f[0] for f in FILES])
+@pytest.mark.parametrize("name", ["sample", "fit"])
+def test_files_that_are_missing_are_refused_before_any_work(typed, message, name, refuse, priors):
+    (line,) = refuse(name, typed)
+    assert line.startswith(f"error: {message}")
+    (line,) = refuse(name, "-m", typed, "seed=1,2")
+    assert line.startswith(f"error: {message}") and line.endswith(f"(in the job {typed} seed=1)")
+    if typed != "image.path=":
+        cli.check_arguments(name, ["--cfg", "job", typed])
+
+
+def test_weights_are_asked_for_where_they_are_read(refuse, priors):
+    (line,) = refuse("sample", "prior.path=weightless")
+    assert line.startswith("error: prior weightless: has no diffusion_pytorch_model.safetensors")
+    cli.check_arguments("fit", ["prior.path=weightless"])
+    (line,) = refuse("fit", "prior.path=empty", "image.size=16")
+    assert line.startswith("error: prior empty: has neither")
+    cli.check_arguments("sample", ["prior=celebahq256"])  # on the Hub: nothing is asked of it
+
+
+def test_a_sweep_looks_at_each_file_once(monkeypatch):
+    looked = []
+    monkeypatch.setattr(cli.images, "check", lambda path, box, key: looked.append(path))
+    monkeypatch.setattr(cli.prior_folder, "resolve", lambda name, *_, **__: looked.append(name))
+    monkeypatch.setattr(cli.prior_folder, "sample_size", lambda folder: 64)
+    cli.check_arguments("sample", ["-m", "seed=1,2,3"])
+    assert looked == ["astronaut", "faces64"]
 
 
 def test_a_request_that_only_the_run_can_refuse_is_one_line_too(small, tmp_path):

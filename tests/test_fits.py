@@ -198,15 +198,52 @@ def test_commands_list_show_remove_and_collect(store, tmp_path, capsys):
     assert "best kept epoch 2: 22.00 dB" in shown
     assert str(tmp_path / "run") in shown
     assert main([*at, "list"]) == 0
-    assert "damaged" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert "damaged" in listed
+    assert "1 run " in listed and "0 runs " in listed
     assert main([*at, "show", "nothing"]) == 2
-    assert "no fit" in capsys.readouterr().err
+    assert f"error: no fit in {store.root} begins with nothing: see" in capsys.readouterr().err
     assert main([*at, "gc", "--days", "1"]) == 0
     assert len(store.keys()) == 3, "all are younger than a day"
     assert main([*at, "gc", "--dry-run"]) == 0
     assert len(store.keys()) == 3
     assert main([*at, "gc"]) == 0
     assert store.keys() == [used.key]
-    assert main([*at, "rm", used.key]) == 0
-    assert store.keys() == []
+    capsys.readouterr()
+    assert main([*at, "gc"]) == 0
+    assert capsys.readouterr().out == f"nothing to remove in {store.root}\n"
     assert unused.folder.exists() is False
+
+
+def test_the_store_may_be_named_before_and_after_the_command(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fit, _, _ = store.obtain(REQUEST, long_enough(2), work_until(2))
+    at = ["--store", str(store.root)]
+    for arguments in ([*at, "list"], ["list", *at], ["show", *at, fit.key], ["show", fit.key, *at]):
+        assert main(arguments) == 0
+        assert fit.key in capsys.readouterr().out
+    for name in ("gc", "rm"):
+        assert main([name, *at, *([fit.key] if name == "rm" else ["--dry-run"])]) == 0
+        assert fit.key in capsys.readouterr().out
+    assert main(["list"]) == 0
+    assert fit.key not in capsys.readouterr().out, "the store of the working folder"
+
+
+def test_remove_wants_four_characters_and_force_for_what_runs_use(store, tmp_path, capsys):
+    used, unused = (store.obtain(REQUEST | {"seed": s}, long_enough(2), work_until(2))[0] for s in (0, 1))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        store.record_use(used.key, tmp_path / name)
+    at = ["--store", str(store.root)]
+    both = {used.key, unused.key}
+    assert main(["rm", *at, unused.key[:3]]) == 2
+    assert f"rm {unused.key[:3]} is not allowed: type 4 or more characters" in capsys.readouterr().err
+    assert main(["rm", *at, unused.key[:4], used.key]) == 2
+    assert f"{used.key} is what 2 runs use: to remove it, type --force" in capsys.readouterr().err
+    assert set(store.keys()) == both, "refused before anything goes"
+    (tmp_path / "two").rmdir()
+    assert main(["rm", *at, used.key]) == 2
+    assert f"{used.key} is what 1 run uses:" in capsys.readouterr().err
+    assert main(["rm", *at, unused.key[:4], unused.key]) == 0
+    assert main(["rm", *at, used.key, "--force"]) == 0
+    assert store.keys() == []

@@ -16,40 +16,70 @@ from dipddpm.errors import UserError
 from dipddpm.fits.manifest import Damaged
 from dipddpm.fits.store import FitStore
 
+SHORTEST = 4  # characters that `rm` wants: fewer name one fit today and may name another tomorrow
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code (2 for a request that cannot be met)."""
-    parser = argparse.ArgumentParser(prog="python -m dipddpm.fits", description="Manage stored DIP fits.")
-    parser.add_argument("--store", default="outputs/fits", type=Path, help="root folder (outputs/fits)")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="every fit: length, size, age, what uses it")
-    for name, text in (("show", "what one fit is, verified"), ("rm", "remove fits")):
-        commands.add_parser(name, help=text).add_argument("key", nargs="+", help="name, or its beginning")
-    gc = commands.add_parser("gc", help="remove damaged fits and those that no existing run uses")
-    gc.add_argument("--days", type=float, default=0, help="only those untouched for so many days (0)")
-    gc.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
-    args = parser.parse_args(argv)
+    args = _parser().parse_args(argv)
     store = FitStore(args.store)
     try:
         if args.command == "list":
             _list(store)
         elif args.command == "gc":
             _gc(store, args.days, args.dry_run)
-        else:
+        elif args.command == "show":
             for key in [_whole(store, k) for k in args.key]:
-                _show(store, key) if args.command == "show" else _remove(store, key)
+                _show(store, key)
+        else:
+            for key in _removable(store, args.key, args.force):
+                _remove(store, key)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dipddpm.fits", description="Manage stored DIP fits.")
+    parser.add_argument("--store", default="outputs/fits", type=Path, help="root folder (outputs/fits)")
+    common = argparse.ArgumentParser(add_help=False)  # --store after the command; with no default, which would win
+    common.add_argument("--store", default=argparse.SUPPRESS, type=Path, help="root folder (outputs/fits)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="every fit: length, size, age, what uses it", parents=[common])
+    show = commands.add_parser("show", help="what one fit is, verified", parents=[common])
+    rm = commands.add_parser("rm", help="remove fits", parents=[common])
+    rm.add_argument("--force", action="store_true", help="also those that existing runs use")
+    for command in (show, rm):
+        command.add_argument("key", nargs="+", help="name, or its beginning")
+    gc = commands.add_parser("gc", help="remove damaged fits and those that no existing run uses", parents=[common])
+    gc.add_argument("--days", type=float, default=0, help="only those untouched for so many days (0)")
+    gc.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
+    return parser
+
+
 def _whole(store: FitStore, beginning: str) -> str:
     keys = [k for k in store.keys() if k.startswith(beginning)]
     if len(keys) != 1:
-        found = f"{len(keys)} fits" if keys else "no fit"
-        raise UserError(f"{found} in {store.root} begin with {beginning}: see python -m dipddpm.fits list")
+        found = f"{len(keys)} fits in {store.root} begin" if keys else f"no fit in {store.root} begins"
+        raise UserError(f"{found} with {beginning}: see python -m dipddpm.fits list --store {store.root}")
     return keys[0]
+
+
+def _removable(store: FitStore, beginnings: list[str], force: bool) -> list[str]:
+    """Return the fits to remove, each once; refuse all where one is not to be removed."""
+    for beginning in beginnings:
+        if len(beginning) < SHORTEST:
+            raise UserError(f"rm {beginning} is not allowed: type {SHORTEST} or more characters of the fit's name")
+    keys = list(dict.fromkeys(_whole(store, b) for b in beginnings))
+    for key in keys:
+        if (uses := len(store.uses(key))) and not force:
+            raise UserError(f"{key} is what {_count(uses)} {'use' if uses > 1 else 'uses'}: to remove it, type --force")
+    return keys
+
+
+def _count(runs: int) -> str:
+    return f"{runs} run{'s' * (runs != 1)}"
 
 
 def _list(store: FitStore) -> None:
@@ -68,7 +98,7 @@ def _list(store: FitStore) -> None:
             str(request["seed"]),
             f"{_bytes(store.folder(key)) / 2**20:.1f} MiB",
             f"{_age(store, key) / 3600:.1f} h",
-            f"{len(store.uses(key))} runs",
+            _count(len(store.uses(key))),
             state,
         )
     Console(width=None if sys.stdout.isatty() else 120).print(table)
@@ -98,10 +128,12 @@ def _remove(store: FitStore, key: str) -> None:
 
 
 def _gc(store: FitStore, days: float, dry_run: bool) -> None:
+    found = False
     for key in store.keys():
         _, state = _condition(store, key)
         if _age(store, key) < days * 86400 or (state == "whole" and store.uses(key)):
             continue
+        found = True
         if dry_run:
             print(f"would remove {key} ({state}, unused)")
             continue
@@ -109,6 +141,8 @@ def _gc(store: FitStore, days: float, dry_run: bool) -> None:
             _remove(store, key)
         except UserError as error:
             print(f"kept: {error}")
+    if not found:
+        print(f"nothing to remove in {store.root}")
 
 
 def _condition(store: FitStore, key: str) -> tuple[str, str]:

@@ -1,0 +1,74 @@
+"""What was typed as Hydra reads it, and one line for what it and omegaconf say in several. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from dipddpm import config
+from dipddpm.errors import UserError, suggestion
+
+EXTRAS = {  # of pyproject.toml, by what needs them
+    "hydra/launcher=joblib": "joblib",
+    "hydra/launcher=submitit_local": "submitit",
+    "hydra/launcher=submitit_slurm": "submitit",
+    "hydra/launcher=ray": "ray",
+    "hydra/sweeper=optuna": "optuna",
+}
+SPACE = "hydra.sweeper.params"
+
+
+@contextmanager
+def explained(overrides: Sequence[str]) -> Iterator[None]:
+    """Make a `UserError` of what Hydra and omegaconf raise about overrides."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_line(error, overrides)) from error
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Return overrides as Hydra reads them, while it is initialized."""
+    loader = GlobalHydra.instance().config_loader()  # which choices glob(*) means
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+    for o in parsed:
+        if o.key_or_group.startswith(SPACE):  # where the sweeper has none yet, Hydra fails on an assertion
+            raise UserError(
+                f"{o.input_line} is not allowed: type the swept keys themselves, such as seed=1,2, or write {SPACE} "
+                "into a file of conf/experiment"
+            )
+    return parsed
+
+
+def _line(error: Exception, overrides: Sequence[str]) -> str:
+    """Return one line for what Hydra and omegaconf say in several."""
+    text = str(error)
+    cause = error.__cause__ or error.__context__
+    if found := re.search(r"Could not override '([^']+)'", text):
+        if found[1].startswith("hydra."):
+            return f"{found[1]} is not a key of Hydra's: python sample.py --cfg hydra shows those that it has"
+        return config.unknown_key(found[1])
+    if found := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
+        group, choice = found.groups()
+        if extra := EXTRAS.get(f"{group}={choice}"):
+            return f'{group}={choice} is not installed: type pip install -e ".[{extra}]"'
+        options = re.search(r"Available options in '[^']*':\s*((?:\n?\s*\S+)*?)\nConfig search path", text)
+        names = options[1].split() if options else []
+        near = suggestion(choice, names)
+        return f"{group}={choice} is not a choice{near}; {group} is one of: {' '.join(names)}"
+    if found := re.search(r"Error merging override (\S+)", text):
+        reason = config.one_line(cause) if isinstance(cause, OmegaConfBaseException) else str(cause)
+        return f"{found[1]} is not allowed: {' '.join(reason.split())}"
+    if "Error parsing override" in text:
+        lines = text.splitlines()
+        return f"{lines[0]}: {lines[1] if len(lines) > 1 else ''}; overrides are key=value".strip()
+    if isinstance(error, OmegaConfBaseException):
+        return config.one_line(error)
+    return f"{' '.join(overrides)}: {' '.join(line.strip() for line in text.splitlines()[:2])}"
