@@ -16,7 +16,10 @@ from dipddpm.jobs import job_slug
 def metrics(
     psnr: float | None = 25.0, *, nfe: int = 50, fit: str | None = "f00d", fit_seconds: float = 8.0, **more: Any
 ) -> dict[str, Any]:
-    """Return what metrics.json says of a run whose evaluation takes 0.1 s; without a clean picture for psnr=None."""
+    """Return what metrics.json says of a run of sample.py; without a clean picture for psnr=None.
+
+    An evaluation takes 10 GFLOP and 0.1 s, and so does a part of the fit; fit=None is a start from a file.
+    """
 
     def row(value: float, nfe: int = 0, seconds: float = 0.0) -> dict[str, Any]:
         quality = {} if psnr is None else {"psnr": value, "ssim": value / 100}
@@ -30,12 +33,23 @@ def metrics(
         "posterior_mean": row(26.0, 1, 0.1),
         "noisy_window": row(26.5, 57, 5.7),
         "window": {"start_t": nfe, "end_t": 0, "samples": 1},
-        "cost": {"evaluation_seconds": 0.1, "fit_seconds": fit_seconds,
-                 "total_evaluations_worth": fit_seconds / 0.1 + nfe},
+        "cost": {"evaluation_seconds": 0.1, "evaluation_gflop": 10.0},
+        "command": "sample",
     }  # fmt: skip
     if fit is not None:
-        record["fit"] = {"key": fit, "epoch": 100, "seconds": fit_seconds, "made_by_this_run": nfe == 50}
+        gflop = 100 * fit_seconds
+        record["fit"] = {
+            "key": fit, "epoch": 100, "seconds": fit_seconds, "gflop": gflop, "made_by_this_run": nfe == 50,
+        }  # fmt: skip
+        record["cost"] |= {"fit_seconds": fit_seconds, "fit_gflop": gflop, "total_evaluations_worth": gflop / 10 + nfe}
     return record | more
+
+
+def fit_metrics(psnr: float = 23.0, **more: Any) -> dict[str, Any]:
+    """Return what metrics.json says of a run of train_dip.py: no window, no result, no cost."""
+    record = metrics(psnr + 2, **more)
+    kept = {name: record[name] for name in ("noisy", "dip", "fit")}
+    return {**kept, "command": "fit"}
 
 
 def job(
@@ -46,6 +60,7 @@ def job(
     error: str | None = None,
     name: str | None = None,
     pictures: bool = False,
+    config: str | None = None,
 ) -> Path:
     """Write a job's folder.
 
@@ -56,10 +71,13 @@ def job(
         error: The text of error.txt.
         name: Of the folder; None for the one that a sweep gives it.
         pictures: Whether there are pictures, a config and a log.
+        config: The text of .hydra/config.yaml; None for none.
     """
     folder = study / (name or job_slug(overrides))
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides, allow_unicode=True), encoding="utf-8")
+    if config is not None:
+        (folder / ".hydra" / "config.yaml").write_text(config, encoding="utf-8")
     if error is not None:
         (folder / "error.txt").write_text(error, encoding="utf-8")
     if pictures:

@@ -121,13 +121,15 @@ def test_every_figure_has_its_column_and_what_is_not_known_is_empty(mixed):
         "result_psnr": "25.5", "result_ssim": "0.255", "posterior_mean_psnr": "26.0", "posterior_mean_ssim": "0.26",
         "noisy_window_psnr": "26.5", "noisy_window_ssim": "0.265", "nfe": "50", "fit_seconds": "8.0",
         "window_seconds": "5.0", "total_evaluations_worth": "130.0", "fit_key": "aa", "fit_epoch": "100",
-        "fit_jobs": "2", "error": "",
+        "fit_jobs": "2", "fit_gflop": "800.0", "error": "",
     }  # fmt: skip
     assert {name: row[name] for name in expected} == expected
     assert list(row)[:4] == ["job", "dip.layers", "dip.lr", "status"]
+    order = ["noisy_window_psnr", "total_evaluations_worth", "noisy_ssim", "fit_key", "error"]
+    assert sorted(order, key=list(row).index) == order, "what it cost is seen before SSIM"
     assert "seed" not in row
     unclean = by_override(mixed, dip__layers="14")
-    assert unclean["nfe"] == "50"
+    assert unclean["nfe"] == "50" and unclean["total_evaluations_worth"] == "", "the start came from a file"
     assert {unclean[n] for n in unclean if n.endswith(("psnr", "ssim")) or n.startswith("fit")} == {""}
     failed = by_override(mixed, dip__layers="10", dip__lr="0.01")
     assert failed.pop("error") == "the fit diverged: try a smaller dip.lr"
@@ -219,9 +221,10 @@ def test_the_pareto_front_is_what_nothing_dominates(seed):
 
 
 def test_only_jobs_with_both_figures_are_points_and_baselines_stand_at_their_own_nfe(mixed):
-    jobs = read_study(mixed).jobs
-    assert [(worth, psnr) for _, worth, psnr in measured(jobs)] == [(130.0, 25.5), (180.0, 24.5)]
-    assert baselines(jobs) == {"posterior_mean": [(1, 26.0)], "noisy_window": [(57, 26.5)]}
+    job(mixed, ["dip.layers=16", "dip.lr=0.1", "seed=1"], metrics(29.0, fit=None))  # from a file: no total
+    study = read_study(mixed)
+    assert [(point.worth, point.psnr) for point in measured(study)] == [(130.0, 25.5), (180.0, 24.5)]
+    assert baselines(study) == {"posterior_mean": [(1, 26.0)], "noisy_window": [(57, 26.5)]}
 
 
 # heat maps
@@ -271,7 +274,7 @@ def test_maps_without_any_quality_are_left_out(tmp_path):
     assert heat_maps(read_study(tmp_path)) == ([], "")
     page = build(tmp_path).read_text()
     assert [p.name for p in (tmp_path / "summary").iterdir()] == ["results.png"]
-    assert "there is no chart" in page
+    assert "No job has a PSNR of its result, which needs a clean picture, so there is no chart" in page
 
 
 # results

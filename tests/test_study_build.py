@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -69,17 +70,54 @@ def test_pictures_of_an_earlier_build_go_when_they_no_longer_hold(mixed):
     assert not list(mixed.glob("*.tmp")) + list(mixed.glob(".*.tmp"))
 
 
-def test_two_processes_that_build_at_once_leave_what_one_does(mixed):
-    build(mixed)
-    alone = contents(mixed)
-    for name in alone:
-        (mixed / name).unlink()
-    arguments = [sys.executable, "-m", "dipddpm.study", str(mixed)]
-    both = [subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in "12"]
-    texts = [p.communicate(timeout=120) for p in both]
-    assert [p.returncode for p in both] == [0, 0], texts
-    assert contents(mixed) == alone
+WAITING_BUILDER = """
+import sys, time
+from pathlib import Path
+import dipddpm.study
+building = sys.modules["dipddpm.study.build"]
+real, built = building._build, []
+
+def build_and_wait(folder):
+    real(folder)
+    built.append(folder)
+    if len(built) == 1:
+        (folder / "inside").touch()
+        while not (folder / ".study.stale").exists():  # until another process has marked it and waits for the lock
+            time.sleep(0.01)
+
+building._build = build_and_wait
+building.build(Path(sys.argv[1]))
+print(len(built))
+"""
+
+
+def test_a_build_during_another_is_made_by_the_other_and_shows_what_is_new(mixed):
+    first = spawn("-c", WAITING_BUILDER, mixed)
+    wait_for(mixed / "inside", first)
+    (mixed / "inside").unlink()
+    job(mixed, ["dip.layers=20", "dip.lr=0.1", "seed=1"], metrics(27.0), pictures=True)  # after the first has read
+    second = spawn("-m", "dipddpm.study", mixed)
+    texts = [p.communicate(timeout=120) for p in (first, second)]
+    assert [p.returncode for p in (first, second)] == [0, 0], texts
+    assert texts[0][0].split() == ["2"], "the first builds once more, for the second"
+    together = contents(mixed)
+    assert "layers=20" in together["index.html"].decode()
     assert not (mixed / ".study.stale").exists()
+    build(mixed)
+    assert contents(mixed) == together, "as one process alone leaves it"
+
+
+def spawn(*arguments):
+    given = [sys.executable, *map(str, arguments)]
+    return subprocess.Popen(given, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path, process):
+    end = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_a_build_that_cannot_wait_is_left_to_the_one_at_work(mixed, caplog):
@@ -184,6 +222,21 @@ def test_the_command_prints_the_table_and_the_page(mixed, capsys):
         assert part in text
 
 
+def test_the_command_shows_both_starts_without_a_dip_and_counts_in_plain_words(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "MOST", 1)
+    for value in "12":
+        job(tmp_path, [f"a={value}"], metrics(fit="aa"))
+    assert cli.main([str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "no DIP: 1" in text and "26.00" in text, "one evaluation"
+    assert "no DIP: window" in text and "26.50" in text
+    assert "1 more job is in summary.csv" in text
+    assert "(1 fit 8.00 s" in text and "(1 fit 8.00 s" in (tmp_path / "summary.md").read_text()
+    shutil.rmtree(next(p for p in tmp_path.iterdir() if p.name.startswith("a=2")))
+    build(tmp_path)
+    assert "1 job: 1 complete" in (tmp_path / "summary.md").read_text()
+
+
 def test_the_command_refuses_what_is_no_sweep_in_one_line(mixed, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     inside = next(p for p in mixed.iterdir() if (p / ".hydra").is_dir())
@@ -210,25 +263,73 @@ def hydra_config(folder, mode="MULTIRUN"):
     return OmegaConf.create({"hydra": node})
 
 
-def test_the_callback_builds_when_due_and_makes_up_for_what_it_skipped(mixed):
+def test_the_callback_builds_when_due_and_marks_what_it_skips(mixed):
     callback = StudyCallback()
     config = hydra_config(mixed)
-    page = mixed / "index.html"
+    page, stale = mixed / "index.html", mixed / ".study.stale"
+    callback.on_job_start(hydra_config(mixed, "RUN"))
     callback.on_job_end(hydra_config(mixed, "RUN"), job_return=None)
-    assert not page.exists()
+    assert not page.exists() and not stale.exists(), "a run of its own is no sweep"
+    callback.on_job_start(config)
+    assert stale.exists() and not page.exists()
     callback.on_job_end(config, job_return=None)
-    assert page.exists()
+    assert page.exists() and not stale.exists()
     (mixed / ".study.json").write_text('{"seconds": 1000}')
     page.unlink()
     callback.on_job_end(config, job_return=None)
-    assert not page.exists()
-    callback.settle()
-    assert page.exists()
+    assert stale.exists() and not page.exists()
+    callback.settle(mixed)
+    assert page.exists() and not stale.exists()
     page.unlink()
-    callback.settle()
+    callback.settle(mixed)
     assert not page.exists(), "nothing was owed any more"
     callback.on_multirun_end(config)
     assert page.exists()
+
+
+SUBMITTER = """
+import pickle, subprocess, sys
+from pathlib import Path
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from dipddpm.study.callback import StudyCallback
+
+folder = Path(sys.argv[1])
+node = {"mode": RunMode.MULTIRUN, "runtime": {"cwd": str(folder.parent)}, "sweep": {"dir": folder.name}}
+config = OmegaConf.create({"hydra": node})
+callback = StudyCallback()
+callback.on_multirun_start(config)
+worker = "import pickle, sys; callback, config = pickle.load(sys.stdin.buffer); callback.on_job_end(config, None)"
+subprocess.run([sys.executable, "-c", worker], input=pickle.dumps((callback, config)), check=True)
+print((folder / "index.html").exists(), (folder / ".study.stale").exists(), flush=True)
+"""
+
+
+def test_the_submitting_process_builds_at_its_exit_what_its_workers_owe(mixed):
+    (mixed / ".study.json").write_text('{"seconds": 1000}')  # as if built just now: no worker's job is due
+    done = spawn("-c", SUBMITTER, mixed)
+    said, errors = done.communicate(timeout=120)
+    assert done.returncode == 0, errors
+    assert said.split() == ["False", "True"], "a worker builds nothing at its exit and leaves a mark"
+    assert (mixed / "index.html").exists() and not (mixed / ".study.stale").exists()
+
+
+def test_the_start_of_a_sweep_registers_one_build_of_its_folder(mixed, monkeypatch):
+    registered = []
+    monkeypatch.setattr("atexit.register", lambda *call: registered.append(call))
+    callback = StudyCallback()
+    config = hydra_config(mixed)
+    callback.on_multirun_start(config)
+    assert registered == [(callback.settle, mixed)]
+    worker = pickle.loads(pickle.dumps(callback))
+    (mixed / ".study.json").write_text('{"seconds": 1000}')
+    worker.on_job_start(config)
+    worker.on_job_end(config, job_return=None)
+    assert len(registered) == 1, "a worker registers nothing"
+    assert not (mixed / "index.html").exists()
+    function, folder = registered[0]
+    function(folder)
+    assert (mixed / "index.html").exists()
 
 
 def test_the_callback_never_fails_a_job(tmp_path, caplog):
@@ -236,7 +337,12 @@ def test_the_callback_never_fails_a_job(tmp_path, caplog):
     callback.on_job_end(hydra_config(tmp_path / "missing"), job_return=None)
     callback.on_multirun_end(hydra_config(tmp_path / "missing"))
     callback.on_job_end(OmegaConf.create({}), job_return=None)
+    callback.settle(tmp_path / "missing")
     assert caplog.text.count("the sweep's summary could not be built") == 3
+    (tmp_path / "missing").mkdir()
+    (tmp_path / "missing" / ".study.stale").touch()
+    callback.settle(tmp_path / "missing")
+    assert caplog.text.count("the sweep's summary could not be built") == 4
 
 
 def test_a_real_sweep_with_a_failing_job_ends_in_a_study(tiny_prior, tmp_path):

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 from browser import chromium
-from study_jobs import job, metrics
+from study_jobs import job, metrics, table
 
 from dipddpm.study import build
 
@@ -96,6 +96,31 @@ def test_the_page_counts_jobs_names_errors_and_tells_both_costs(tmp_path):
     assert failed.count("the fit diverged") == 1
     assert "a=3" in failed and "a=4" in failed
     assert text.count("●") == 1 + 2  # said once, and both jobs are on the front
+
+
+def test_the_first_column_says_what_differs_and_keeps_the_slug(tmp_path):
+    constant = [f"dip.channels={'8' * 60}", "seed=1"]
+    for start_t, path in ((25, "anna"), (50, "anna"), (25, "bert")):
+        overrides = [*constant, f"ddpm.start_t={start_t}", f"image.path=/a/very/long/folder/of/faces/{path}.png"]
+        job(tmp_path, overrides, metrics())
+    page = Reader(build(tmp_path).read_text(encoding="utf-8"))
+    slugs = {p.name for p in tmp_path.iterdir() if (p / ".hydra").is_dir()}
+    assert "start_t=25, path=…der/of/faces/bert.png" in page.cells, "the end of a long path tells more"
+    assert slugs <= {attrs.get("title") for tag, attrs in page.tags if tag == "a"}
+    assert {row["job"] for row in table(tmp_path)} == slugs
+    groups = page.cells[page.cells.index("swept") : page.cells.index("job")]
+    assert [group for group in groups if group] == ["swept", "PSNR (dB)", "cost", "SSIM", "fit"]
+
+
+def test_the_page_explains_the_cost_by_operations_not_seconds(tmp_path):
+    job(tmp_path, ["a=1"], metrics(25.0, nfe=50))
+    job(tmp_path, ["a=2"], metrics(29.0, nfe=50, fit=None))  # from a file: no total, not on the front
+    text = build(tmp_path).read_text()
+    caption = text[text.index("<figcaption>") : text.index("</figcaption>")]
+    assert "floating-point operations over those of one evaluation" in caption
+    assert "seconds are expressed" not in text
+    assert text.count("<td>●</td>") == 1
+    assert [row["total_evaluations_worth"] for row in table(tmp_path)] == ["130.0", ""]
 
 
 def test_absent_figures_are_empty_cells(tmp_path):

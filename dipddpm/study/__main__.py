@@ -15,17 +15,20 @@ from dipddpm.study.build import build
 from dipddpm.study.cost import cost
 from dipddpm.study.order import short_names
 from dipddpm.study.read import Study, read_study
-from dipddpm.study.table import cost_line, in_words, rows
+from dipddpm.study.table import in_words, rows
+from dipddpm.study.words import commands, cost_line, plural
 
 MOST = 100  # jobs in the terminal; all are in the files
 COLUMNS = [
     ("noisy_psnr", "noisy", 2),
     ("dip_psnr", "DIP", 2),
     ("result_psnr", "result (dB)", 2),
-    ("noisy_window_psnr", "no DIP", 2),
+    ("posterior_mean_psnr", "no DIP: 1", 2),
+    ("noisy_window_psnr", "no DIP: window", 2),
     ("nfe", "NFE", 0),
     ("fit_seconds", "fit (s)", 1),
-    ("total_evaluations_worth", "total (evaluations)", 1),
+    ("fit_gflop", "fit (GFLOP)", 1),
+    ("total_evaluations_worth", "total (evals)", 1),
 ]
 
 
@@ -52,16 +55,21 @@ def show(study: Study) -> None:
     for title in [names[key] for key in study.swept] or ["job"]:
         table.add_column(Text(title), overflow="fold")
     table.add_column("status")
-    for _, title, _ in COLUMNS:
-        table.add_column(title, justify="right")
     jobs = study.jobs[:MOST]
-    for job, row in zip(jobs, rows(jobs, study.swept), strict=True):
+    found = rows(jobs, study.swept)
+    used = [column for column in COLUMNS if any(row[column[0]] is not None for row in found)]
+    used = [column for column in used if column[0] != "fit_gflop" or study.row == "dip"]  # a part of the total
+    for _, title, _ in used:
+        table.add_column(title, justify="right")
+    for job, row in zip(jobs, found, strict=True):
         told = [job.overrides.get(key, "") for key in study.swept] or [job.name]
-        figures = [in_words(row[name], digits) for name, _, digits in COLUMNS]
+        figures = [in_words(row[name], digits) for name, _, digits in used]
         table.add_row(*map(Text, told), job.status, *figures)  # Text: a value such as [1,2] is no markup
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
-    notes = [f"{len(study.jobs) - MOST} more jobs are in summary.csv"] if len(study.jobs) > MOST else []
+    more = len(study.jobs) - MOST
+    notes = [f"{plural(more, 'more job')} {'is' if more == 1 else 'are'} in summary.csv"] if more > 0 else []
+    notes += [commands(study)] if commands(study) else []
     notes += [f"{job.name}: {job.error}" for job in jobs if job.status == "failed"]
     notes += [f"{n} {status}" for status, n in study.counts.items() if n and status != "complete"]
     notes += [cost_line(cost(study.jobs))] if any(job.metrics for job in study.jobs) else []

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dipddpm.study.read import read_study, swept_keys
+from dipddpm.study.read import completed, read_study, swept_keys
 from dipddpm.study.table import FIXED, columns, rows
 
 if TYPE_CHECKING:
@@ -41,7 +43,9 @@ def read_frame(folder: Path | str, *more: Path | str) -> pd.DataFrame:
             'read_frame needs pandas, which the extra "pandas" brings: pip install "dipddpm[pandas]"', name="pandas"
         ) from error
     studies = [read_study(folder) for folder in (folder, *more)]
-    swept = swept_keys(job for study in studies for job in study.jobs)
+    jobs = completed([job for study in studies for job in study.jobs])
+    swept, rest = swept_keys(jobs), iter(jobs)
+    studies = [replace(study, jobs=tuple(islice(rest, len(study.jobs)))) for study in studies]
     table = [{"study": str(study.folder), **row} for study in studies for row in rows(study.jobs, swept)]
     shape = columns(swept)
     frame = pd.DataFrame(table, columns=["study", *(column.name for column in shape)], dtype=object)

@@ -1,12 +1,55 @@
-"""Quality against cost: the points of a study, and which of them nothing beats."""
+"""Quality against cost: the points of a study, and which of them nothing beats.
+
+Where a sweep restores several problems (pictures, noise levels, seeds), the easiest of them would win. So a point is
+then a setting, which is all jobs that agree in every other swept key, at its mean over the problems. Only settings
+that have figures for every problem count; while none has, each job is a point of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
 
-from dipddpm.study.read import Job
+from dipddpm.study.order import UNSET, label
+from dipddpm.study.read import Job, Study
 
 BASELINES = ("posterior_mean", "noisy_window")  # the two starts that need no DIP
+PROBLEM_GROUPS = ("image", "degrade", "seed")  # keys that say what is restored, not how
+
+
+@dataclass(frozen=True)
+class Problems:
+    """What a sweep restores, where it restores several.
+
+    Attributes:
+        keys: The swept keys that say it.
+        found: Their values in the jobs that have figures, one tuple a problem.
+        averaged: Whether a point is a mean over them; otherwise it is a job.
+    """
+
+    keys: tuple[str, ...]
+    found: frozenset[tuple[str, ...]]
+    averaged: bool
+
+
+@dataclass(frozen=True)
+class Point:
+    """A setting of a study, or one job of it.
+
+    Attributes:
+        jobs: Whose mean it is.
+        worth: Cost, in the unit of `Study.worth`.
+        psnr: In dB.
+    """
+
+    jobs: tuple[Job, ...]
+    worth: float
+    psnr: float
+
+
+Figures = Callable[[Job], tuple[float, ...] | None]
+Means = list[tuple[tuple[Job, ...], tuple[float, ...]]]
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -25,16 +68,96 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def measured(jobs: Sequence[Job]) -> list[tuple[Job, float, float]]:
-    """Return (job, total evaluations-worth, PSNR of the result in dB) where both are known."""
-    found = ((job, job.figure("cost", "total_evaluations_worth"), job.figure("result", "psnr")) for job in jobs)
-    return [(job, worth, psnr) for job, worth, psnr in found if worth is not None and worth > 0 and psnr is not None]
+def measured(study: Study) -> list[Point]:
+    """Return the points whose cost and PSNR are both known."""
+    return [Point(jobs, *pair) for jobs, pair in _means(study, problems(study), lambda job: _cost_and_psnr(study, job))]
 
 
-def baselines(jobs: Sequence[Job]) -> dict[str, list[tuple[float, float]]]:
+def front_of(points: Sequence[Point]) -> list[Point]:
+    """Return the points that no other dominates, by cost."""
+    return [points[i] for i in pareto_front([(point.worth, point.psnr) for point in points])]
+
+
+def best(study: Study) -> tuple[tuple[Job, ...], float] | None:
+    """Return the jobs of the highest PSNR, whatever they cost, and that PSNR in dB."""
+    rated = _means(study, problems(study), lambda job: _psnr(study, job))
+    return max(((jobs, psnr) for jobs, (psnr,) in rated), key=lambda pair: pair[1], default=None)
+
+
+def baselines(study: Study) -> dict[str, list[tuple[float, float]]]:
     """Return the distinct points (NFE, PSNR in dB) of each start without a DIP: jobs of one picture share them."""
-    points: dict[str, list[tuple[float, float]]] = {}
-    for name in BASELINES:
-        found = ((job.figure(name, "nfe"), job.figure(name, "psnr")) for job in jobs)
-        points[name] = sorted({(nfe, psnr) for nfe, psnr in found if nfe and psnr is not None})
-    return points
+    over = problems(study)
+    return {
+        name: sorted({(nfe, psnr) for _, (nfe, psnr) in _means(study, over, lambda job, name=name: _start(job, name))})
+        for name in BASELINES
+    }
+
+
+def problems(study: Study) -> Problems:
+    """Return what the sweep restores, and whether points can be means over it."""
+    keys = tuple(key for key in study.swept if key.split(".")[0] in PROBLEM_GROUPS)
+    jobs = [job for job in study.jobs if job.known]
+    told = [job for job in jobs if _cost_and_psnr(study, job)] or [job for job in jobs if _psnr(study, job)]
+    found = frozenset(_values(job, keys) for job in told) if keys else frozenset()
+    others = setting_keys(study, keys)
+    each = {_values(job, others): set[tuple[str, ...]]() for job in told}
+    for job in told:
+        each[_values(job, others)].add(_values(job, keys))
+    return Problems(keys, found, len(found) > 1 and any(of == found for of in each.values()))
+
+
+def setting_keys(study: Study, problem_keys: Sequence[str]) -> tuple[str, ...]:
+    """Return the swept keys that say how a problem is restored."""
+    return tuple(key for key in study.swept if key not in problem_keys)
+
+
+def name_of(study: Study, jobs: Sequence[Job]) -> str:
+    """Return what tells a job, or the jobs of a mean, from the others."""
+    if len(jobs) == 1:
+        return label(jobs[0].overrides, study.swept) or jobs[0].name
+    shared = setting_keys(study, problems(study).keys)
+    told = {key: value for key, value in jobs[0].overrides.items() if key in shared}
+    return label(told, study.swept) or "all jobs"
+
+
+def _means(study: Study, over: Problems, figures: Figures) -> Means:
+    """Return the means of figures with the jobs that they are over; single jobs where problems are not averaged."""
+    found = [(job, values) for job in study.jobs if (values := figures(job)) is not None]
+    if not over.averaged:
+        return [((job,), values) for job, values in found]
+    others = setting_keys(study, over.keys)
+    settings: dict[tuple[str, ...], dict[tuple[str, ...], Means]] = {}
+    for job, values in found:
+        if job.known and (problem := _values(job, over.keys)) in over.found:
+            settings.setdefault(_values(job, others), {}).setdefault(problem, []).append(((job,), values))
+    return [
+        (
+            tuple(job for group in each.values() for (job,), _ in group),
+            _mean([_mean([values for _, values in group]) for group in each.values()]),
+        )
+        for each in settings.values()
+        if each.keys() == over.found
+    ]
+
+
+def _mean(rows: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    return tuple(map(fmean, zip(*rows, strict=True)))  # fmean: the same whatever the order
+
+
+def _values(job: Job, keys: Sequence[str]) -> tuple[str, ...]:
+    return tuple(job.overrides.get(key, UNSET) for key in keys)
+
+
+def _cost_and_psnr(study: Study, job: Job) -> tuple[float, float] | None:
+    worth, psnr = study.worth(job), study.psnr(job)
+    return None if worth is None or worth <= 0 or psnr is None else (worth, psnr)
+
+
+def _psnr(study: Study, job: Job) -> tuple[float] | None:
+    psnr = study.psnr(job)
+    return None if psnr is None else (psnr,)
+
+
+def _start(job: Job, name: str) -> tuple[float, float] | None:
+    nfe, psnr = job.figure(name, "nfe"), job.figure(name, "psnr")
+    return None if not nfe or psnr is None else (nfe, psnr)

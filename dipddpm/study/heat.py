@@ -14,7 +14,7 @@ MOST_MAPS = 15  # all pairs of six keys
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Mean PSNR of the results over two keys.
+    """Mean PSNR of the results, or of the DIP outputs where jobs only fitted, over two keys.
 
     Attributes:
         row_key: The key down the side.
@@ -24,6 +24,7 @@ class HeatMap:
         means: Mean PSNR in dB by row and column; None where no job has one.
         counts: How many jobs each mean is over.
         averaged: The other swept keys.
+        output: What the quality is of: ``result`` or ``DIP output``.
     """
 
     row_key: str
@@ -33,17 +34,18 @@ class HeatMap:
     means: tuple[tuple[float | None, ...], ...]
     counts: tuple[tuple[int, ...], ...]
     averaged: tuple[str, ...]
+    output: str
 
 
 def heat_map(study: Study, row_key: str, column_key: str) -> HeatMap:
-    """Return the mean PSNR of the results over two swept keys; every value that any job has gets its place."""
+    """Return the mean PSNR over two swept keys; every value that any job has gets its place."""
     cells: dict[tuple[str, str], list[float]] = {}
     for job in study.jobs:
         if not job.known:
             continue
         place = job.overrides.get(row_key, UNSET), job.overrides.get(column_key, UNSET)
         found = cells.setdefault(place, [])
-        if (psnr := job.figure("result", "psnr")) is not None:
+        if (psnr := study.psnr(job)) is not None:
             found.append(psnr)
     rows = tuple(sorted({row for row, _ in cells}, key=natural))
     columns = tuple(sorted({column for _, column in cells}, key=natural))
@@ -56,6 +58,7 @@ def heat_map(study: Study, row_key: str, column_key: str) -> HeatMap:
         means=tuple(tuple(sum(cell) / len(cell) if cell else None for cell in line) for line in grid),
         counts=tuple(tuple(len(cell) for cell in line) for line in grid),
         averaged=tuple(key for key in study.swept if key not in (row_key, column_key)),
+        output=study.output,
     )
 
 
@@ -71,6 +74,6 @@ def heat_maps(study: Study) -> tuple[list[HeatMap], str]:
     notes = []
     if many := [key for key in study.swept if key not in keys]:
         notes.append(f"{', '.join(many)} took more than {MOST_VALUES} values: no map of them.")
-    if len(pairs) > MOST_MAPS:
-        notes.append(f"{len(pairs) - MOST_MAPS} more pairs of keys are not shown.")
+    if (more := len(pairs) - MOST_MAPS) > 0:
+        notes.append(f"{more} more {'pair of keys is' if more == 1 else 'pairs of keys are'} not shown.")
     return [m for m in maps if any(map(any, m.counts))], " ".join(notes)

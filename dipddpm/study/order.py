@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 UNSET = "(not set)"  # where other jobs of the sweep set the key
+LONGEST = 22  # characters of a value where there is little room
 
 
 def is_number(text: str) -> bool:
@@ -34,6 +35,11 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     """Return the last word of each dotted key, or the whole key where two keys share that word."""
     last = Counter(key.split(".")[-1] for key in keys)
     return {key: word if last[word := key.split(".")[-1]] == 1 else key for key in keys}
+
+
+def short(text: str) -> str:
+    """Return a value that fits: the end of a path tells more than its start."""
+    return text if len(text) <= LONGEST else f"…{text[1 - LONGEST :]}"
 
 
 def label(overrides: Mapping[str, str], swept: Sequence[str]) -> str:

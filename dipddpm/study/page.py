@@ -17,12 +17,13 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from dipddpm.study import plots
 from dipddpm.study.cost import Cost, duration
-from dipddpm.study.front import baselines, measured, pareto_front
+from dipddpm.study.front import baselines, best, front_of, measured, name_of, problems
 from dipddpm.study.heat import HeatMap
-from dipddpm.study.order import is_number, label, natural
+from dipddpm.study.order import is_number, label, natural, short
 from dipddpm.study.read import Job, Study
 from dipddpm.study.sheet import Shown
 from dipddpm.study.table import Column, columns, in_words, rows
+from dipddpm.study.words import averaging, commands, mean_of, no_chart, plural
 
 LINKS = (("panel", "panel.png"), ("strip", "strip.png"), ("config", "config.yaml"), ("metrics", "metrics.json"))
 FOLDER = "summary"  # of the plots, beside the page
@@ -55,8 +56,8 @@ def render(
         shown: Results to show.
         more: How many results are not among them.
     """
-    points = measured(study.jobs)
-    front = [points[i] for i in pareto_front([(worth, psnr) for _, worth, psnr in points])]
+    front = front_of(measured(study))
+    over = problems(study)
     shape = columns(study.swept)
     return _template().render(
         title=study.title,
@@ -66,11 +67,18 @@ def render(
         constant=study.constant,
         cost=cost,
         duration=duration,
+        plural=plural,
+        row=study.row,
+        output=study.output,
+        commands=commands(study),
+        averaging=averaging(study),
+        mean=mean_of(over) if over.averaged else "",
+        no_chart=no_chart(study),
         errors=_errors(study),
         best=_best(study),
         baseline=_best_baseline(study),
         chart=f"{FOLDER}/quality.png" if "quality.png" in drawn else None,
-        front=[{"name": _name(study, job), "url": _url(job), "worth": w, "psnr": p} for job, w, p in front],
+        front=[{**_told(study, point.jobs), "worth": point.worth, "psnr": point.psnr} for point in front],
         maps=[
             {
                 "src": f"{FOLDER}/{quote(name)}",
@@ -82,7 +90,7 @@ def render(
         left_out=left_out,
         results=[
             {
-                "src": _url(s.job, "result.png"),
+                "src": _url(s.job, f"{study.row}.png"),
                 "url": _url(s.job, "panel.png" if "panel.png" in s.job.files else ""),
                 "text": s.text,
             }
@@ -93,7 +101,7 @@ def render(
         groups=_groups(shape),
         columns=shape,
         numeric=_numeric(study, shape),
-        rows=_rows(study, shape, {job.name for job, *_ in front}),
+        rows=_rows(study, shape, {job.name for point in front for job in point.jobs}),
     )
 
 
@@ -114,14 +122,17 @@ def _rows(study: Study, shape: Sequence[Column], front: Collection[str]) -> list
     ranks["job"] = {job.name: i for i, job in enumerate(study.jobs)}
     made = []
     for job, row in zip(study.jobs, table, strict=True):
+        told = label({key: short(value) for key, value in job.overrides.items()}, study.swept)
         cells = []
         for column in shape:
             value = row[column.name]
             sort = ranks[column.name][value] if column.name in ranks and value is not None else value
-            cells.append((in_words(value, column.digits), sort))
+            text = told or job.name if column.name == "job" else in_words(value, column.digits)
+            cells.append((text, sort))
         made.append(
-            {"cells": cells, "url": _url(job), "status": job.status, "front": job.name in front, "links": _links(job)}
-        )
+            {"cells": cells, "url": _url(job), "slug": job.name, "status": job.status, "front": job.name in front,
+             "links": _links(job)}
+        )  # fmt: skip
     return made
 
 
@@ -151,31 +162,31 @@ def _errors(study: Study) -> list[tuple[str, list[tuple[str, str]]]]:
     found: dict[str, list[tuple[str, str]]] = {}
     for job in study.jobs:
         if job.status == "failed" and job.error is not None:
-            found.setdefault(job.error, []).append((_name(study, job), _url(job)))
+            found.setdefault(job.error, []).append((name_of(study, [job]), _url(job)))
     return list(found.items())
 
 
 def _best(study: Study) -> dict[str, Any] | None:
-    rated = [(psnr, job) for job in study.jobs if (psnr := job.figure("result", "psnr")) is not None]
-    if not rated:
-        return None
-    psnr, job = max(rated, key=lambda pair: pair[0])
-    return {"psnr": psnr, "name": _name(study, job), "url": _url(job), "nfe": job.figure("result", "nfe")}
+    found = best(study)
+    return None if found is None else {**_told(study, found[0]), "psnr": found[1]}
 
 
 def _best_baseline(study: Study) -> tuple[float, float] | None:
     """Return (PSNR in dB, NFE) of the best start without a DIP."""
-    points = [(psnr, nfe) for places in baselines(study.jobs).values() for nfe, psnr in places]
+    points = [(psnr, nfe) for places in baselines(study).values() for nfe, psnr in places]
     return max(points, key=lambda point: (point[0], -point[1]), default=None)
+
+
+def _told(study: Study, jobs: Sequence[Job]) -> dict[str, Any]:
+    """Return the name of a job with its link, or of the jobs of a mean with the link of each."""
+    keys = problems(study).keys
+    each = [{"name": label(job.overrides, keys) or job.name, "url": _url(job)} for job in jobs]
+    return {"name": name_of(study, jobs), "url": _url(jobs[0]) if len(jobs) == 1 else None, "jobs": each}
 
 
 def _links(job: Job) -> list[tuple[str, str]]:
     logs = [("log", name) for name in sorted(job.files) if name.endswith(".log")]
     return [(word, _url(job, name)) for word, name in (*LINKS, *logs) if name in job.files]
-
-
-def _name(study: Study, job: Job) -> str:
-    return label(job.overrides, study.swept) or job.name
 
 
 def _url(job: Job, name: str = "") -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import textwrap
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,38 +19,41 @@ from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
 from dipddpm.files import replacing
-from dipddpm.study.front import baselines, measured, pareto_front
+from dipddpm.study.front import Point, baselines, front_of, measured, problems, setting_keys
 from dipddpm.study.heat import HeatMap
-from dipddpm.study.order import UNSET, natural, short_names
+from dipddpm.study.order import UNSET, natural, short, short_names
 from dipddpm.study.read import Study
 
 DPI = 150
 MOST_COLOURS = 8  # values of a swept key that a legend can tell apart
 BASELINE_LOOKS = {"posterior_mean": ("D", "no DIP: one evaluation"), "noisy_window": ("s", "no DIP: a window")}
+AXES = {
+    "result": "total cost: DIP fit and window, in evaluations-worth of the DDPM network",
+    "dip": "cost of the fit, GFLOP",
+}
 THUMBNAIL, CAPTION, GAP = 160, 44, 10  # pixels: a result's width, the lines beneath it, the space around
 SHEET_COLUMNS = 8
-LONGEST = 22  # characters of a label on an axis
 
 
 def quality_against_cost(study: Study) -> Figure | None:
-    """Draw each result's PSNR against its total evaluations-worth, the Pareto front, and the starts without a DIP.
+    """Draw PSNR against cost, the Pareto front, and the starts without a DIP; means where there are several problems.
 
     Returns:
-        None when no job has both figures.
+        None when there is no point.
     """
-    points = measured(study.jobs)
+    points = measured(study)
     if not points:
         return None
     figure = Figure(figsize=(8, 5), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     ax = figure.subplots()
-    xy = np.array([(worth, psnr) for _, worth, psnr in points])
-    for name, chosen in _coloured(study, [job.overrides for job, *_ in points]):
+    xy = np.array([(point.worth, point.psnr) for point in points])
+    for name, chosen in _coloured(study, points):
         ax.scatter(*xy[chosen].T, s=28, alpha=0.8, linewidths=0, label=name, zorder=3)
-    front = xy[pareto_front([(x, y) for x, y in xy.tolist()])]
-    ax.step(*front.T, where="post", color="0.25", linewidth=1, label="Pareto front of the results", zorder=2)
+    front = np.array([(point.worth, point.psnr) for point in front_of(points)])
+    ax.step(*front.T, where="post", color="0.25", linewidth=1, label=f"Pareto front of the {study.output}s", zorder=2)
     ax.scatter(*front.T, s=70, facecolors="none", edgecolors="0.25", linewidths=1, zorder=4)
-    for name, places in baselines(study.jobs).items():
+    for name, places in baselines(study).items():
         marker, title = BASELINE_LOOKS[name]
         if places:
             ax.scatter(*np.array(places).T, s=42, marker=marker, facecolors="none", edgecolors="C3", label=title)
@@ -60,8 +63,8 @@ def quality_against_cost(study: Study) -> Figure | None:
         ax.xaxis.set_minor_formatter("")
     else:
         ax.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    ax.set_xlabel("total cost: DIP fit and window, in evaluations-worth of the DDPM network")
-    ax.set_ylabel("PSNR of the result (dB)")
+    ax.set_xlabel(AXES[study.row])
+    ax.set_ylabel(f"{'mean ' if problems(study).averaged else ''}PSNR of the {study.output} (dB)")
     ax.grid(alpha=0.25)
     ax.legend(fontsize=8, loc="best")
     return figure
@@ -82,9 +85,9 @@ def heat_map(heat: HeatMap) -> Figure:
         if not math.isnan(value):
             dark = value - low < 0.6 * (high - low) or high == low
             ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if dark else "black")
-    ax.set_xticks(range(wide), [_plain(_short(v)) for v in heat.columns], rotation=30 if slanted else 0,
+    ax.set_xticks(range(wide), [_plain(short(v)) for v in heat.columns], rotation=30 if slanted else 0,
                   ha="right" if slanted else "center", fontsize=8)  # fmt: skip
-    ax.set_yticks(range(tall), [_plain(_short(v)) for v in heat.rows], fontsize=8)
+    ax.set_yticks(range(tall), [_plain(short(v)) for v in heat.rows], fontsize=8)
     ax.set_xlabel(_plain(heat.column_key))
     ax.set_ylabel(_plain(heat.row_key))
     ax.set_title(_plain("\n".join(textwrap.wrap(caption(heat), 15 + 9 * max(wide, 3)))), fontsize=9)
@@ -97,7 +100,7 @@ def caption(heat: HeatMap) -> str:
     over = f" averaged over {', '.join(heat.averaged)}" if heat.averaged else ""
     many = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else f"{counts[0]}"
     jobs = f", {many} {'job' if max(counts) == 1 else 'jobs'} a cell" if over or max(counts) > 1 else ""
-    return f"PSNR of the result (dB){over}{jobs}"
+    return f"PSNR of the {heat.output} (dB){over}{jobs}"
 
 
 def contact_sheet(pictures: Sequence[Image.Image], labels: Sequence[str], more: int) -> Figure | None:
@@ -131,7 +134,8 @@ def contact_sheet(pictures: Sequence[Image.Image], labels: Sequence[str], more: 
         words = "\n".join(textwrap.wrap(lines, 27))
         figure.text(left / width, (bottom - 4) / height, _plain(words), fontsize=7.5, va="top")
     if more:
-        figure.text(0.5, foot / 2 / height, f"{more} more are not shown", ha="center", va="center", fontsize=9)
+        words = f"{more} more {'is' if more == 1 else 'are'} not shown"
+        figure.text(0.5, foot / 2 / height, words, ha="center", va="center", fontsize=9)
     return figure
 
 
@@ -143,21 +147,20 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
-def _coloured(study: Study, overrides: Sequence[Mapping[str, str]]) -> list[tuple[str, list[int]]]:
+def _coloured(study: Study, points: Sequence[Point]) -> list[tuple[str, list[int]]]:
     """Return (label, indices) by the first swept key that a legend can show; one group where there is none."""
+    keys = setting_keys(study, problems(study).keys) if problems(study).averaged else study.swept
     names = short_names(study.swept)
-    for key in study.swept:
-        values = sorted({o.get(key, UNSET) for o in overrides}, key=natural)
+    what = "DIP, then DDPM" if study.row == "result" else study.output
+    for key in keys:
+        told = [point.jobs[0].overrides.get(key, UNSET) for point in points]
+        values = sorted(set(told), key=natural)
         if 1 < len(values) <= MOST_COLOURS:
-            groups = {v: [i for i, o in enumerate(overrides) if o.get(key, UNSET) == v] for v in values}
-            return [(_plain(f"DIP, then DDPM: {names[key]}={_short(v)}"), chosen) for v, chosen in groups.items()]
-    return [("DIP, then DDPM", list(range(len(overrides))))]
+            return [(_plain(f"{what}: {names[key]}={short(v)}"), [i for i, o in enumerate(told) if o == v])
+                    for v in values]  # fmt: skip
+    return [(what, list(range(len(points))))]
 
 
 def _plain(text: str) -> str:
     r"""Keep matplotlib from reading ``$`` as mathematics."""
     return text.replace("$", r"\$")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"…{text[1 - LONGEST :]}"  # the end of a path tells more than its start

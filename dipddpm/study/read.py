@@ -14,19 +14,22 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from dipddpm.study.composed import LOADER, composed
 from dipddpm.study.find import check_holds_jobs, job_folders
 from dipddpm.study.order import natural
 
 STATUSES = ("complete", "failed", "unfinished")
+OUTPUTS = {"result": "result", "dip": "DIP output"}  # what a study is about, by its row
 RESTORATIONS = ("noisy", "dip", "result", "posterior_mean", "noisy_window")  # rows of metrics.json
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster, where it was built
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Job:
     Attributes:
         name: Of its folder.
         folder: Where it lies.
-        overrides: What it was started with, values as typed: ``{"dip.layers": "4"}``.
+        overrides: What it was started with, values as typed: ``{"dip.layers": "4"}``; a key that other jobs of the
+            study typed and it did not, with its value as composed.
         known: False when its overrides could not be read; it then says nothing of what was swept.
         status: One of `STATUSES`.
         error: The line of error.txt; a complete job has one when a later attempt failed. Otherwise None.
@@ -94,6 +98,35 @@ class Study:
         """How many jobs there are of each status."""
         return {status: sum(job.status == status for job in self.jobs) for status in STATUSES}
 
+    @cached_property
+    def row(self) -> str:
+        """The row of metrics.json that the study is about: ``result``, or ``dip`` where jobs only fitted."""
+        told = [job.metrics for job in self.jobs if job.metrics]
+        return "dip" if told and not any(isinstance(each.get("result"), Mapping) for each in told) else "result"
+
+    @property
+    def output(self) -> str:
+        """What people call that row."""
+        return OUTPUTS[self.row]
+
+    @property
+    def commands(self) -> dict[str, int]:
+        """How many complete jobs there are of each command, by its name in metrics.json."""
+        names = (job.metrics.get("command") for job in self.jobs)
+        return dict(sorted(Counter(name for name in names if isinstance(name, str)).items()))
+
+    def psnr(self, job: Job) -> float | None:
+        """Return the quality of a job: the PSNR of `row`, in dB."""
+        return job.figure(self.row, "psnr")
+
+    def worth(self, job: Job) -> float | None:
+        """Return the cost of a job: its total evaluations-worth, or GFLOP of its fit where jobs only fitted.
+
+        None for a start from a file: what made it is not known.
+        """
+        path = ("cost", "total_evaluations_worth") if self.row == "result" else ("fit", "gflop")
+        return job.figure(*path)
+
     @property
     def constant(self) -> dict[str, str]:
         """The overrides that all jobs have in common."""
@@ -116,6 +149,7 @@ def read_study(folder: Path | str) -> Study:
     folder = Path(folder)
     check_holds_jobs(folder)
     jobs = sorted((job for path in job_folders(folder) if (job := _job(path))), key=lambda job: natural(job.name))
+    jobs = completed(jobs)
     return Study(folder, tuple(jobs), swept_keys(jobs))
 
 
@@ -128,6 +162,17 @@ def swept_keys(jobs: Iterable[Job]) -> tuple[str, ...]:
         if overrides != first:
             swept |= {k for k in overrides.keys() | first.keys() if overrides.get(k) != first.get(k)}
     return tuple(sorted(swept))
+
+
+def completed(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs, one that lacks a key which others swept with the key's value where its configuration has it."""
+    typed = {key: {job.overrides[key]: None for job in jobs if key in job.overrides} for key in swept_keys(jobs)}
+    full = []
+    for job in jobs:
+        missing = {key: values for key, values in typed.items() if key not in job.overrides}
+        found = composed(job.folder, missing) if missing and job.known else {}
+        full.append(replace(job, overrides={**job.overrides, **found}) if found else job)
+    return full
 
 
 def _job(folder: Path) -> Job | None:

@@ -1,7 +1,7 @@
 """The table of a study: one row a job, for programs (summary.csv) and for people (summary.md).
 
 What is not known is empty, never 0: without a clean picture there is no PSNR. PSNR is in dB, seconds are
-wall-clock and per picture, evaluations-worth as in the package's docstring.
+wall-clock and per picture, GFLOP and evaluations-worth count floating-point operations, as in the package's docstring.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dipddpm.study.cost import Cost, duration
+from dipddpm.study.cost import Cost
 from dipddpm.study.order import short_names
 from dipddpm.study.read import RESTORATIONS, Job, Study
+from dipddpm.study.words import commands, cost_line, plural
 
 Value = str | int | float | None
 QUALITY_NAMES = {
@@ -46,23 +47,21 @@ class Column:
     key: str | None = None
 
 
-QUALITY = [
-    Column(f"{row}_{name}", QUALITY_NAMES[row], group, digits)
-    for name, group, digits in (("psnr", "PSNR (dB)", 2), ("ssim", "SSIM", 3))
-    for row in RESTORATIONS
-]
+PSNR = [Column(f"{row}_psnr", QUALITY_NAMES[row], "PSNR (dB)", 2) for row in RESTORATIONS]
+SSIM = [Column(f"{row}_ssim", QUALITY_NAMES[row], "SSIM", 3) for row in RESTORATIONS]
 COST = [
+    Column("total_evaluations_worth", "total (evaluations-worth)", "cost", 1),
     Column("nfe", "NFE", "cost", 0),
     Column("fit_seconds", "fit (s)", "cost", 2),
     Column("window_seconds", "window (s)", "cost", 2),
-    Column("total_evaluations_worth", "total (evaluations-worth)", "cost", 1),
+    Column("fit_gflop", "fit (GFLOP)", "cost", 1),
 ]
 FIT = [
     Column("fit_key", "key", "fit"),
     Column("fit_epoch", "epoch", "fit", 0),
     Column("fit_jobs", "shared by", "fit", 0),
 ]
-FIXED = [Column("job", "job"), Column("status", "status"), *QUALITY, *COST, *FIT, Column("error", "error")]
+FIXED = [Column("job", "job"), Column("status", "status"), *PSNR, *COST, *SSIM, *FIT, Column("error", "error")]
 
 
 def columns(swept: Sequence[str]) -> list[Column]:
@@ -82,11 +81,13 @@ def rows(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Value]]:
             "job": job.name,
             **{name: job.overrides.get(key) for name, key in shown},
             "status": job.status,
-            **{f"{row}_{name}": job.figure(row, name) for name in ("psnr", "ssim") for row in RESTORATIONS},
+            **{f"{row}_psnr": job.figure(row, "psnr") for row in RESTORATIONS},
+            "total_evaluations_worth": job.figure("cost", "total_evaluations_worth"),
             "nfe": job.figure("result", "nfe"),
             "fit_seconds": job.figure("fit", "seconds"),
             "window_seconds": job.figure("result", "seconds"),
-            "total_evaluations_worth": job.figure("cost", "total_evaluations_worth"),
+            "fit_gflop": job.figure("fit", "gflop"),
+            **{f"{row}_ssim": job.figure(row, "ssim") for row in RESTORATIONS},
             "fit_key": job.fit_key,
             "fit_epoch": job.figure("fit", "epoch"),
             "fit_jobs": sharing[job.fit_key] if job.fit_key else None,
@@ -119,7 +120,9 @@ def as_markdown(study: Study, cost: Cost) -> str:
     used = [c for c in columns(study.swept) if any(row[c.name] is not None for row in table)]
     heads = [_escaped(f"{c.group}: {c.title}" if c.group in ("PSNR (dB)", "SSIM", "fit") else c.title) for c in used]
     lines = [f"# Study {_escaped(study.title)}", ""]
-    lines += [f"{len(study.jobs)} jobs: " + ", ".join(f"{n} {status}" for status, n in study.counts.items() if n)]
+    counts = ", ".join(f"{n} {status}" for status, n in study.counts.items() if n)
+    lines += [f"{plural(len(study.jobs), 'job')}: {counts}"]
+    lines += ["", commands(study)] if commands(study) else []
     lines += ["", "The same in all jobs: " + code(study.constant)] if study.constant else []
     lines += ["", cost_line(cost)] if cost.window_seconds or cost.fits else []
     lines += ["", _line(heads), _line(["---" if c.digits is None else "--:" for c in used])]
@@ -130,15 +133,6 @@ def as_markdown(study: Study, cost: Cost) -> str:
             names = _escaped("; ".join(fit.jobs))
             lines.append(_line([_escaped(fit.key), f"{fit.seconds:.2f}", str(len(fit.jobs)), names]))
     return "\n".join(lines) + "\n"
-
-
-def cost_line(cost: Cost) -> str:
-    """Return what the complete jobs cost, with every fit counted once and with every fit counted for each job."""
-    return (
-        f"Cost of the complete jobs: {duration(cost.seconds)} with each fit counted once ({len(cost.fits)} fits "
-        f"{duration(cost.fit_seconds)}, windows {duration(cost.window_seconds)}); "
-        f"{duration(cost.unshared_seconds)} if every job had made its own."
-    )
 
 
 def code(overrides: Mapping[str, str]) -> str:
