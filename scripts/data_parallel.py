@@ -6,8 +6,10 @@ processes wait once a step. On two busy cores this was several times as fast, on
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -50,8 +52,17 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 def _join(index: int, processes: int, meet: Path, work: Callable[..., None], args: tuple) -> None:
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=index, world_size=processes)
     try:
         work(*args)
     finally:
         distributed.destroy_process_group()
+
+
+def _end_with_parent() -> None:
+    """Leave when the process that was started by hand is gone: killed, it cannot tell."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

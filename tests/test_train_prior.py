@@ -16,6 +16,7 @@ from skimage.data import astronaut
 from torch import nn
 
 from dipddpm import prior
+from scripts import data_parallel
 from scripts.optimizer import MuonAdamW
 
 
@@ -78,6 +79,24 @@ def test_its_state_can_be_stored():
     assert len(kept) == len(read) == len(list(model.parameters()))
 
 
+def learn_alone_and_together(found: str) -> None:
+    batch = torch.arange(10.0).view(5, 2)
+    model = nn.Linear(2, 1, bias=False)
+    nn.init.ones_(model.weight)
+    mine = data_parallel.share(batch)
+    (model(mine).square().sum() * 2 / len(batch)).backward()  # of two processes: so the mean is that of the batch
+    data_parallel.average_gradients(model.parameters())
+    torch.save(model.weight.grad, f"{found}-{data_parallel.rank()}")
+
+
+def test_processes_that_share_a_batch_have_its_gradient(tmp_path):
+    data_parallel.spawn(2, learn_alone_and_together, str(tmp_path / "g"))
+    batch = torch.arange(10.0).view(5, 2)
+    whole = (2 * batch.sum(1, keepdim=True) * batch).mean(0, keepdim=True)
+    for name in ("g-0", "g-1"):
+        assert torch.allclose(torch.load(tmp_path / name), whole)
+
+
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
     """Two small tars of pictures, in the format of the faces that the prior is trained on."""
@@ -107,7 +126,7 @@ def test_a_run_learns_resumes_and_leaves_a_prior(faces, tmp_path):
 
     code, text = train("pictures=20", "precision=fp32")
     assert code == 0, text
-    code, text = train("pictures=120")
+    code, text = train("pictures=120", "processes=2")
     assert code == 0, text
     assert "20 pictures seen" in text and "120 pictures," in text
     assert prior.load(tmp_path).sample_size == 64
