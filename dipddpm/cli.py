@@ -28,9 +28,7 @@ from dipddpm import config, images, prior_folder
 from dipddpm.checks import QUALITIES
 from dipddpm.config import Config
 from dipddpm.errors import UserError, suggestion
-from dipddpm.explain import EXTRAS, explained, parse
-
-__all__ = ["EXTRAS", "check_arguments"]
+from dipddpm.explain import explained, parse
 
 CONF = Path(__file__).parents[1] / "conf"
 PROGRAMS = {"fit": "train_dip.py", "sample": "sample.py"}

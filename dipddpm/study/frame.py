@@ -40,7 +40,7 @@ def read_frame(folder: Path | str, *more: Path | str) -> pd.DataFrame:
         import pandas as pd
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            'read_frame needs pandas, which the extra "pandas" brings: pip install "dipddpm[pandas]"', name="pandas"
+            'read_frame needs pandas, which the extra "pandas" brings: pip install -e ".[pandas]"', name="pandas"
         ) from error
     studies = [read_study(folder) for folder in (folder, *more)]
     jobs = completed([job for study in studies for job in study.jobs])
