@@ -1,5 +1,7 @@
 """The store of fits: written whole or not at all, verified when read, made once."""
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -99,6 +101,30 @@ def test_a_damaged_fit_is_reported_and_made_again(store, name, how, caplog):
     assert calls == [0]
     assert torch.equal(fit.picture(2), picture(2))
     assert gone or "made again" in caplog.text
+
+
+def test_a_passing_read_error_is_no_damage(store, monkeypatch):
+    calls = []
+    fit, *_ = store.obtain({"seed": 0}, long_enough(6), work_until(6, calls))
+
+    def too_many(path):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(manifest, "sha256", too_many)
+        with pytest.raises(OSError, match="Too many open files"):
+            store.obtain({"seed": 0}, long_enough(6), work_until(6, calls))
+    again, _, made = store.obtain({"seed": 0}, long_enough(6), work_until(6, calls))
+    assert not made and len(calls) == 1 and again.epochs == fit.epochs == 6
+
+
+def test_what_is_for_people_fails_no_job(store, caplog):
+    fit, *_ = store.obtain({"seed": 0}, long_enough(6), work_until(6))
+    for name in ("uses.txt", "summary.json"):
+        (fit.folder / name).mkdir()  # as little to be written as in a store that is read-only
+    store.record_use(fit.key, fit.folder)
+    store.record_summary(fit.key, {"peak": 3})
+    assert caplog.text.count("could not be written") == 2
 
 
 def test_a_kill_between_files_leaves_the_fit_before(store):
