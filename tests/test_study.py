@@ -333,5 +333,5 @@ def test_frames_of_several_sweeps_share_what_was_swept(tmp_path):
 
 def test_a_frame_without_pandas_names_the_extra(mixed, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "dipddpm\[pandas\]"'):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install -e "\.\[pandas\]"'):
         read_frame(mixed)
