@@ -160,8 +160,8 @@ def _notes(folder: Path, record: Mapping[str, Any]) -> list[str]:
     notes = []
     if fit := record.get("fit"):
         s = fit["summary"]
-        epochs = ", ".join(f"{k} {v}" for k, v in s.items() if k != "epochs" and v is not None)
-        notes.append(f"fit {fit['key']}: {fit['epochs']} epochs; {epochs}")
+        marks = [f"{k} {v}" for k, v in s.items() if k != "epochs" and v is not None]
+        notes.append(", ".join([f"fit {fit['key']}: {fit['epochs']} epochs", *marks]))
     if (cost := record.get("cost")) and "fit" in record:
         fitted, total = cost["fit_evaluations_worth"], cost["total_evaluations_worth"]
         notes.append(

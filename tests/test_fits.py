@@ -215,6 +215,7 @@ def test_commands_list_show_remove_and_collect(store, tmp_path, capsys):
     unused, _, _ = store.obtain(REQUEST | {"seed": 1}, long_enough(2), work_until(2))
     damaged, _, _ = store.obtain(REQUEST | {"seed": 2}, long_enough(2), work_until(2))
     damaged.epoch_file(2).write_bytes(b"")
+    (damaged.folder / "fit.json").write_text('{"di')
     (tmp_path / "run").mkdir()
     for fit in (used, damaged):
         store.record_use(fit.key, tmp_path / "run")

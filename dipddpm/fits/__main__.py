@@ -87,21 +87,31 @@ def _list(store: FitStore) -> None:
     for name in ("key", "epochs", "picture", "network", "seed", "size", "age", "used by", "state"):
         table.add_column(name, no_wrap=True)
     for key in store.keys():
-        request = json.loads((store.folder(key) / "fit.json").read_text())
-        dip = request["dip"]
         epochs, state = _condition(store, key)
         table.add_row(
             key,
             epochs,
-            f"{'x'.join(map(str, request['size']))} {request['pixels'][:6]}",
-            f"{dip['network']} {dip['layers']}x{dip['channels']}",
-            str(request["seed"]),
+            *_request(store.folder(key)),
             f"{_bytes(store.folder(key)) / 2**20:.1f} MiB",
             f"{_age(store, key) / 3600:.1f} h",
             _count(len(store.uses(key))),
             state,
         )
     Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _request(folder: Path) -> tuple[str, str, str]:
+    """Return what tells a fit from others, for people: its picture, its network, its seed."""
+    try:
+        request = json.loads((folder / "fit.json").read_text())
+        dip, size = request["dip"], "x".join(map(str, request["size"]))
+        return (
+            f"{size} {request['pixels'][:6]}",
+            f"{dip['network']} {dip['layers']}x{dip['channels']}",
+            str(request["seed"]),
+        )
+    except (ValueError, KeyError, TypeError):  # of a damaged fit
+        return "?", "?", "?"
 
 
 def _show(store: FitStore, key: str) -> None:
