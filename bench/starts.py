@@ -48,7 +48,7 @@ def rows(jobs: Sequence[Job]) -> list[str]:
         groups[name][of["image.path"]] = job
         if of["dip.layers"] == "4":
             base.setdefault(of["image.path"], job)
-        if "baselines" not in of:
+        if of.get("baselines", "true").lower() == "true":
             base[of["image.path"]] = job
     faces = sorted(base)
     table: list[tuple[float, str]] = []
