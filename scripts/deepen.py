@@ -19,6 +19,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
 from dipddpm import prior
+from scripts.train_prior_config import own_config
 
 ADDED_UP = 1  # after the first block of an up path, which takes over the skip connection of the block added below
 
@@ -35,8 +36,7 @@ def deepen(unet: Any) -> Any:
     from diffusers import UNet2DModel
 
     L = unet.config["layers_per_block"]
-    config = {k: v for k, v in unet.config.items() if not k.startswith("_")}
-    deeper: Any = UNet2DModel(**(config | {"layers_per_block": L + 1}))
+    deeper: Any = UNet2DModel(**(own_config(unet) | {"layers_per_block": L + 1}))
     own = deeper.state_dict()
     for name, weight in unet.state_dict().items():
         own[_renamed(name)] = weight.clone()

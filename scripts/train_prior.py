@@ -21,7 +21,7 @@ import hydra
 from omegaconf import OmegaConf
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
-from scripts.train_prior_config import Loss, Optimizer, Precision, TrainPriorConfig, build_unet
+from scripts.train_prior_config import Loss, Optimizer, Precision, TrainPriorConfig, build_unet, own_config
 
 
 def make_optimizer(name: Optimizer, unet: Any, lr: float) -> Any:
@@ -76,7 +76,9 @@ def train(cfg: TrainPriorConfig) -> None:
     torch.manual_seed(cfg.seed)
     scheduler = DDPMScheduler(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
     if cfg.init_from:
-        unet = UNet2DModel.from_pretrained(cfg.init_from, subfolder="unet", torch_dtype=torch.float32)
+        given = UNet2DModel.from_pretrained(cfg.init_from, subfolder="unet", torch_dtype=torch.float32)
+        unet = UNet2DModel(**own_config(given))
+        unet.load_state_dict(given.state_dict())
     else:
         unet = build_unet(cfg.unet)
     torch.nn.Module.to(unet, device=device, memory_format=torch.channels_last)  # pyright: ignore

@@ -49,6 +49,11 @@ class TrainPriorConfig:
 ConfigStore.instance().store(name="train_prior_schema", node=TrainPriorConfig)
 
 
+def own_config(unet: Any) -> dict[str, Any]:
+    """Return what makes a diffusers network again: its configuration without the folder that it was read from."""
+    return {key: value for key, value in unet.config.items() if not key.startswith("_")}
+
+
 def build_unet(cfg: UNetConfig) -> Any:
     """Return a randomly initialised diffusers UNet2DModel for 64x64 RGB."""
     from diffusers import UNet2DModel

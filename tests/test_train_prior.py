@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 import tarfile
@@ -132,5 +133,9 @@ def test_a_run_learns_resumes_and_leaves_a_prior(faces, tmp_path):
     assert prior.load(tmp_path).sample_size == 64
     lines = [line for line in text.splitlines() if "pictures," in line]
     assert float(lines[-1].split("50:")[1].split()[0]) > 8, "random weights estimate nothing"
+    code, text = train("pictures=2", f"init_from={tmp_path}", f"out={tmp_path / 'further'}")
+    assert code == 0, text
+    told = json.loads((tmp_path / "further" / "unet" / "config.json").read_text())
+    assert told["layers_per_block"] == 1 and str(tmp_path) not in json.dumps(told), "no path of this machine"
     code, text = train("optimizer=sgd")
     assert code != 0 and "sgd" in text
