@@ -29,9 +29,9 @@ from dipddpm.checks import QUALITIES
 from dipddpm.config import Config
 from dipddpm.errors import UserError, suggestion
 from dipddpm.explain import explained, parse
+from dipddpm.jobs import SCRIPTS
 
 CONF = Path(__file__).parents[1] / "conf"
-PROGRAMS = {"fit": "train_dip.py", "sample": "sample.py"}
 KEYS = config.known_keys(Config)
 VALUES = {key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)}  # the others are groups
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
@@ -88,7 +88,7 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
 
 def _single(config_name: str, overrides: Sequence[str], command: str, seen: set[str] | None) -> Points:
     """Return the one job to check, as `_points` does; refuse what only a sweep can run."""
-    way_out = f"type -m first: python {PROGRAMS[command]} -m ..."
+    way_out = f"type -m first: python {SCRIPTS[command]} -m ..."
     with explained(overrides):
         for o in parse(overrides):
             if not o.is_sweep_override() or o.is_hydra_override():

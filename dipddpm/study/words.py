@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from dipddpm.jobs import SCRIPTS
 from dipddpm.study.cost import Cost, duration
 from dipddpm.study.front import Problems, problems
 from dipddpm.study.read import Study
-
-SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}
 
 
 def plural(n: int | str, noun: str) -> str:
