@@ -172,9 +172,9 @@ def _refuse_unknown(values: dict[Any, Any]) -> None:
     walk(values, "")
 
 
-def unknown_key(key: str) -> str:
+def unknown_key(key: str, schema: type = Config) -> str:
     """Return the one line that refuses a key which the schema does not have."""
-    known = known_keys(Config)
+    known = known_keys(schema)
     group = key.rpartition(".")[0]
     prefix = f"{group}." if group in known else ""
     siblings = [k for k in known if k.startswith(prefix) and "." not in k[len(prefix) :]]

@@ -26,12 +26,12 @@ SPACE = "hydra.sweeper.params"
 
 
 @contextmanager
-def explained(overrides: Sequence[str]) -> Iterator[None]:
-    """Make a `UserError` of what Hydra and omegaconf raise about overrides."""
+def explained(overrides: Sequence[str], schema: type = config.Config) -> Iterator[None]:
+    """Make a `UserError` of what Hydra and omegaconf raise about overrides of the keys of ``schema``."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_line(error, overrides)) from error
+        raise UserError(_line(error, overrides, schema)) from error
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -47,14 +47,14 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def _line(error: Exception, overrides: Sequence[str]) -> str:
+def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
     """Return one line for what Hydra and omegaconf say in several."""
     text = str(error)
     cause = error.__cause__ or error.__context__
     if found := re.search(r"Could not override '([^']+)'", text):
         if found[1].startswith("hydra."):
             return f"{found[1]} is not a key of Hydra's: python sample.py --cfg hydra shows those that it has"
-        return config.unknown_key(found[1])
+        return config.unknown_key(found[1], schema)
     if found := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
         group, choice = found.groups()
         if extra := EXTRAS.get(f"{group}={choice}"):

@@ -38,8 +38,8 @@ class _GroupNorm(torch.autograd.Function):
         n, c, g = x.shape[0], x.shape[1], ctx.groups
         per_channel = (n, c) + (1,) * (x.dim() - 2)
         space = tuple(range(2, x.dim()))
-        ds = (dy * x).sum(space, dtype=torch.float32)
-        db = dy.sum(space, dtype=torch.float32)
+        ds = (dy * x).sum(space).float()
+        db = dy.sum(space).float()
         mean, rstd, w32 = mean.float(), rstd.float(), w.float()
         m = x[0].numel() // g
         ds_group = (ds * w32).view(n, g, -1).sum(-1)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from dipddpm.errors import UserError
+from dipddpm.explain import explained
 
 Optimizer = Enum("Optimizer", "muon adamw")
 Loss = Enum("Loss", "log_mse mse")
@@ -34,6 +41,9 @@ class TrainPriorConfig:
     warmup_pictures: int = MISSING
     decay_fraction: float = MISSING
     ema: float = MISSING
+    lognormal_share: float = MISSING
+    lognormal_mean: float = MISSING
+    lognormal_std: float = MISSING
     level_power: float = MISSING
     checkpoint_minutes: float = MISSING
     eval_pictures: int = MISSING
@@ -46,7 +56,52 @@ class TrainPriorConfig:
     unet: UNetConfig = field(default_factory=UNetConfig)
 
 
-ConfigStore.instance().store(name="train_prior_schema", node=TrainPriorConfig)
+def typed(cfg: DictConfig) -> TrainPriorConfig:
+    """Return what Hydra composed as checked dataclasses.
+
+    Raises:
+        UserError: For an unknown key, a wrong type, a value outside its range, a folder that is not there.
+    """
+    with explained([], TrainPriorConfig):
+        c: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainPriorConfig), cfg))
+
+    def need(ok: bool, key: str, given: Any, allowed: str) -> None:
+        if not ok:
+            raise UserError(f"{key}={given} is not allowed: {allowed}")
+
+    for key in ("pictures", "batch_size", "warmup_pictures", "eval_pictures", "processes"):
+        need(getattr(c, key) >= 1, key, getattr(c, key), "1 or more")
+    need(c.threads is None or c.threads >= 1, "threads", c.threads, "1 or more, or null")
+    need(c.batch_size >= c.processes, "batch_size", c.batch_size, f"processes={c.processes} or more, to share it")
+    for key in ("lr", "level_power", "lognormal_std", "checkpoint_minutes"):
+        need(getattr(c, key) > 0, key, getattr(c, key), "above 0")
+    need(0 < c.decay_fraction <= 1, "decay_fraction", c.decay_fraction, "above 0, to 1")
+    need(0 <= c.ema < 1, "ema", c.ema, "from 0 to below 1")
+    need(0 <= c.lognormal_share <= 1, "lognormal_share", c.lognormal_share, "from 0 to 1")
+    for name in ("faces64-train.tar", "faces64-val.tar"):
+        need((Path(c.data) / name).is_file(), "data", c.data, f"a folder that holds {name}")
+    given = c.init_from
+    need(given is None or (Path(given) / "unet").is_dir(), "init_from", given, "a diffusers folder, which holds unet/")
+    return c
+
+
+def check_arguments(argv: Sequence[str]) -> None:
+    """Compose and check what was typed.
+
+    Raises:
+        UserError: One line: what was given, what is allowed.
+    """
+    args = get_args_parser().parse_args(list(argv))
+    if args.help or args.hydra_help or args.info or args.cfg or args.shell_completion:
+        return
+    try:
+        with (
+            initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"),
+            explained(args.overrides, TrainPriorConfig),
+        ):
+            typed(compose(args.config_name or "train_prior", overrides=args.overrides))
+    finally:
+        GlobalHydra.instance().clear()
 
 
 def own_config(unet: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -17,8 +18,10 @@ from skimage.data import astronaut
 from torch import nn
 
 from dipddpm import prior
+from dipddpm.errors import UserError
 from scripts import data_parallel
 from scripts.optimizer import MuonAdamW
+from scripts.train_prior_config import check_arguments
 
 
 class Small(nn.Module):
@@ -137,5 +140,26 @@ def test_a_run_learns_resumes_and_leaves_a_prior(faces, tmp_path):
     assert code == 0, text
     told = json.loads((tmp_path / "further" / "unet" / "config.json").read_text())
     assert told["layers_per_block"] == 1 and str(tmp_path) not in json.dumps(told), "no path of this machine"
-    code, text = train("optimizer=sgd")
-    assert code != 0 and "sgd" in text
+
+
+REFUSED = [
+    ("optimizer=sgd", "optimizer: Invalid value 'sgd', expected one of [muon, adamw]"),
+    ("pcitures=3", "pcitures is not a key (did you mean pictures?)"),
+    ("lognormal_share=2", "lognormal_share=2.0 is not allowed: from 0 to 1"),
+    ("data=nowhere", "data=nowhere is not allowed: a folder that holds faces64-train.tar"),
+    ("init_from=conf", "init_from=conf is not allowed: a diffusers folder, which holds unet/"),
+]
+
+
+@pytest.mark.parametrize(("override", "line"), REFUSED, ids=[o for o, _ in REFUSED])
+def test_a_bad_value_is_refused_in_one_line(override: str, line: str, faces):
+    with pytest.raises(UserError, match=re.escape(line)) as refused:
+        check_arguments([f"data={faces}", override])
+    assert "\n" not in str(refused.value)
+
+
+def test_the_script_says_the_line_and_leaves_with_2(tmp_path):
+    script = str(ROOT / "scripts" / "train_prior.py")
+    done = subprocess.run([sys.executable, script, "data=gone"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == "" and list(tmp_path.iterdir()) == []
+    assert done.stderr == "error: data=gone is not allowed: a folder that holds faces64-train.tar\n"

@@ -1,0 +1,158 @@
+"""A network in training: its batches, its steps, and the checkpoint that it goes on from."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+from diffusers.training_utils import EMAModel
+
+from dipddpm.environment import has_bf16
+from scripts.data_parallel import average_gradients, share
+from scripts.group_norm import use_fast_backward
+from scripts.optimizer import MuonAdamW
+from scripts.train_prior_config import Loss, Optimizer, Precision, TrainPriorConfig, build_unet, own_config
+from scripts.training_levels import draw_levels, stratified
+
+
+class Training:
+    """Everything that changes while a prior is trained.
+
+    Args:
+        cfg: Checked configuration; ``init_from`` gives the first weights.
+        device: ``cpu`` or ``cuda``.
+
+    Attributes:
+        seen: Pictures so far.
+        seconds: Of training so far.
+    """
+
+    def __init__(self, cfg: TrainPriorConfig, device: str):
+        torch.manual_seed(cfg.seed)
+        self.cfg, self.device = cfg, device
+        self.scheduler: Any = DDPMScheduler(1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
+        self.unet: Any = _first_weights(cfg).to(device=device, memory_format=torch.channels_last)
+        if device == "cpu":
+            use_fast_backward(self.unet)
+        self.ema = EMAModel(self.unet.parameters(), decay=cfg.ema, use_ema_warmup=True, power=0.75)
+        self.optimizer = make_optimizer(cfg.optimizer, self.unet, cfg.lr)
+        self.generator = torch.Generator().manual_seed(cfg.seed)
+        self.seen, self.seconds = 0, 0.0
+        self.bf16 = cfg.precision is Precision.bf16
+        if cfg.precision is Precision.auto:
+            self.bf16 = device == "cuda" or (has_bf16(device) and _bf16_is_faster(self._probe))
+
+    def step(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Learn from one batch, or from this process's part of it.
+
+        Args:
+            faces: uint8, shape (N, 3, H, W): to draw from.
+
+        Returns:
+            Timesteps, shape (batch,), and each picture's mean squared error of epsilon.
+        """
+        x0, eps, index_t = (share(drawn).to(self.device) for drawn in self._draw(faces))
+        ab = self.scheduler.alphas_cumprod.to(self.device)[index_t].view(-1, 1, 1, 1)
+        x_t = (ab.sqrt() * x0 + (1 - ab).sqrt() * eps).contiguous(memory_format=torch.channels_last)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.cfg, self.seen)
+        errors = self._backward(x_t, index_t, eps, self.bf16)
+        average_gradients(self.unet.parameters())
+        torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.ema.step(self.unet.parameters())
+        self.seen += self.cfg.batch_size
+        return index_t, errors
+
+    def save(self, file: Path) -> None:
+        """Write all that changes; whole or not at all."""
+        state = {
+            "unet": self.unet.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "seen": self.seen,
+            "seconds": self.seconds,
+        }
+        torch.save(state, file.with_suffix(".tmp"))
+        os.replace(file.with_suffix(".tmp"), file)
+
+    def load(self, file: Path) -> None:
+        """Go on from what `save` wrote."""
+        state = torch.load(file, map_location=self.device)
+        self.unet.load_state_dict(state["unet"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.seen, self.seconds = state["seen"], state["seconds"]
+
+    def _draw(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return clean pictures in [-1, 1], half of them mirrored, their noise and their timesteps."""
+        n, cfg = self.cfg.batch_size, self.cfg
+        x0 = faces[torch.randint(len(faces), (n,), generator=self.generator)].float() / 127.5 - 1
+        x0 = torch.where(torch.rand(n, 1, 1, 1, generator=self.generator) < 0.5, x0.flip(-1), x0)
+        index_t = draw_levels(
+            stratified(n, self.generator),
+            self.scheduler.alphas_cumprod,
+            cfg.lognormal_share,
+            cfg.lognormal_mean,
+            cfg.lognormal_std,
+            cfg.level_power,
+        )
+        return x0, torch.randn(x0.shape, generator=self.generator), index_t
+
+    def _backward(self, x_t: torch.Tensor, index_t: torch.Tensor, eps: torch.Tensor, bf16: bool) -> torch.Tensor:
+        """Add the gradient of a batch; returns each picture's mean squared error, shape (N,)."""
+        with torch.autocast(self.device, torch.bfloat16, enabled=bf16):
+            estimate = self.unet(x_t, index_t).sample
+        errors = (estimate.float() - eps).square().flatten(1).mean(1)
+        (errors.log() if self.cfg.loss is Loss.log_mse else errors).mean().backward()
+        return errors.detach()
+
+    def _probe(self, bf16: bool) -> None:
+        x = torch.ones(self.cfg.batch_size, 3, 64, 64, device=self.device).contiguous(memory_format=torch.channels_last)
+        self._backward(x, torch.zeros(len(x), dtype=torch.long, device=self.device), 0 * x, bf16)
+        self.optimizer.zero_grad()
+
+
+def make_optimizer(name: Optimizer, unet: Any, lr: float) -> Any:
+    """Return AdamW, or Muon for the kernels with AdamW for the rest."""
+    if name is Optimizer.muon:
+        return MuonAdamW(unet, lr)
+    return torch.optim.AdamW(unet.parameters(), lr=lr, weight_decay=0.0)
+
+
+def learning_rate(cfg: TrainPriorConfig, seen: int) -> float:
+    """Return the rate after ``seen`` pictures: linear warm-up, constant, linear decay to 0."""
+    warm = min(1.0, (seen + cfg.batch_size) / cfg.warmup_pictures)
+    decay = min(1.0, max(0.0, (cfg.pictures - seen) / (cfg.decay_fraction * cfg.pictures)))
+    return cfg.lr * warm * decay
+
+
+def _first_weights(cfg: TrainPriorConfig) -> Any:
+    if not cfg.init_from:
+        return build_unet(cfg.unet)
+    given = UNet2DModel.from_pretrained(
+        cfg.init_from, subfolder="unet", torch_dtype=torch.float32, low_cpu_mem_usage=False
+    )
+    unet = UNet2DModel(**own_config(given))
+    unet.load_state_dict(given.state_dict())
+    return unet
+
+
+def _bf16_is_faster(step: Callable[[bool], Any]) -> bool:
+    """Time two steps of each precision after one to warm up: some processors have bf16 and are slower in it."""
+    seconds = []
+    for bf16 in (False, True):
+        step(bf16)
+        started = time.perf_counter()
+        for _ in range(2):
+            step(bf16)
+        seconds.append(time.perf_counter() - started)
+    return seconds[1] < seconds[0]
