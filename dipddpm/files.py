@@ -18,13 +18,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
     When the block raises, ``path`` is as it was and the temporary file is gone. What was written is on the disk
     before it takes its place: so a power cut leaves the old file or the new one, and an error that the file
-    system reports late (a full disk, a lost server) is raised here.
+    system reports late (a full disk, a lost server) is raised here. Its permissions are those of any new file,
+    whatever the writer made of them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    temporary.touch(exist_ok=False)  # with the permissions that the user's umask gives
+    temporary.touch(exist_ok=False)
+    mode = temporary.stat().st_mode  # as the user's umask gives it
     try:
         yield temporary
+        temporary.chmod(mode)  # safetensors leaves a file that its owner alone can read
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -120,6 +120,10 @@ def _set_threads(c: Config) -> None:
         torch.set_num_threads(c.threads)
 
 
+def _precision(c: Config, command: str) -> str:
+    return (c.dip if command == "fit" else c.ddpm).precision.name
+
+
 def _record(c: Config, problem: Problem, start: Start, job: Job, command: str) -> dict[str, Any]:
     """Return what metrics.json says beside the rows."""
     record: dict[str, Any] = {
@@ -129,7 +133,7 @@ def _record(c: Config, problem: Problem, start: Start, job: Job, command: str) -
         "degrade": {"kind": c.degrade.kind.name, "sigma": problem.sigma, "source": problem.sigma_source},
         "overrides": job.overrides,
         "inputs": inputs.fingerprints(c, command),
-        "environment": environment.describe(environment.choose_device(c.device), c.ddpm.precision.name),
+        "environment": environment.describe(environment.choose_device(c.device), _precision(c, command)),
     }  # fmt: skip
     if start.fit and start.choice:
         f, choice = start.fit, start.choice

@@ -52,7 +52,6 @@ def store_half(folder: Path, pictures: torch.Tensor, most: float = MOST, watch: 
         raise ValueError(f"half precision moves the PSNR by {change:.4f} dB, more than {most}: kept as it was")
     with replacing(file) as temporary:
         save_file(half, temporary, {"format": "pt", CHANGE: f"{change:.2g}", "pictures": str(len(pictures))})
-        temporary.chmod(0o644)  # a temporary file is readable by its owner alone
     return change
 
 

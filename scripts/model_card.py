@@ -155,7 +155,6 @@ def main() -> None:
         evaluation["training"] = known | {"limits": limits}
     text = card(folder, evaluation)
     write_json(file, evaluation)
-    file.chmod(0o644)  # a temporary file, which it was, is readable by its owner alone
     (folder / CARD).write_text(text)
     print(text)
 

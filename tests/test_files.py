@@ -5,6 +5,8 @@ import json
 import os
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from dipddpm import files
 
@@ -32,6 +34,14 @@ def test_what_the_disk_refuses_late_leaves_the_old_file(tmp_path, monkeypatch):
         files.write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_whoever_may_read_new_files_may_read_tensors_too(tmp_path):
+    plain, tensors = tmp_path / "plain", tmp_path / "tensors"
+    plain.touch()
+    with files.replacing(tensors) as temporary:
+        save_file({"a": torch.zeros(1)}, temporary)
+    assert tensors.stat().st_mode == plain.stat().st_mode
 
 
 def test_numbers_that_json_does_not_have_are_refused(tmp_path):

@@ -163,7 +163,8 @@ def test_tensorboard_has_curves_one_chart_grids_and_hparams(configure, tmp_path)
 
 
 def test_a_resumed_fit_does_not_draw_its_epochs_twice(configure, tmp_path):
-    run(configure(), tmp_path / "a", runs.fit)
+    first = run(configure("ddpm.precision=bf16"), tmp_path / "a", runs.fit)[1]
+    assert first["environment"]["precision"] == "fp32", "the fit's; no window is run"
     metrics = run(configure("dip.max_epochs=60"), tmp_path / "b", runs.fit)[1]
     steps = [e.step for e in events(metrics["fit"]["folder"]).Scalars("loss/noisy")]
     assert steps == list(range(1, 61))
