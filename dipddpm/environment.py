@@ -34,7 +34,9 @@ def choose_device(device: str) -> str:
 
 def has_bf16(device: str) -> bool:
     """Return whether bf16 is fast on a device; emulated, it is some forty times slower than fp32."""
-    return device.startswith("cuda") or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def warn_if_emulated(key: str, precision: str, device: str) -> None:

@@ -31,10 +31,9 @@ PICTURES = Path("../shared/data/faces64-val.tar")
 
 def extract(pictures: Path, count: int, folder: Path) -> list[Path]:
     """Write ``count`` faces of a tar, evenly spread over its names, as PNG files; return them."""
-    from scripts.eval_prior import spread
     from scripts.faces import read_faces
 
-    chosen = spread(read_faces(pictures), count)
+    chosen = read_faces(pictures, count)
     paths = [folder / f"{i:03d}-of-{count}.png" for i in range(len(chosen))]
     for path, pixels in zip(paths, chosen, strict=True):
         if not path.exists():

@@ -38,8 +38,17 @@ def share(batch: torch.Tensor) -> torch.Tensor:
     return batch[rank() :: distributed.get_world_size()] if distributed.is_initialized() else batch
 
 
+def agree(decision: bool) -> bool:
+    """Return what the first of the processes decided."""
+    if not distributed.is_initialized():
+        return decision
+    flag = torch.tensor(int(decision))
+    distributed.broadcast(flag, 0)
+    return bool(flag)
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over the processes."""
+    """Replace each gradient by its mean over the processes, whose parts of the batch are of one size."""
     if not distributed.is_initialized():
         return
     gradients = [p.grad for p in parameters if p.grad is not None]

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
 from scripts import against_denoisers, denoisers
-from scripts.faces import read_faces
+from scripts.faces import evenly, read_faces
 from scripts.one_evaluation import LEVELS, errors_by_level
 
 __all__ = ["errors_by_level", "evaluate", "tables"]
@@ -27,13 +27,6 @@ __all__ = ["errors_by_level", "evaluate", "tables"]
 PRIOR = Path(__file__).parents[1] / "dipddpm" / "assets" / "faces64"
 PICTURES = Path("../shared/data/faces64-val.tar")
 TUNED_ON = 40  # training faces
-
-
-def spread(pictures: torch.Tensor, count: int | None) -> torch.Tensor:
-    """Return ``count`` of the pictures, evenly spread: in order of name they are sorted by source."""
-    if count is None or count >= len(pictures):
-        return pictures
-    return pictures[torch.linspace(0, len(pictures) - 1, count).round().long()]
 
 
 def tables(result: dict[str, Any]) -> str:
@@ -85,7 +78,7 @@ def evaluate(
         result["levels"].append(row)
     if denoisers_limit == 0:
         return result
-    subset = spread(chosen, denoisers_limit)
+    subset = chosen[evenly(len(chosen), denoisers_limit)]
     tuning = read(training or pictures.with_name("faces64-train.tar"), TUNED_ON)
     methods = len(denoisers.METHODS) + 2  # BM3D and the prior
     with bar() as progress:
@@ -112,7 +105,7 @@ def refuse_without_bm3d(parser: argparse.ArgumentParser, denoisers_limit: int) -
 
 def read(path: Path, count: int | None) -> torch.Tensor:
     with redirect_stdout(sys.stderr):  # its progress bar, so that the tables can be piped
-        return spread(read_faces(path), count)
+        return read_faces(path, count)
 
 
 def bar() -> Progress:

@@ -12,12 +12,19 @@ from PIL import Image
 from rich.progress import track
 
 
-def read_faces(path: str | Path, limit: int | None = None) -> torch.Tensor:
+def evenly(n: int, count: int | None) -> list[int]:
+    """Return ``count`` of the indices below ``n``, evenly spread from the first to the last; all for None."""
+    if count is None or count >= n:
+        return list(range(n))
+    return torch.linspace(0, n - 1, count).round().long().tolist()
+
+
+def read_faces(path: str | Path, count: int | None = None) -> torch.Tensor:
     """Return the pictures of a tar of lossless WebP files, in the order of their names.
 
     Args:
         path: The tar file; every member that ends in ``.webp`` is an RGB picture, all of one size.
-        limit: Read only the first so many names.
+        count: Read only so many, evenly spread over the names, which begin with their source.
 
     Returns:
         uint8, shape (N, 3, H, W).
@@ -26,7 +33,8 @@ def read_faces(path: str | Path, limit: int | None = None) -> torch.Tensor:
         FileNotFoundError: When there is no such file.
     """
     with tarfile.open(path) as tar:
-        names = sorted(m.name for m in tar.getmembers() if m.name.endswith(".webp"))[:limit]
+        names = sorted(m.name for m in tar.getmembers() if m.name.endswith(".webp"))
+        names = [names[i] for i in evenly(len(names), count)]
         pictures = []
         for name in track(names, description=f"reading {Path(path).name}", transient=True):
             member = tar.extractfile(name)

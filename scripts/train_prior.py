@@ -21,8 +21,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scrip
 from dipddpm.errors import UserError
 from scripts.train_prior_config import TrainPriorConfig, check_arguments, typed
 
-REPORT_EVERY = 100  # steps
-
 
 def train(cfg: TrainPriorConfig) -> None:
     """Train until ``cfg.pictures`` have been seen; resume when ``cfg.out`` holds a checkpoint.
@@ -46,10 +44,12 @@ def train(cfg: TrainPriorConfig) -> None:
     if checkpoint.exists():
         training.load(checkpoint)
     faces = read_faces(Path(cfg.data) / "faces64-train.tar")
-    report = Report(out, read_faces(Path(cfg.data) / "faces64-val.tar", cfg.eval_pictures)) if first else None
+    held_out = read_faces(Path(cfg.data) / "faces64-val.tar", cfg.eval_pictures)
+    report = Report(out, held_out, training.seen) if first else None
     if first:
         if training.seen:
-            print(f"going on from {checkpoint}: {training.seen} pictures seen")
+            done = "" if training.seen < cfg.pictures else f": done; type pictures=<more than {training.seen}> to go on"
+            print(f"going on from {checkpoint}, {training.seen} pictures seen{done}")
         size = sum(p.numel() for p in training.unet.parameters())
         print(f"{size:,} parameters, on {training.device} in {'bf16' if training.bf16 else 'fp32'}")
 
@@ -57,17 +57,15 @@ def train(cfg: TrainPriorConfig) -> None:
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not first) as progress:
         bar = progress.add_task("training", total=cfg.pictures, completed=training.seen)
         last_save = time.monotonic()
-        started = last_save - training.seconds
         while training.seen < cfg.pictures:
             index_t, errors = training.step(faces)
-            training.seconds = time.monotonic() - started
             progress.update(bar, completed=training.seen)
-            if report and training.seen % (REPORT_EVERY * cfg.batch_size) == 0:
-                report.batch(training, index_t, errors)
-            due = time.monotonic() - last_save > 60 * cfg.checkpoint_minutes
-            if report and (due or training.seen >= cfg.pictures):
-                training.save(checkpoint)
+            if not report:
+                continue
+            report.step(training, index_t, errors)
+            if training.seen >= cfg.pictures or time.monotonic() - last_save > 60 * cfg.checkpoint_minutes:
                 report.checkpoint(training)
+                training.save(checkpoint)  # last: killed before it, the training goes on from the one before
                 last_save = time.monotonic()
     if report:
         report.writer.close()

@@ -1,8 +1,12 @@
-"""What conf/train_prior.yaml may say (its comments say what each key means), and the network that it means."""
+"""What conf/train_prior.yaml may say (its comments say what each key means), and the network that it means.
+
+Imports no torch: what was typed is checked before any work.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -13,12 +17,16 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from dipddpm import config
 from dipddpm.errors import UserError
 from dipddpm.explain import explained
 
 Optimizer = Enum("Optimizer", "muon adamw")
 Loss = Enum("Loss", "log_mse mse")
 Precision = Enum("Precision", "auto fp32 bf16")
+RECORD = "training.json"  # beside the checkpoint: pictures, seconds, and the settings
+FREE = ("data", "out", "pictures", "checkpoint_minutes", "eval_pictures", "threads", "processes", "precision")
+FREE += ("batch_size", "lr", "warmup_pictures", "decay_fraction")  # these may change between the runs of a training
 
 
 @dataclass
@@ -72,7 +80,7 @@ def typed(cfg: DictConfig) -> TrainPriorConfig:
     for key in ("pictures", "batch_size", "warmup_pictures", "eval_pictures", "processes"):
         need(getattr(c, key) >= 1, key, getattr(c, key), "1 or more")
     need(c.threads is None or c.threads >= 1, "threads", c.threads, "1 or more, or null")
-    need(c.batch_size >= c.processes, "batch_size", c.batch_size, f"processes={c.processes} or more, to share it")
+    need(c.batch_size % c.processes == 0, "batch_size", c.batch_size, f"a multiple of processes={c.processes}")
     for key in ("lr", "level_power", "lognormal_std", "checkpoint_minutes"):
         need(getattr(c, key) > 0, key, getattr(c, key), "above 0")
     need(0 < c.decay_fraction <= 1, "decay_fraction", c.decay_fraction, "above 0, to 1")
@@ -82,7 +90,39 @@ def typed(cfg: DictConfig) -> TrainPriorConfig:
         need((Path(c.data) / name).is_file(), "data", c.data, f"a folder that holds {name}")
     given = c.init_from
     need(given is None or (Path(given) / "unet").is_dir(), "init_from", given, "a diffusers folder, which holds unet/")
+    _check_unet(c.unet, need)
+    _refuse_another_training(c)
     return c
+
+
+def _check_unet(unet: UNetConfig, need: Callable[[bool, str, Any, str], None]) -> None:
+    channels, groups, head = unet.channels, unet.norm_num_groups, unet.attention_head_dim
+    n = len(channels)
+    need(n >= 1 and min(channels) >= 1, "unet.channels", channels, "one number a resolution, such as [32,64,128]")
+    need(unet.layers_per_block >= 1, "unet.layers_per_block", unet.layers_per_block, "1 or more")
+    need(0 <= unet.attention_levels <= n, "unet.attention_levels", unet.attention_levels, f"from 0 to {n} resolutions")
+    divides = groups >= 1 and all(c % groups == 0 for c in channels)
+    need(divides, "unet.norm_num_groups", groups, f"a divisor of all of unet.channels={channels}")
+    divides = head >= 1 and all(c % head == 0 for c in [channels[-1], *channels[n - unet.attention_levels :]])
+    need(divides, "unet.attention_head_dim", head, "a divisor of the channels where there is attention")
+
+
+def _refuse_another_training(c: TrainPriorConfig) -> None:
+    """Refuse a configuration that the checkpoint in ``out`` was not made with, but for what is `FREE`."""
+    try:
+        before = json.loads((Path(c.out) / RECORD).read_text())["settings"]
+    except FileNotFoundError:
+        return
+    for key, now in settings(c).items():
+        if key not in FREE and before[key] != now:
+            raise UserError(
+                f"{key}={now} is not what the training in {c.out} has: type {key}={before[key]}, or another out=<folder>"
+            )
+
+
+def settings(c: TrainPriorConfig) -> dict[str, Any]:
+    """Return a configuration as builtins, for JSON."""
+    return config.plain(c)
 
 
 def check_arguments(argv: Sequence[str]) -> None:
@@ -91,7 +131,11 @@ def check_arguments(argv: Sequence[str]) -> None:
     Raises:
         UserError: One line: what was given, what is allowed.
     """
-    args = get_args_parser().parse_args(list(argv))
+    args, unread = get_args_parser().parse_known_args(list(argv))
+    if args.multirun:
+        raise UserError("-m would train many priors in one folder: leave it out, and type out=<folder> for each")
+    if unread:
+        raise UserError(f"{' '.join(unread)} is not understood: type options such as --cfg first, then key=value")
     if args.help or args.hydra_help or args.info or args.cfg or args.shell_completion:
         return
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,8 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 
 from dipddpm.environment import has_bf16
-from scripts.data_parallel import average_gradients, share
+from dipddpm.files import replacing
+from scripts.data_parallel import agree, average_gradients, share
 from scripts.group_norm import use_fast_backward
 from scripts.optimizer import MuonAdamW
 from scripts.train_prior_config import Loss, Optimizer, Precision, TrainPriorConfig, build_unet, own_config
@@ -29,7 +29,7 @@ class Training:
 
     Attributes:
         seen: Pictures so far.
-        seconds: Of training so far.
+        seconds: Of these, without evaluations and checkpoints.
     """
 
     def __init__(self, cfg: TrainPriorConfig, device: str):
@@ -45,7 +45,7 @@ class Training:
         self.seen, self.seconds = 0, 0.0
         self.bf16 = cfg.precision is Precision.bf16
         if cfg.precision is Precision.auto:
-            self.bf16 = device == "cuda" or (has_bf16(device) and _bf16_is_faster(self._probe))
+            self.bf16 = has_bf16(device) and agree(_bf16_is_faster(self._probe))
 
     def step(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Learn from one batch, or from this process's part of it.
@@ -54,8 +54,9 @@ class Training:
             faces: uint8, shape (N, 3, H, W): to draw from.
 
         Returns:
-            Timesteps, shape (batch,), and each picture's mean squared error of epsilon.
+            Timesteps and each picture's mean squared error of epsilon, both of shape (this process's part,).
         """
+        started = time.perf_counter()
         x0, eps, index_t = (share(drawn).to(self.device) for drawn in self._draw(faces))
         ab = self.scheduler.alphas_cumprod.to(self.device)[index_t].view(-1, 1, 1, 1)
         x_t = (ab.sqrt() * x0 + (1 - ab).sqrt() * eps).contiguous(memory_format=torch.channels_last)
@@ -68,6 +69,7 @@ class Training:
         self.optimizer.zero_grad()
         self.ema.step(self.unet.parameters())
         self.seen += self.cfg.batch_size
+        self.seconds += time.perf_counter() - started
         return index_t, errors
 
     def save(self, file: Path) -> None:
@@ -80,8 +82,8 @@ class Training:
             "seen": self.seen,
             "seconds": self.seconds,
         }
-        torch.save(state, file.with_suffix(".tmp"))
-        os.replace(file.with_suffix(".tmp"), file)
+        with replacing(file) as temporary:
+            torch.save(state, temporary)
 
     def load(self, file: Path) -> None:
         """Go on from what `save` wrote."""
@@ -119,6 +121,8 @@ class Training:
         x = torch.ones(self.cfg.batch_size, 3, 64, 64, device=self.device).contiguous(memory_format=torch.channels_last)
         self._backward(x, torch.zeros(len(x), dtype=torch.long, device=self.device), 0 * x, bf16)
         self.optimizer.zero_grad()
+        if self.device == "cuda":
+            torch.cuda.synchronize()
 
 
 def make_optimizer(name: Optimizer, unet: Any, lr: float) -> Any:

@@ -1,4 +1,4 @@
-"""What training shows on the way: TensorBoard curves by level, held-out error, sample grids, and a diffusers folder."""
+"""What training shows on the way: TensorBoard curves, held-out error by level, sample grids, a diffusers folder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ import torch
 from diffusers import DDIMScheduler, DDPMPipeline
 from torch.utils.tensorboard import SummaryWriter
 
+from dipddpm.files import write_json
 from scripts.one_evaluation import errors_by_level
+from scripts.train_prior_config import RECORD, settings
 from scripts.training import Training
 
-BANDS = 10  # of timesteps, for the loss by level
+BANDS = 10  # of timesteps, for the error by level
+STEPS = 100  # between points of the curves
 
 
 class Report:
@@ -23,24 +26,32 @@ class Report:
     Args:
         folder: Gets the TensorBoard events and, at each checkpoint, the averaged weights as a diffusers folder.
         held_out: uint8, shape (N, 3, H, W).
+        seen: Pictures that the training has seen: what a killed one wrote beyond them is dropped from the curves.
     """
 
-    def __init__(self, folder: Path, held_out: torch.Tensor):
+    def __init__(self, folder: Path, held_out: torch.Tensor, seen: int):
         self.folder, self.held_out = folder, held_out
-        self.writer = SummaryWriter(str(folder))
+        self.writer = SummaryWriter(str(folder), purge_step=seen + 1)
+        self._steps: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def batch(self, training: Training, index_t: torch.Tensor, errors: torch.Tensor) -> None:
-        """Write the error of a batch, as a whole and by band of timesteps, and the learning rate."""
-        self.writer.add_scalar("train/loss", errors.mean().item(), training.seen)
+    def step(self, training: Training, index_t: torch.Tensor, errors: torch.Tensor) -> None:
+        """Take in what `Training.step` returned; every `STEPS`, write the mean error, also by band of timesteps."""
+        self._steps.append((index_t, errors))
+        if len(self._steps) < STEPS:
+            return
+        index_t, errors = (torch.cat(parts) for parts in zip(*self._steps, strict=True))
+        self._steps.clear()
+        self.writer.add_scalar("train/epsilon_error", errors.mean().item(), training.seen)
         self.writer.add_scalar("train/lr", training.optimizer.param_groups[0]["lr"], training.seen)
         width = len(training.scheduler.alphas_cumprod) // BANDS
         for band in range(BANDS):
             members = errors[index_t // width == band]
             if len(members):
-                self.writer.add_scalar(f"train_loss_by_level/{band * width:03d}", members.mean().item(), training.seen)
+                levels = f"levels_{band * width + 1:03d}-{(band + 1) * width}"
+                self.writer.add_scalar(f"train_epsilon_error/{levels}", members.mean().item(), training.seen)
 
     def checkpoint(self, training: Training) -> None:
-        """Write the averaged weights, their held-out error and pictures drawn with them; print the PSNRs."""
+        """Write the averaged weights and how they came about, their held-out error and samples; print the PSNRs."""
         with averaged(training) as unet:
             pipeline = DDPMPipeline(unet=unet, scheduler=training.scheduler)
             pipeline.save_pretrained(self.folder)
@@ -49,6 +60,9 @@ class Report:
         for level, mse, psnr in rows:
             self.writer.add_scalar(f"held_out_epsilon_error/level_{level}", mse, training.seen)
             self.writer.add_scalar(f"held_out_psnr/level_{level}", psnr, training.seen)
+        record = {"pictures": training.seen, "seconds": training.seconds}
+        record["precision"] = "bf16" if training.bf16 else "fp32"
+        write_json(self.folder / RECORD, record | {"settings": settings(training.cfg)})
         self.writer.add_images("samples_ddim_25", grid, training.seen)
         self.writer.flush()
         psnrs = " ".join(f"{level}:{psnr:.2f}" for level, _, psnr in rows)

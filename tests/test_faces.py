@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scripts.faces import read_faces
+from scripts.faces import evenly, read_faces
 
 
 @pytest.fixture
@@ -41,8 +41,9 @@ def test_pictures_come_in_the_order_of_their_names_and_lossless(faces: tuple[Pat
         assert np.array_equal(read[i].permute(1, 2, 0).numpy(), pixels[name])
 
 
-def test_a_limit_takes_the_first_names(faces: tuple[Path, dict[str, np.ndarray]]):
-    assert read_faces(faces[0], 2).equal(read_faces(faces[0])[:2])
+def test_a_count_takes_names_from_the_first_to_the_last(faces: tuple[Path, dict[str, np.ndarray]]):
+    assert read_faces(faces[0], 2).equal(read_faces(faces[0])[[0, 2]])
+    assert evenly(300, 4) == [0, 100, 199, 299] and evenly(3, 9) == evenly(3, None) == [0, 1, 2]
 
 
 def test_a_missing_file_says_so(tmp_path: Path):

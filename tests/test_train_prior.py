@@ -13,15 +13,20 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from hydra import compose, initialize_config_dir
 from PIL import Image
 from skimage.data import astronaut
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from dipddpm import prior
 from dipddpm.errors import UserError
 from scripts import data_parallel
+from scripts.faces import read_faces
+from scripts.one_evaluation import errors_by_level
 from scripts.optimizer import MuonAdamW
-from scripts.train_prior_config import check_arguments
+from scripts.train_prior_config import TrainPriorConfig, UNetConfig, build_unet, check_arguments, settings, typed
+from scripts.training import Training
 
 
 class Small(nn.Module):
@@ -71,31 +76,20 @@ def test_the_memory_format_of_a_kernel_does_not_change_its_update():
         assert torch.allclose(a, b, atol=1e-4)  # Newton-Schulz runs in bf16
 
 
-def test_its_state_can_be_stored():
-    model = stepped(torch.channels_last)
-    first = MuonAdamW(model, lr=0.01)
-    for p in model.parameters():
-        p.grad = torch.ones_like(p)
-    first.step()
-    second = MuonAdamW(model, lr=0.01)
-    second.load_state_dict(first.state_dict())
-    kept, read = ([s for o in opt.optimizers for s in o.state_dict()["state"].values()] for opt in (first, second))
-    assert len(kept) == len(read) == len(list(model.parameters()))
-
-
 def learn_alone_and_together(found: str) -> None:
-    batch = torch.arange(10.0).view(5, 2)
+    batch = torch.arange(12.0).view(6, 2)
     model = nn.Linear(2, 1, bias=False)
     nn.init.ones_(model.weight)
     mine = data_parallel.share(batch)
-    (model(mine).square().sum() * 2 / len(batch)).backward()  # of two processes: so the mean is that of the batch
+    model(mine).square().mean().backward()
+    assert data_parallel.agree(data_parallel.rank() == 0), "what the first says"
     data_parallel.average_gradients(model.parameters())
     torch.save(model.weight.grad, f"{found}-{data_parallel.rank()}")
 
 
 def test_processes_that_share_a_batch_have_its_gradient(tmp_path):
     data_parallel.spawn(2, learn_alone_and_together, str(tmp_path / "g"))
-    batch = torch.arange(10.0).view(5, 2)
+    batch = torch.arange(12.0).view(6, 2)
     whole = (2 * batch.sum(1, keepdim=True) * batch).mean(0, keepdim=True)
     for name in ("g-0", "g-1"):
         assert torch.allclose(torch.load(tmp_path / name), whole)
@@ -117,29 +111,72 @@ def faces(tmp_path_factory):
     return folder
 
 
+SMALL = ["batch_size=2", "unet.channels=[8,16]", "unet.norm_num_groups=4", "unet.attention_head_dim=8",
+         "warmup_pictures=2", "ema=0.5", "lr=5e-3"]  # fmt: skip
+
+
 def test_a_run_learns_resumes_and_leaves_a_prior(faces, tmp_path):
-    small = [
-        sys.executable, str(ROOT / "scripts" / "train_prior.py"), f"data={faces}", f"out={tmp_path}", "batch_size=2",
-        "unet.channels=[8,16]", "unet.norm_num_groups=4", "unet.attention_head_dim=8", "warmup_pictures=2", "ema=0.5",
-        "lr=5e-3",
-    ]  # fmt: skip
-
     def train(*more):
-        done = subprocess.run([*small, *more], capture_output=True, text=True, cwd=tmp_path)
-        return done.returncode, done.stdout + done.stderr
+        command = [sys.executable, str(ROOT / "scripts" / "train_prior.py"), f"data={faces}", *SMALL, *more]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
-    code, text = train("pictures=20", "precision=fp32")
-    assert code == 0, text
-    code, text = train("pictures=120", "processes=2")
-    assert code == 0, text
-    assert "20 pictures seen" in text and "120 pictures," in text
-    assert prior.load(tmp_path).sample_size == 64
-    lines = [line for line in text.splitlines() if "pictures," in line]
-    assert float(lines[-1].split("50:")[1].split()[0]) > 8, "random weights estimate nothing"
-    code, text = train("pictures=2", f"init_from={tmp_path}", f"out={tmp_path / 'further'}")
-    assert code == 0, text
+    out = tmp_path / "out"
+    train("out=out", "pictures=20", "precision=fp32")
+    assert "20 pictures seen" in train("out=out", "pictures=600", "processes=2")
+    assert "600 pictures seen: done" in train("out=out", "pictures=600")
+    learnt = prior.load(out)
+    torch.manual_seed(0)
+    unlearnt = build_unet(UNetConfig([8, 16], 1, 1, 4, 8))
+    picture = read_faces(faces / "faces64-val.tar", 1)
+    a, b = (errors_by_level(u, learnt.schedule.alphas_cumprod, picture, (100, 300)) for u in (learnt.unet, unlearnt))
+    for (level, error, _), (_, before, _) in zip(a, b, strict=True):
+        assert error < 0.5 * before, f"level {level}"
+    record = json.loads((out / "training.json").read_text())
+    assert record["pictures"] == 600 and record["settings"]["ema"] == 0.5
+    tags = EventAccumulator(str(out)).Reload().Tags()
+    assert {"train/epsilon_error", "train_epsilon_error/levels_001-100", "held_out_psnr/level_50"} <= {*tags["scalars"]}
+    assert "samples_ddim_25" in tags["images"]
+    train("pictures=2", "init_from=out", "out=further")
     told = json.loads((tmp_path / "further" / "unet" / "config.json").read_text())
     assert told["layers_per_block"] == 1 and str(tmp_path) not in json.dumps(told), "no path of this machine"
+
+
+def composed(*overrides: str) -> TrainPriorConfig:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return typed(compose("train_prior", list(overrides)))
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_training_goes_on_from_its_checkpoint_as_if_it_had_never_stopped(optimizer: str, faces, tmp_path):
+    cfg = composed(*SMALL, f"data={faces}", f"out={tmp_path}", f"optimizer={optimizer}", "pictures=8", "precision=fp32")
+    pictures = read_faces(faces / "faces64-train.tar")
+    pictures[1] = 255 - pictures[1]
+    whole, first = Training(cfg, "cpu"), Training(cfg, "cpu")
+    for _ in range(4):
+        whole.step(pictures)
+    for _ in range(2):
+        first.step(pictures)
+    first.save(tmp_path / "checkpoint.pt")
+    second = Training(cfg, "cpu")
+    second.load(tmp_path / "checkpoint.pt")
+    for _ in range(2):
+        second.step(pictures)
+    assert second.seen == whole.seen == 8 and second.seconds > first.seconds
+    for a, b in zip(second.unet.parameters(), whole.unet.parameters(), strict=True):
+        assert a.equal(b)
+    for a, b in zip(second.ema.shadow_params, whole.ema.shadow_params, strict=True):
+        assert a.equal(b)
+
+
+def test_other_settings_than_those_of_the_checkpoint_are_refused(faces, tmp_path):
+    before = composed(f"data={faces}", f"out={tmp_path}")
+    (tmp_path / "training.json").write_text(json.dumps({"settings": settings(before)}))
+    check_arguments([f"data={faces}", f"out={tmp_path}", "pictures=9", "lr=1e-4"])
+    line = f"ema=0.9 is not what the training in {tmp_path} has: type ema=0.999, or another out=<folder>"
+    with pytest.raises(UserError, match=re.escape(line)):
+        check_arguments([f"data={faces}", f"out={tmp_path}", "ema=0.9"])
 
 
 REFUSED = [
@@ -147,6 +184,14 @@ REFUSED = [
     ("pcitures=3", "pcitures is not a key (did you mean pictures?)"),
     ("lognormal_share=2", "lognormal_share=2.0 is not allowed: from 0 to 1"),
     ("data=nowhere", "data=nowhere is not allowed: a folder that holds faces64-train.tar"),
+    ("batch_size=9 processes=2", "batch_size=9 is not allowed: a multiple of processes=2"),
+    (
+        "unet.norm_num_groups=5",
+        "unet.norm_num_groups=5 is not allowed: a divisor of all of unet.channels=[32, 64, 128, 128]",
+    ),
+    ("unet.attention_levels=5", "unet.attention_levels=5 is not allowed: from 0 to 4 resolutions"),
+    ("unet.channels=[]", "unet.channels=[] is not allowed: one number a resolution"),
+    ("-m lr=1e-3,3e-3", "-m would train many priors in one folder"),
     ("init_from=conf", "init_from=conf is not allowed: a diffusers folder, which holds unet/"),
 ]
 
@@ -154,7 +199,7 @@ REFUSED = [
 @pytest.mark.parametrize(("override", "line"), REFUSED, ids=[o for o, _ in REFUSED])
 def test_a_bad_value_is_refused_in_one_line(override: str, line: str, faces):
     with pytest.raises(UserError, match=re.escape(line)) as refused:
-        check_arguments([f"data={faces}", override])
+        check_arguments([f"data={faces}", *override.split()])
     assert "\n" not in str(refused.value)
 
 
