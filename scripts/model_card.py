@@ -1,10 +1,11 @@
 """Write the model card of the prior in the package from measured numbers and from its own files.
 
-    python scripts/model_card.py --training outputs/prior/faces64 --hardware "two cores of a desktop CPU"
-    python scripts/model_card.py --keep ...            # the numbers in evaluation.json again: other words only
+    python scripts/model_card.py --stage outputs/prior/faces64 --hardware "two cores of a desktop CPU"
+    python scripts/model_card.py --keep                # the numbers in evaluation.json again: other words only
 
 The evaluation is kept beside the card, in evaluation.json, with the SHA-256 of the weights that it is of;
-numbers of other weights are refused. `--fp16` stores the weights in half precision first, if that moves nothing.
+numbers of other weights are refused. How they were trained is kept there too: a stage for each training that took
+the weights further, as its training.json says. `--fp16` stores the weights in half precision first, if that moves nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +19,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
 from dipddpm import operations, prior, prior_folder
 from dipddpm.files import sha256, write_json
-from scripts import eval_prior, half_precision
+from scripts import eval_prior, half_precision, training_stages
 from scripts.one_evaluation import LEVELS
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
@@ -39,21 +38,13 @@ SHOWN = {  # keys of unet/config.json
 }
 
 
-def seen_and_seconds(folders: list[Path], seen: int, seconds: float) -> tuple[int, float]:
-    """Add what the checkpoints of training folders say to what is given: one folder a stage."""
-    for folder in folders:
-        state = torch.load(folder / "checkpoint.pt", map_location="cpu")
-        seen, seconds = seen + state["seen"], seconds + state["seconds"]
-    return seen, seconds
-
-
 def card(folder: Path, evaluation: dict[str, Any]) -> str:
     """Return the text of a prior's card.
 
     Args:
         folder: Of the prior.
         evaluation: What `scripts.eval_prior.evaluate` returned, and under ``training`` what is known of that:
-            pictures, seconds, hardware, overrides, limits.
+            stages (see `scripts.training_stages`) and limits.
 
     Raises:
         ValueError: When the evaluation is of other weights than the folder's.
@@ -65,21 +56,16 @@ def card(folder: Path, evaluation: dict[str, Any]) -> str:
     config = prior_folder.read_json(prior_folder.network_folder(folder) / "config.json")
     size = weights.stat().st_size
     training = evaluation["training"]
-    train = "python scripts/train_prior.py data=../shared/data"
-    command = train  # of several stages, the overrides give the pictures of the last
-    if "pictures=" not in training["overrides"].replace("warmup_pictures=", "").replace("eval_pictures=", ""):
-        command += f" pictures={training['pictures'] or 150000}"
     return Template(TEMPLATE.read_text()).substitute(
         parameters=f"{network.parameters:,}",
         gflop=f"{operations.of_evaluation(network):.2f}",
-        training=_training(training),
-        cpu_command=f"{command} {training['overrides']}".strip(),
-        gpu_command=f"{train} pictures=4000000 batch_size=128 warmup_pictures=50000 unet.layers_per_block=2",
+        training=training_stages.table(training["stages"]),
+        commands="\n".join(training_stages.commands(training["stages"])),
         architecture="\n".join(f"| {words} | {_value(config[key])} |" for key, words in SHOWN.items()),
         tables=eval_prior.tables(evaluation),
         classical=_classical(evaluation),
         eval_command=" ".join(["python scripts/eval_prior.py", *_options(training["limits"])]),
-        card_command=" ".join(["python scripts/model_card.py", *_options(training["limits"]), *_given(training)]),
+        card_command=" ".join(["python scripts/model_card.py --fp16", *_options(training["limits"])]),
         weights_name=weights.name,
         weights_bytes=f"{size:,}",
         weights_mb=f"{size / 1e6:.1f}",
@@ -87,15 +73,6 @@ def card(folder: Path, evaluation: dict[str, Any]) -> str:
         sha256=evaluation["sha256"],
         packages=f"Measured with {', '.join(f'{name} {v}' for name, v in evaluation['packages'].items())}.",
     )
-
-
-def _training(training: dict[str, Any]) -> str:
-    if not training["pictures"]:
-        return "How many pictures these weights saw was not recorded."
-    text = f"{training['pictures']:,} pictures seen ({training['pictures'] / 20000:.1f} times the 20,000)"
-    if training["seconds"]:
-        text += f", {training['seconds']:,.0f} seconds"
-    return text + (f", on {training['hardware']}." if training["hardware"] else ".")
 
 
 def _classical(evaluation: dict[str, Any]) -> str:
@@ -117,10 +94,6 @@ def _options(values: dict[str, Any]) -> list[str]:
     return [f"--{name.replace('_', '-')} {shlex.quote(str(v))}" for name, v in values.items() if v is not None]
 
 
-def _given(training: dict[str, Any]) -> list[str]:
-    return _options({k: training[k] or None for k in ("pictures", "seconds", "hardware", "overrides")})
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prior", type=Path, default=eval_prior.PRIOR, help="diffusers folder; the card goes there")
@@ -128,20 +101,28 @@ def main() -> None:
     eval_prior.add_options(parser)
     parser.add_argument("--keep", action="store_true", help="take the numbers from evaluation.json, measure nothing")
     parser.add_argument("--fp16", action="store_true", help="store the weights in half precision first")
-    parser.add_argument("--training", type=Path, action="append", default=[], help="out= of a training; again for more")
-    parser.add_argument("--pictures", type=int, default=0, help="seen in training, beside those of --training")
-    parser.add_argument("--seconds", type=float, default=0.0, help="of training, beside those of --training")
-    parser.add_argument("--hardware", default="", help="that it was trained on")
-    parser.add_argument("--overrides", default="", help="of the training command, as typed")
+    parser.add_argument("--stage", type=Path, help="out= of the training that made these weights of the ones before")
+    parser.add_argument("--hardware", help="that the stage was trained on")
     args = parser.parse_args()
     if args.keep and args.fp16:
         parser.error("--fp16 changes the weights, so their numbers cannot be kept: leave out --keep")
+    if (args.stage is None) != (args.hardware is None):
+        parser.error("--stage and --hardware go together: the record does not say what a training ran on")
     folder, denoisers_limit = args.prior, args.denoisers_limit
     file = folder / EVALUATION
+    before = json.loads(file.read_text()) if file.is_file() else None
+    stages = before["training"]["stages"] if before else []
+    if args.stage:
+        stages.append(training_stages.read(args.stage, args.hardware))
     if args.keep:
-        evaluation = json.loads(file.read_text())
-        limits = evaluation["training"]["limits"]
+        if before is None:
+            parser.error(f"{file} is not there, so there are no numbers to keep: leave out --keep")
+        evaluation, limits = before, before["training"]["limits"]
     else:
+        if before and not args.stage and before["sha256"] != sha256(prior_folder.weights_file(folder)):
+            parser.error(
+                f"these weights are not those of {file}: type --stage <out of their training> --hardware <words>"
+            )
         eval_prior.refuse_without_bm3d(parser, denoisers_limit)
         if args.fp16:
             halve(folder, args.data, args.limit)
@@ -149,10 +130,7 @@ def main() -> None:
         names = ["torch", "diffusers", *(["scikit-image", "bm3d"] if denoisers_limit else [])]
         evaluation["packages"] = {name: version(name) for name in names}
         limits = {"limit": args.limit, "denoisers_limit": denoisers_limit}
-    seen, seconds = seen_and_seconds(args.training, args.pictures, args.seconds)
-    if not args.keep or seen:
-        known = {"pictures": seen, "seconds": round(seconds), "hardware": args.hardware, "overrides": args.overrides}
-        evaluation["training"] = known | {"limits": limits}
+    evaluation["training"] = {"stages": stages, "limits": limits}
     text = card(folder, evaluation)
     write_json(file, evaluation)
     (folder / CARD).write_text(text)

@@ -116,7 +116,7 @@ def _refuse_another_training(c: TrainPriorConfig) -> None:
     for key, now in settings(c).items():
         if key not in FREE and before[key] != now:
             raise UserError(
-                f"{key}={now} is not what the training in {c.out} has: type {key}={before[key]}, or another out=<folder>"
+                f"{key}={now} is not what the training in {c.out} has: type {key}={before[key]} or another out=<folder>"
             )
 
 

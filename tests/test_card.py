@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from dipddpm import operations, prior
-from scripts import eval_prior, half_precision, model_card
+from dipddpm import files, operations, prior
+from scripts import eval_prior, half_precision, model_card, training_stages
 
 FOLDER = ROOT / "dipddpm" / "assets" / "faces64"
 CARD = FOLDER / "README.md"
@@ -74,9 +75,35 @@ def test_numbers_of_other_weights_are_refused(copy: Path):
         model_card.card(copy, {"sha256": "0" * 64})
 
 
-def test_what_was_seen_is_the_sum_over_the_stages(tmp_path: Path):
-    for name, seen in (("one", 300), ("two", 500)):
-        (tmp_path / name).mkdir()
-        torch.save({"seen": seen, "seconds": seen / 10, "unet": {}}, tmp_path / name / "checkpoint.pt")
-    folders = [tmp_path / "one", tmp_path / "two"]
-    assert model_card.seen_and_seconds(folders, 7, 0.5) == (807, 80.5)
+def stage(**settings) -> training_stages.Stage:
+    defaults = OmegaConf.to_container(OmegaConf.load(training_stages.DEFAULTS))
+    assert isinstance(defaults, dict)
+    return {"pictures": 300, "seconds": 40, "precision": "fp32", "hardware": "x", "settings": defaults | settings}
+
+
+def test_a_stage_is_what_a_training_recorded_without_the_machines_paths(tmp_path: Path):
+    record = stage(out=str(tmp_path), init_from=str(tmp_path), data=str(tmp_path), lr=1e-3) | {"seconds": 12.6}
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    read = training_stages.read(tmp_path, "two cores")
+    assert str(tmp_path) not in json.dumps(read)
+    assert (read["pictures"], read["seconds"], read["hardware"], read["settings"]["lr"]) == (300, 13, "two cores", 1e-3)
+
+
+def test_the_stages_are_summed_and_their_commands_repeat_them():
+    unet = stage()["settings"]["unet"] | {"channels": [8, 16]}
+    stages = [stage(lognormal_share=0.0, level_power=1.5, unet=unet), stage(lr=1e-3)]
+    lines = training_stages.table(stages).splitlines()
+    assert lines[-1].startswith("| all | 600 | 80 |")
+    assert lines[2].endswith("| T u^1.5 |") and lines[3].endswith("| 75% log-normal (-0.6, 1.4), others uniform |")
+    one, two = training_stages.commands(stages)
+    words = "out=outputs/prior/stage1 pictures=300 lognormal_share=0.0 level_power=1.5 unet.channels=[8,16]"
+    assert set(one.split()) == {"python", "scripts/train_prior.py", "data=../shared/data", *words.split()}
+    assert two.endswith("out=outputs/prior/stage2 init_from=outputs/prior/stage1 pictures=300 lr=0.001")
+
+
+def test_weights_trained_further_need_their_stage(copy: Path, monkeypatch, capsys):
+    files.write_json(copy / "evaluation.json", {"sha256": "0" * 64, "training": {"stages": [], "limits": {}}})
+    monkeypatch.setattr("sys.argv", ["model_card.py", f"--prior={copy}"])
+    with pytest.raises(SystemExit) as left:
+        model_card.main()
+    assert left.value.code == 2 and "type --stage <out of their training>" in capsys.readouterr().err

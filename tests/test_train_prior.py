@@ -174,7 +174,7 @@ def test_other_settings_than_those_of_the_checkpoint_are_refused(faces, tmp_path
     before = composed(f"data={faces}", f"out={tmp_path}")
     (tmp_path / "training.json").write_text(json.dumps({"settings": settings(before)}))
     check_arguments([f"data={faces}", f"out={tmp_path}", "pictures=9", "lr=1e-4"])
-    line = f"ema=0.9 is not what the training in {tmp_path} has: type ema=0.999, or another out=<folder>"
+    line = f"ema=0.9 is not what the training in {tmp_path} has: type ema=0.999 or another out=<folder>"
     with pytest.raises(UserError, match=re.escape(line)):
         check_arguments([f"data={faces}", f"out={tmp_path}", "ema=0.9"])
 
