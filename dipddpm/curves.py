@@ -1,7 +1,8 @@
 """The curves of a fit, one row an epoch, and what can be read off them.
 
 Row e was measured before the (first) step of epoch e, so it belongs to the weights kept after epoch e - 1:
-`weights_epoch`. The peak, the crossing and the rules all name that epoch.
+`weights_epoch`. The peak, the crossing and the rules all name that epoch. With ``dip.ema`` the kept weights are
+averaged ones, and with ``dip.input_noise`` the kept picture is of z alone; rows are of the training step as it is.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from dipddpm import images, panels, report, tracking
+from dipddpm.checks import T
 from dipddpm.curves import crossing, peak
 from dipddpm.dip import fixed_input
 from dipddpm.files import replacing, write_json
@@ -165,7 +166,7 @@ def _notes(folder: Path, record: Mapping[str, Any]) -> list[str]:
     if (cost := record.get("cost")) and "fit" in record:
         fitted, total = cost["fit_evaluations_worth"], cost["total_evaluations_worth"]
         notes.append(
-            f"cost: the arithmetic of {total:.0f} evaluations, {fitted:.0f} of them the fit; the whole chain takes 1000"
+            f"cost: the arithmetic of {total:.0f} evaluations, {fitted:.0f} of them the fit; the whole chain takes {T}"
         )
         seconds, of_fit = cost["total_seconds"], cost["fit_seconds"]
         notes.append(f"time: {seconds:.1f} s, {of_fit:.1f} s of them the fit, as it was measured when it was made")

@@ -21,6 +21,7 @@ from dipddpm.prior_folder import (
     read_json,
     resolve,
     sample_size,
+    scheduler_file,
     weights_file,
 )
 
@@ -125,8 +126,7 @@ def _schedule(folder: Path) -> tuple[Schedule, Any, tuple[str, ...]]:
 
     from dipddpm.diffusion import PREDICTION_TYPES, Schedule
 
-    files = [folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"]
-    file = next((f for f in files if f.is_file()), None)
+    file = scheduler_file(folder)
     config = read_json(file) if file else {"beta_schedule": "linear"}
     try:
         if "beta_schedule" not in config:  # score-based and flow-matching schedulers have none

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dipddpm.checks import T
 from dipddpm.errors import UserError
 
 ASSETS = Path(__file__).parent / "assets"
@@ -91,6 +92,12 @@ def sample_size(folder: Path) -> int:
     return size
 
 
+def scheduler_file(folder: Path) -> Path | None:
+    """The scheduler's configuration: in ``scheduler/`` or in ``folder`` itself; None where there is none."""
+    files = [folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"]
+    return next((f for f in files if f.is_file()), None)
+
+
 def network_folder(folder: Path) -> Path:
     """The folder of the network's config.json: ``unet/`` or ``folder`` itself; else a UserError."""
     for network in (folder / "unet", folder):
@@ -129,6 +136,15 @@ def _check(folder: Path, config_only: bool) -> None:
     network_folder(folder)
     if not config_only:
         weights_file(folder)
+        _check_levels(folder)
+
+
+def _check_levels(folder: Path) -> None:
+    """Refuse a prior that was not trained on `checks.T` levels, which the range of ``ddpm.start_t`` rests on."""
+    file = scheduler_file(folder)
+    given = read_json(file).get("num_train_timesteps", T) if file else T  # diffusers' default is T
+    if given != T:
+        raise UserError(f"prior {file}: num_train_timesteps={given}, must be {T}; {WAY_OUT}")
 
 
 def _from_hub(repo: str, revision: str | None, config_only: bool) -> Path:

@@ -2,23 +2,18 @@
 
 A block added begins as the identity: its last convolution is zero, its shortcut passes the features and not the
 skip connection (Net2DeeperNet of Chen et al., Net2Net, https://arxiv.org/abs/1511.05641). So a deeper network
-goes on from where a shallower one was.
+goes on from where a shallower one was:
 
-    python scripts/deepen.py dipddpm/assets/faces64 outputs/prior/deeper
+    python scripts/train_prior.py init_from=<diffusers folder> unet.layers_per_block=2
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
-from dipddpm import prior
 from scripts.train_prior_config import own_config
 
 ADDED_UP = 1  # after the first block of an up path, which takes over the skip connection of the block added below
@@ -70,20 +65,3 @@ def _zero(layer: nn.Linear | nn.Conv2d) -> None:
     layer.weight.zero_()
     assert layer.bias is not None
     layer.bias.zero_()
-
-
-def main() -> None:
-    from diffusers import DDPMPipeline, DDPMScheduler
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("prior", type=Path, help="diffusers folder")
-    parser.add_argument("out", type=Path, help="diffusers folder to write, for init_from of train_prior.py")
-    args = parser.parse_args()
-    torch.manual_seed(0)  # of the first convolution of each added block
-    scheduler: Any = DDPMScheduler.from_pretrained(args.prior, subfolder="scheduler")
-    DDPMPipeline(unet=deepen(prior.load(args.prior).unet), scheduler=scheduler).save_pretrained(args.out)
-    print(args.out)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,9 +3,9 @@
     python scripts/model_card.py --stage outputs/prior/faces64 --hardware "two cores of a desktop CPU"
     python scripts/model_card.py --keep                # the numbers in evaluation.json again: other words only
 
-The evaluation is kept beside the card, in evaluation.json, with the SHA-256 of the weights that it is of;
-numbers of other weights are refused. How they were trained is kept there too: a stage for each training that took
-the weights further, as its training.json says. `--fp16` stores the weights in half precision first, if that moves nothing.
+The evaluation is kept beside the card, in evaluation.json, with the SHA-256 of the weights that it is of; numbers
+of other weights are refused. How they were trained is kept there too: a stage for each training that took them
+further, as its training.json says. `--fp16` stores the weights in half precision first, if that moves nothing.
 """
 
 from __future__ import annotations

@@ -89,8 +89,11 @@ def typed(cfg: DictConfig) -> TrainPriorConfig:
     for name in ("faces64-train.tar", "faces64-val.tar"):
         need((Path(c.data) / name).is_file(), "data", c.data, f"a folder that holds {name}")
     given = c.init_from
-    need(given is None or (Path(given) / "unet").is_dir(), "init_from", given, "a diffusers folder, which holds unet/")
+    file = Path(given or "") / "unet" / "config.json"
+    need(given is None or file.is_file(), "init_from", given, "a diffusers folder, which holds unet/config.json")
     _check_unet(c.unet, need)
+    if given:
+        _check_growth(c.unet, json.loads(file.read_text()), given)
     _refuse_another_training(c)
     return c
 
@@ -105,6 +108,19 @@ def _check_unet(unet: UNetConfig, need: Callable[[bool, str, Any, str], None]) -
     need(divides, "unet.norm_num_groups", groups, f"a divisor of all of unet.channels={channels}")
     divides = head >= 1 and all(c % head == 0 for c in [channels[-1], *channels[n - unet.attention_levels :]])
     need(divides, "unet.attention_head_dim", head, "a divisor of the channels where there is attention")
+
+
+def _check_growth(unet: UNetConfig, of: dict[str, Any], folder: str) -> None:
+    """Refuse a network that is not the one in a folder, or that with more blocks a resolution."""
+    attention = sum(kind.startswith("Attn") for kind in of["down_block_types"])
+    has = {"channels": list(of["block_out_channels"]), "layers_per_block": of["layers_per_block"],
+           "attention_levels": attention, "norm_num_groups": of["norm_num_groups"],
+           "attention_head_dim": of["attention_head_dim"]}  # fmt: skip
+    for key, value in has.items():
+        now = getattr(unet, key)
+        if now != value and not (key == "layers_per_block" and now > value):
+            typeable = str(value).replace(" ", "") + (" or more" if key == "layers_per_block" else "")
+            raise UserError(f"unet.{key}={now} is not what init_from={folder} has: type unet.{key}={typeable}")
 
 
 def _refuse_another_training(c: TrainPriorConfig) -> None:

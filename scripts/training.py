@@ -14,6 +14,7 @@ from diffusers.training_utils import EMAModel
 from dipddpm.environment import has_bf16
 from dipddpm.files import replacing
 from scripts.data_parallel import agree, average_gradients, share
+from scripts.deepen import deepen
 from scripts.group_norm import use_fast_backward
 from scripts.optimizer import MuonAdamW
 from scripts.train_prior_config import Loss, Optimizer, Precision, TrainPriorConfig, build_unet, own_config
@@ -147,6 +148,8 @@ def _first_weights(cfg: TrainPriorConfig) -> Any:
     )
     unet = UNet2DModel(**own_config(given))
     unet.load_state_dict(given.state_dict())
+    for _ in range(cfg.unet.layers_per_block - given.config["layers_per_block"]):
+        unet = deepen(unet)
     return unet
 
 

@@ -205,6 +205,14 @@ def test_a_scheduler_that_is_not_supported_is_refused(copy: Path, values: dict, 
         prior.load(copy)
 
 
+def test_another_number_of_levels_is_refused_before_a_fit_is_made(copy: Path):
+    prior.resolve("faces64", str(copy), None, None)
+    change(copy / "scheduler/scheduler_config.json", num_train_timesteps=500)
+    with pytest.raises(UserError, match="num_train_timesteps=500, must be 1000; give prior.path="):
+        prior.resolve("faces64", str(copy), None, None)
+    prior.resolve("faces64", str(copy), None, None, config_only=True)  # a fit asks for the size alone
+
+
 def test_a_score_based_scheduler_is_refused(copy: Path):
     (copy / "scheduler/scheduler_config.json").write_text('{"_class_name": "ScoreSdeVeScheduler"}')
     with pytest.raises(UserError, match="ScoreSdeVeScheduler has no beta_schedule"):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from diffusers import DDPMPipeline
 from hydra import compose, initialize_config_dir
 from PIL import Image
 from skimage.data import astronaut
@@ -170,6 +171,23 @@ def test_a_training_goes_on_from_its_checkpoint_as_if_it_had_never_stopped(optim
         assert a.equal(b)
 
 
+def test_a_training_may_start_deeper_than_the_weights_it_starts_from(faces, tmp_path):
+    first = Training(composed(*SMALL, f"data={faces}"), "cpu")
+    DDPMPipeline(unet=first.unet, scheduler=first.scheduler).save_pretrained(tmp_path / "first")
+    onward = [*SMALL, f"data={faces}", f"out={tmp_path}", f"init_from={tmp_path / 'first'}"]
+    deeper = Training(composed(*onward, "unet.layers_per_block=3"), "cpu")
+    assert deeper.unet.config["layers_per_block"] == 3
+    x, index_t = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)), torch.tensor([99])
+    with torch.no_grad():
+        assert torch.allclose(deeper.unet(x, index_t).sample, first.unet(x, index_t).sample, atol=1e-4)
+    assert composed(*onward).unet.layers_per_block == 1
+    for key, value in (("channels", "[8,8]"), ("norm_num_groups", "2"), ("layers_per_block", "0")):
+        with pytest.raises(UserError, match=rf"unet.{key}="):
+            composed(*onward, f"unet.{key}={value}")
+    with pytest.raises(UserError, match=r"has: type unet.channels=\[8,16\]$"):
+        composed(*onward, "unet.channels=[8,8]")
+
+
 def test_other_settings_than_those_of_the_checkpoint_are_refused(faces, tmp_path):
     before = composed(f"data={faces}", f"out={tmp_path}")
     (tmp_path / "training.json").write_text(json.dumps({"settings": settings(before)}))
@@ -192,7 +210,7 @@ REFUSED = [
     ("unet.attention_levels=5", "unet.attention_levels=5 is not allowed: from 0 to 4 resolutions"),
     ("unet.channels=[]", "unet.channels=[] is not allowed: one number a resolution"),
     ("-m lr=1e-3,3e-3", "-m would train many priors in one folder"),
-    ("init_from=conf", "init_from=conf is not allowed: a diffusers folder, which holds unet/"),
+    ("init_from=conf", "init_from=conf is not allowed: a diffusers folder, which holds unet/config.json"),
 ]
 
 
