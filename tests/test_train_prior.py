@@ -113,7 +113,7 @@ def faces(tmp_path_factory):
 
 
 SMALL = ["batch_size=2", "unet.channels=[8,16]", "unet.norm_num_groups=4", "unet.attention_head_dim=8",
-         "warmup_pictures=2", "ema=0.5", "lr=5e-3"]  # fmt: skip
+         "unet.layers_per_block=1", "warmup_pictures=2", "ema=0.5", "lr=5e-3"]  # fmt: skip
 
 
 def test_a_run_learns_resumes_and_leaves_a_prior(faces, tmp_path):
