@@ -67,11 +67,13 @@ def commands(stages: Sequence[Stage]) -> list[str]:
 
 def _command(stage: Stage, number: int) -> str:
     defaults = _flat(OmegaConf.to_container(OmegaConf.load(DEFAULTS)))
-    given = _flat({"lognormal_share": 0.0, **stage["settings"], "pictures": stage["pictures"]})
+    given = _flat({"lognormal_share": 0.0, "pictures": stage["pictures"], **stage["settings"]})
     words = ["python scripts/train_prior.py data=../shared/data", f"out=outputs/prior/stage{number}"]
     if number > 1:
         words.append(f"init_from=outputs/prior/stage{number - 1}")
-    return " ".join(words + [f"{key}={value}" for key, value in given.items() if value != defaults[key]])
+    words += [f"{key}={value}" for key, value in given.items() if value != defaults[key]]
+    stopped = f"  # stopped at {stage['pictures']}" if stage["pictures"] < given["pictures"] else ""
+    return " ".join(words) + stopped
 
 
 def _flat(settings: Any) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def test_numbers_of_other_weights_are_refused(copy: Path):
 def stage(**settings) -> training_stages.Stage:
     defaults = OmegaConf.to_container(OmegaConf.load(training_stages.DEFAULTS))
     assert isinstance(defaults, dict)
-    return {"pictures": 300, "seconds": 40, "precision": "fp32", "hardware": "x", "settings": defaults | settings}
+    settings = defaults | {"pictures": 300} | settings
+    return {"pictures": 300, "seconds": 40, "precision": "fp32", "hardware": "x", "settings": settings}
 
 
 def test_a_stage_is_what_a_training_recorded_without_the_machines_paths(tmp_path: Path):
@@ -91,14 +92,16 @@ def test_a_stage_is_what_a_training_recorded_without_the_machines_paths(tmp_path
 
 def test_the_stages_are_summed_and_their_commands_repeat_them():
     unet = stage()["settings"]["unet"] | {"channels": [8, 16]}
-    stages = [stage(lognormal_share=0.0, level_power=1.5, unet=unet), stage(lr=1e-3)]
+    stages = [stage(lognormal_share=0.0, level_power=1.5, unet=unet), stage(lr=1e-3, pictures=400)]
     lines = training_stages.table(stages).splitlines()
     assert lines[-1].startswith("| all | 600 | 80 |")
     assert lines[2].endswith("| T u^1.5 |") and lines[3].endswith("| 75% log-normal (-0.6, 1.4), others uniform |")
     one, two = training_stages.commands(stages)
     words = "out=outputs/prior/stage1 pictures=300 lognormal_share=0.0 level_power=1.5 unet.channels=[8,16]"
     assert set(one.split()) == {"python", "scripts/train_prior.py", "data=../shared/data", *words.split()}
-    assert two.endswith("out=outputs/prior/stage2 init_from=outputs/prior/stage1 pictures=300 lr=0.001")
+    assert two.endswith(
+        "out=outputs/prior/stage2 init_from=outputs/prior/stage1 pictures=400 lr=0.001  # stopped at 300"
+    )
 
 
 def test_weights_trained_further_need_their_stage(copy: Path, monkeypatch, capsys):
