@@ -43,7 +43,7 @@ def test_every_pair_of_rule_and_degradation_composes():
 def test_an_experiment_changes_what_it_names_and_nothing_else():
     plain, experiment = composed(), composed("experiment=celebahq256")
     assert experiment.prior.repo == "google/ddpm-celebahq-256"
-    assert (experiment.ddpm.start_t, experiment.ddpm.init) == (100, "raw")
+    assert (experiment.ddpm.start_t, experiment.ddpm.init.name) == (100, "raw")
     experiment.prior, experiment.ddpm.start_t, experiment.ddpm.init = plain.prior, plain.ddpm.start_t, plain.ddpm.init
     assert experiment == plain
 
