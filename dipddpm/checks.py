@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dipddpm.errors import UserError, suggestion
@@ -20,16 +19,18 @@ OBJECTIVES = (
 )
 
 
+def need(ok: bool, key: str, given: Any, allowed: str) -> None:
+    """Refuse a value unless ``ok``: one line with the key as typed, what was given, what is allowed."""
+    if not ok:
+        raise UserError(f"{key}={given} is not allowed: {allowed}")
+
+
 def check(c: Config) -> None:
     """Refuse values outside their ranges, naming the key as typed.
 
     Raises:
         UserError: One line: what was given, what is allowed.
     """
-
-    def need(ok: bool, key: str, given: Any, allowed: str) -> None:
-        if not ok:
-            raise UserError(f"{key}={given} is not allowed: {allowed}")
 
     image, degrade, dip, stopping = c.image, c.degrade, c.dip, c.stopping
     size_ok = image.size == "auto" or (_is_int(image.size) and image.size >= 8)
@@ -67,7 +68,7 @@ def check(c: Config) -> None:
     for name in c.objective:
         need(name in OBJECTIVES, "objective", name, f"one of {', '.join(OBJECTIVES)}{suggestion(name, OBJECTIVES)}")
     _check_checkpoint(c)
-    _check_window(c.ddpm, need)
+    _check_window(c.ddpm)
 
 
 def _check_checkpoint(c: Config) -> None:
@@ -92,7 +93,7 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _check_window(d: DdpmConfig, need: Callable[[bool, str, Any, str], None]) -> None:
+def _check_window(d: DdpmConfig) -> None:
     start_ok = d.start_t == "auto" or (_is_int(d.start_t) and 1 <= d.start_t <= T)
     need(start_ok, "ddpm.start_t", d.start_t, f"auto or a level from 1 to {T}")
     need(0 <= d.end_t < T, "ddpm.end_t", d.end_t, f"a level from 0 to {T - 1}, below ddpm.start_t")

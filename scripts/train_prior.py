@@ -44,9 +44,9 @@ def train(cfg: TrainPriorConfig) -> None:
     if checkpoint.exists():
         training.load(checkpoint)
     faces = read_faces(Path(cfg.data) / "faces64-train.tar")
-    held_out = read_faces(Path(cfg.data) / "faces64-val.tar", cfg.eval_pictures)
-    report = Report(out, held_out, training.seen) if first else None
+    report = None
     if first:
+        report = Report(out, read_faces(Path(cfg.data) / "faces64-val.tar", cfg.eval_pictures), training.seen)
         if training.seen:
             done = "" if training.seen < cfg.pictures else f": done; type pictures=<more than {training.seen}> to go on"
             print(f"going on from {checkpoint}, {training.seen} pictures seen{done}")

@@ -6,7 +6,7 @@ Imports no torch: what was typed is checked before any work.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -17,7 +17,8 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from dipddpm import config
+from dipddpm.checks import need
+from dipddpm.config import plain
 from dipddpm.errors import UserError
 from dipddpm.explain import explained
 
@@ -73,10 +74,6 @@ def typed(cfg: DictConfig) -> TrainPriorConfig:
     with explained([], TrainPriorConfig):
         c: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainPriorConfig), cfg))
 
-    def need(ok: bool, key: str, given: Any, allowed: str) -> None:
-        if not ok:
-            raise UserError(f"{key}={given} is not allowed: {allowed}")
-
     for key in ("pictures", "batch_size", "warmup_pictures", "eval_pictures", "processes"):
         need(getattr(c, key) >= 1, key, getattr(c, key), "1 or more")
     need(c.threads is None or c.threads >= 1, "threads", c.threads, "1 or more, or null")
@@ -91,14 +88,14 @@ def typed(cfg: DictConfig) -> TrainPriorConfig:
     given = c.init_from
     file = Path(given or "") / "unet" / "config.json"
     need(given is None or file.is_file(), "init_from", given, "a diffusers folder, which holds unet/config.json")
-    _check_unet(c.unet, need)
+    _check_unet(c.unet)
     if given:
         _check_growth(c.unet, json.loads(file.read_text()), given)
     _refuse_another_training(c)
     return c
 
 
-def _check_unet(unet: UNetConfig, need: Callable[[bool, str, Any, str], None]) -> None:
+def _check_unet(unet: UNetConfig) -> None:
     channels, groups, head = unet.channels, unet.norm_num_groups, unet.attention_head_dim
     n = len(channels)
     need(n >= 1 and min(channels) >= 1, "unet.channels", channels, "one number a resolution, such as [32,64,128]")
@@ -129,16 +126,11 @@ def _refuse_another_training(c: TrainPriorConfig) -> None:
         before = json.loads((Path(c.out) / RECORD).read_text())["settings"]
     except FileNotFoundError:
         return
-    for key, now in settings(c).items():
+    for key, now in plain(c).items():
         if key not in FREE and before[key] != now:
             raise UserError(
                 f"{key}={now} is not what the training in {c.out} has: type {key}={before[key]} or another out=<folder>"
             )
-
-
-def settings(c: TrainPriorConfig) -> dict[str, Any]:
-    """Return a configuration as builtins, for JSON."""
-    return config.plain(c)
 
 
 def check_arguments(argv: Sequence[str]) -> None:

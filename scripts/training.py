@@ -37,6 +37,7 @@ class Training:
         torch.manual_seed(cfg.seed)
         self.cfg, self.device = cfg, device
         self.scheduler: Any = DDPMScheduler(1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
+        self.alphas_cumprod = self.scheduler.alphas_cumprod.to(device)
         self.unet: Any = _first_weights(cfg).to(device=device, memory_format=torch.channels_last)
         if device == "cpu":
             use_fast_backward(self.unet)
@@ -59,7 +60,7 @@ class Training:
         """
         started = time.perf_counter()
         x0, eps, index_t = (share(drawn).to(self.device) for drawn in self._draw(faces))
-        ab = self.scheduler.alphas_cumprod.to(self.device)[index_t].view(-1, 1, 1, 1)
+        ab = self.alphas_cumprod[index_t].view(-1, 1, 1, 1)
         x_t = (ab.sqrt() * x0 + (1 - ab).sqrt() * eps).contiguous(memory_format=torch.channels_last)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.cfg, self.seen)

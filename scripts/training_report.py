@@ -11,9 +11,10 @@ import torch
 from diffusers import DDIMScheduler, DDPMPipeline
 from torch.utils.tensorboard import SummaryWriter
 
+from dipddpm.config import plain
 from dipddpm.files import write_json
 from scripts.one_evaluation import errors_by_level
-from scripts.train_prior_config import RECORD, settings
+from scripts.train_prior_config import RECORD
 from scripts.training import Training
 
 BANDS = 10  # of timesteps, for the error by level
@@ -62,7 +63,7 @@ class Report:
             self.writer.add_scalar(f"held_out_psnr/level_{level}", psnr, training.seen)
         record = {"pictures": training.seen, "seconds": training.seconds}
         record["precision"] = "bf16" if training.bf16 else "fp32"
-        write_json(self.folder / RECORD, record | {"settings": settings(training.cfg)})
+        write_json(self.folder / RECORD, record | {"settings": plain(training.cfg)})
         self.writer.add_images("samples_ddim_25", grid, training.seen)
         self.writer.flush()
         psnrs = " ".join(f"{level}:{psnr:.2f}" for level, _, psnr in rows)

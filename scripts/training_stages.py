@@ -52,7 +52,7 @@ def table(stages: Sequence[Stage]) -> str:
 
 def levels(settings: Mapping[str, Any]) -> str:
     """Return in words how levels were drawn (`scripts.training_levels`)."""
-    share, p = settings.get("lognormal_share", 0.0), settings["level_power"]
+    share, p = settings["lognormal_share"], settings["level_power"]
     power = "uniform" if p == 1 else f"T u^{p:g}"
     if not share:
         return power
@@ -67,7 +67,7 @@ def commands(stages: Sequence[Stage]) -> list[str]:
 
 def _command(stage: Stage, number: int) -> str:
     defaults = _flat(OmegaConf.to_container(OmegaConf.load(DEFAULTS)))
-    given = _flat({"lognormal_share": 0.0, "pictures": stage["pictures"], **stage["settings"]})
+    given = _flat({"pictures": stage["pictures"], **stage["settings"]})
     words = ["python scripts/train_prior.py data=../shared/data", f"out=outputs/prior/stage{number}"]
     if number > 1:
         words.append(f"init_from=outputs/prior/stage{number - 1}")

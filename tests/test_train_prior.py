@@ -21,12 +21,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from dipddpm import prior
+from dipddpm.config import plain
 from dipddpm.errors import UserError
 from scripts import data_parallel
 from scripts.faces import read_faces
 from scripts.one_evaluation import errors_by_level
 from scripts.optimizer import MuonAdamW
-from scripts.train_prior_config import TrainPriorConfig, UNetConfig, build_unet, check_arguments, settings, typed
+from scripts.train_prior_config import TrainPriorConfig, UNetConfig, build_unet, check_arguments, typed
 from scripts.training import Training
 
 
@@ -190,7 +191,7 @@ def test_a_training_may_start_deeper_than_the_weights_it_starts_from(faces, tmp_
 
 def test_other_settings_than_those_of_the_checkpoint_are_refused(faces, tmp_path):
     before = composed(f"data={faces}", f"out={tmp_path}")
-    (tmp_path / "training.json").write_text(json.dumps({"settings": settings(before)}))
+    (tmp_path / "training.json").write_text(json.dumps({"settings": plain(before)}))
     check_arguments([f"data={faces}", f"out={tmp_path}", "pictures=9", "lr=1e-4"])
     line = f"ema=0.9 is not what the training in {tmp_path} has: type ema=0.999 or another out=<folder>"
     with pytest.raises(UserError, match=re.escape(line)):
