@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dipddpm.environment import has_bf16
 from dipddpm.files import replacing
@@ -39,6 +41,7 @@ class Training:
         self.scheduler: Any = DDPMScheduler(1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
         self.alphas_cumprod = self.scheduler.alphas_cumprod.to(device)
         self.unet: Any = _first_weights(cfg).to(device=device, memory_format=torch.channels_last)
+        self.unet.eval()  # nothing here has dropout, and diffusers' blocks change the memory layout while training
         if device == "cpu":
             use_fast_backward(self.unet)
         self.ema = EMAModel(self.unet.parameters(), decay=cfg.ema, use_ema_warmup=True, power=0.75)
@@ -113,11 +116,15 @@ class Training:
 
     def _backward(self, x_t: torch.Tensor, index_t: torch.Tensor, eps: torch.Tensor, bf16: bool) -> torch.Tensor:
         """Add the gradient of a batch; returns each picture's mean squared error, shape (N,)."""
-        with torch.autocast(self.device, torch.bfloat16, enabled=bf16):
+        with torch.autocast(self.device, torch.bfloat16, enabled=bf16), self._attention():
             estimate = self.unet(x_t, index_t).sample
         errors = (estimate.float() - eps).square().flatten(1).mean(1)
         (errors.log() if self.cfg.loss is Loss.log_mse else errors).mean().backward()
         return errors.detach()
+
+    def _attention(self) -> AbstractContextManager:
+        """On a CPU, plain matrix products: the fused kernel is slower where an attention is as small as here."""
+        return sdpa_kernel(SDPBackend.MATH) if self.device == "cpu" else nullcontext()
 
     def _probe(self, bf16: bool) -> None:
         x = torch.ones(self.cfg.batch_size, 3, 64, 64, device=self.device).contiguous(memory_format=torch.channels_last)

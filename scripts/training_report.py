@@ -72,15 +72,13 @@ class Report:
 
 @contextmanager
 def averaged(training: Training) -> Iterator[Any]:
-    """Let the network have its averaged weights, in evaluation mode, for a while."""
+    """Let the network have its averaged weights for a while."""
     unet, ema = training.unet, training.ema
     ema.store(unet.parameters())
     ema.copy_to(unet.parameters())
-    unet.eval()
     try:
         yield unet
     finally:
-        unet.train()
         ema.restore(unet.parameters())
 
 

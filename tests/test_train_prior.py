@@ -29,6 +29,7 @@ from scripts.one_evaluation import errors_by_level
 from scripts.optimizer import MuonAdamW
 from scripts.train_prior_config import TrainPriorConfig, UNetConfig, build_unet, check_arguments, typed
 from scripts.training import Training
+from scripts.training_report import averaged
 
 
 class Small(nn.Module):
@@ -170,6 +171,26 @@ def test_a_training_goes_on_from_its_checkpoint_as_if_it_had_never_stopped(optim
         assert a.equal(b)
     for a, b in zip(second.ema.shadow_params, whole.ema.shadow_params, strict=True):
         assert a.equal(b)
+
+
+def test_every_convolution_is_given_the_layout_that_it_is_fast_in(faces, tmp_path):
+    training = Training(composed(*SMALL, f"data={faces}", f"out={tmp_path}"), "cpu")
+    other: dict[str, tuple[int, ...]] = {}
+
+    def look(name: str):
+        def hook(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+            if not given[0].is_contiguous(memory_format=torch.channels_last):
+                other[name] = given[0].stride()
+
+        return hook
+
+    for name, module in training.unet.named_modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_pre_hook(look(name))
+    with averaged(training):
+        pass  # a report between two steps changes nothing
+    training.step(read_faces(faces / "faces64-train.tar"))
+    assert not other
 
 
 def test_a_training_may_start_deeper_than_the_weights_it_starts_from(faces, tmp_path):
