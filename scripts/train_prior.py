@@ -46,7 +46,7 @@ def train(cfg: TrainPriorConfig) -> None:
     faces = read_faces(Path(cfg.data) / "faces64-train.tar")
     report = None
     if first:
-        report = Report(out, read_faces(Path(cfg.data) / "faces64-val.tar", cfg.eval_pictures), training.seen)
+        report = Report(out, read_faces(Path(cfg.data) / "faces64-val.tar", cfg.eval_pictures), training)
         if training.seen:
             done = "" if training.seen < cfg.pictures else f": done; type pictures=<more than {training.seen}> to go on"
             print(f"going on from {checkpoint}, {training.seen} pictures seen{done}")

@@ -25,7 +25,7 @@ from dipddpm.explain import explained
 Optimizer = Enum("Optimizer", "muon adamw")
 Loss = Enum("Loss", "log_mse mse")
 Precision = Enum("Precision", "auto fp32 bf16")
-RECORD = "training.json"  # beside the checkpoint: pictures, seconds, and the settings
+RECORD = "training.json"  # beside the checkpoint: pictures, seconds, the settings, and those of the runs before
 FREE = ("data", "out", "pictures", "checkpoint_minutes", "eval_pictures", "threads", "processes", "precision")
 FREE += ("batch_size", "lr", "warmup_pictures", "decay_fraction")  # these may change between the runs of a training
 

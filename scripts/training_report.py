@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,12 +28,13 @@ class Report:
     Args:
         folder: Gets the TensorBoard events and, at each checkpoint, the averaged weights as a diffusers folder.
         held_out: uint8, shape (N, 3, H, W).
-        seen: Pictures that the training has seen: what a killed one wrote beyond them is dropped from the curves.
+        training: About to go on, or to begin; what a killed one wrote beyond its checkpoint is dropped from the curves.
     """
 
-    def __init__(self, folder: Path, held_out: torch.Tensor, seen: int):
+    def __init__(self, folder: Path, held_out: torch.Tensor, training: Training):
         self.folder, self.held_out = folder, held_out
-        self.writer = SummaryWriter(str(folder), purge_step=seen + 1)
+        self.before = _runs_before(folder / RECORD, training)
+        self.writer = SummaryWriter(str(folder), purge_step=training.seen + 1)
         self._steps: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def step(self, training: Training, index_t: torch.Tensor, errors: torch.Tensor) -> None:
@@ -61,13 +63,24 @@ class Report:
         for level, mse, psnr in rows:
             self.writer.add_scalar(f"held_out_epsilon_error/level_{level}", mse, training.seen)
             self.writer.add_scalar(f"held_out_psnr/level_{level}", psnr, training.seen)
-        record = {"pictures": training.seen, "seconds": training.seconds}
-        record["precision"] = "bf16" if training.bf16 else "fp32"
-        write_json(self.folder / RECORD, record | {"settings": plain(training.cfg)})
+        record: dict[str, Any] = {"pictures": training.seen, "seconds": training.seconds}
+        record |= {"precision": "bf16" if training.bf16 else "fp32", "settings": plain(training.cfg)}
+        write_json(self.folder / RECORD, record | {"before": self.before})
         self.writer.add_images("samples_ddim_25", grid, training.seen)
         self.writer.flush()
         psnrs = " ".join(f"{level}:{psnr:.2f}" for level, _, psnr in rows)
         print(f"{training.seen} pictures, {training.seconds:.0f} s: {psnrs}", flush=True)
+
+
+def _runs_before(file: Path, training: Training) -> list[dict[str, Any]]:
+    """Return the records of the runs that this training goes on from, where they had other settings."""
+    if not training.seen:
+        return []
+    last = json.loads(file.read_text())
+    before = last.pop("before", [])
+    if last["settings"] == plain(training.cfg):
+        return before
+    return [*before, last | {"pictures": training.seen, "seconds": training.seconds}]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,22 @@ def read(folder: Path, hardware: str) -> Stage:
         hardware: That it ran on, in words.
 
     Returns:
-        pictures, seconds, precision, hardware, and the settings that tell stages apart; JSON types.
+        pictures, seconds, precision, hardware, and the settings that tell stages apart; ``before``: the same without
+        hardware for each run with other settings that was gone on from; JSON types.
     """
     stage = json.loads((folder / RECORD).read_text())
-    settings = {key: value for key, value in stage["settings"].items() if key not in UNTOLD}
-    return stage | {"seconds": round(stage["seconds"]), "hardware": hardware, "settings": settings}
+    before = _distinct([_told(run) for run in stage.pop("before", [])], _told(stage))
+    return _told(stage) | {"hardware": hardware, "before": before}
+
+
+def _told(run: Stage) -> Stage:
+    settings = {key: value for key, value in run["settings"].items() if key not in UNTOLD}
+    return run | {"seconds": round(run["seconds"]), "settings": settings}
+
+
+def _distinct(runs: list[Stage], last: Stage) -> list[Stage]:
+    """Return the runs whose settings, as far as they are told, differ from those of the next."""
+    return [a for a, b in pairwise([*runs, last]) if a["settings"] != b["settings"]]
 
 
 def table(stages: Sequence[Stage]) -> str:
@@ -40,14 +52,26 @@ def table(stages: Sequence[Stage]) -> str:
         "|---|---:|---:|---|---|---|---|",
     ]
     for i, stage in enumerate(stages, 1):
-        s = stage["settings"]
-        optimizer = f"{s['optimizer']}, {s['lr']:g}, {s['batch_size']}"
-        on = f"{stage['hardware']}, {stage['precision']}"
+        s, runs = stage["settings"], [*stage.get("before", []), stage]
+        rates, sizes, precisions = (
+            _in_turn(values)
+            for values in (
+                [f"{run['settings']['lr']:g}" for run in runs],
+                [str(run["settings"]["batch_size"]) for run in runs],
+                [run["precision"] for run in runs],
+            )
+        )
+        optimizer = f"{s['optimizer']}, {rates}, {sizes}"
+        on = f"{stage['hardware']}, {precisions}"
         amount = f"{stage['pictures']:,} | {stage['seconds']:,.0f}"
         lines.append(f"| {i} | {amount} | {on} | {optimizer} | {s['loss']} | {levels(s)} |")
     pictures, seconds = (sum(stage[key] for stage in stages) for key in ("pictures", "seconds"))
     lines.append(f"| all | {pictures:,} | {seconds:,.0f} | | | | |")
     return "\n".join(lines)
+
+
+def _in_turn(values: Sequence[str]) -> str:
+    return ", then ".join(key for key, _ in groupby(values))
 
 
 def levels(settings: Mapping[str, Any]) -> str:
@@ -61,8 +85,10 @@ def levels(settings: Mapping[str, Any]) -> str:
 
 
 def commands(stages: Sequence[Stage]) -> list[str]:
-    """Return the commands that train stage by stage: what differs from today's defaults."""
-    return [_command(stage, number) for number, stage in enumerate(stages, 1)]
+    """Return the commands that train stage by stage, run by run: what differs from today's defaults."""
+    return [
+        _command(run, number) for number, stage in enumerate(stages, 1) for run in [*stage.get("before", []), stage]
+    ]
 
 
 def _command(stage: Stage, number: int) -> str:

@@ -90,6 +90,17 @@ def test_a_stage_is_what_a_training_recorded_without_the_machines_paths(tmp_path
     assert (read["pictures"], read["seconds"], read["hardware"], read["settings"]["lr"]) == (300, 13, "two cores", 1e-3)
 
 
+def test_a_training_whose_settings_changed_on_the_way_is_told_run_by_run(tmp_path: Path):
+    first, again, last = stage(lr=1e-3), stage(lr=1e-3, threads=2), stage(lr=2e-3) | {"precision": "bf16"}
+    record = last | {"before": [first | {"pictures": 100}, again | {"pictures": 200}]}
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    stages = [stage(), training_stages.read(tmp_path, "two cores")]
+    assert "| 300 | 40 | two cores, fp32, then bf16 | muon, 0.001, then 0.002, 16 |" in training_stages.table(stages)
+    _, one, two = training_stages.commands(stages)
+    same = "python scripts/train_prior.py data=../shared/data out=outputs/prior/stage2 init_from=outputs/prior/stage1"
+    assert one == f"{same} pictures=300 lr=0.001  # stopped at 200" and two == f"{same} pictures=300 lr=0.002"
+
+
 def test_the_stages_are_summed_and_their_commands_repeat_them():
     unet = stage()["settings"]["unet"] | {"channels": [8, 16]}
     stages = [stage(lognormal_share=0.0, level_power=1.5, unet=unet), stage(lr=1e-3, pictures=400)]

@@ -138,6 +138,9 @@ def test_a_run_learns_resumes_and_leaves_a_prior(faces, tmp_path):
         assert error < 0.5 * before, f"level {level}"
     record = json.loads((out / "training.json").read_text())
     assert record["pictures"] == 600 and record["settings"]["ema"] == 0.5
+    (before,) = record["before"]
+    assert (before["pictures"], before["settings"]["pictures"], before["settings"]["precision"]) == (20, 20, "fp32")
+    assert 0 < before["seconds"] < record["seconds"]
     tags = EventAccumulator(str(out)).Reload().Tags()
     assert {"train/epsilon_error", "train_epsilon_error/levels_001-100", "held_out_psnr/level_50"} <= {*tags["scalars"]}
     assert "samples_ddim_25" in tags["images"]
