@@ -23,7 +23,7 @@ from dipddpm.errors import UserError
 from dipddpm.explain import explained
 
 Optimizer = Enum("Optimizer", "muon adamw")
-Loss = Enum("Loss", "log_mse mse")
+Loss = Enum("Loss", "log_mse min_snr mse")
 Precision = Enum("Precision", "auto fp32 bf16")
 RECORD = "training.json"  # beside the checkpoint: pictures, seconds, the settings, and those of the runs before
 FREE = ("data", "out", "pictures", "checkpoint_minutes", "eval_pictures", "threads", "processes", "precision")

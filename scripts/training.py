@@ -19,8 +19,9 @@ from scripts.data_parallel import agree, average_gradients, share
 from scripts.deepen import deepen
 from scripts.group_norm import use_fast_backward
 from scripts.optimizer import MuonAdamW
-from scripts.train_prior_config import Loss, Optimizer, Precision, TrainPriorConfig, build_unet, own_config
+from scripts.train_prior_config import Optimizer, Precision, TrainPriorConfig, build_unet, own_config
 from scripts.training_levels import draw_levels, stratified
+from scripts.training_loss import training_loss
 
 
 class Training:
@@ -119,7 +120,7 @@ class Training:
         with torch.autocast(self.device, torch.bfloat16, enabled=bf16), self._attention():
             estimate = self.unet(x_t, index_t).sample
         errors = (estimate.float() - eps).square().flatten(1).mean(1)
-        (errors.log() if self.cfg.loss is Loss.log_mse else errors).mean().backward()
+        training_loss(self.cfg.loss, errors, self.alphas_cumprod[index_t]).backward()
         return errors.detach()
 
     def _attention(self) -> AbstractContextManager:
