@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -53,14 +53,9 @@ def table(stages: Sequence[Stage]) -> str:
     ]
     for i, stage in enumerate(stages, 1):
         s, runs = stage["settings"], [*stage.get("before", []), stage]
-        rates, sizes, precisions = (
-            _in_turn(values)
-            for values in (
-                [f"{run['settings']['lr']:g}" for run in runs],
-                [str(run["settings"]["batch_size"]) for run in runs],
-                [run["precision"] for run in runs],
-            )
-        )
+        rates = _in_turn(f"{run['settings']['lr']:g}" for run in runs)
+        sizes = _in_turn(str(run["settings"]["batch_size"]) for run in runs)
+        precisions = _in_turn(run["precision"] for run in runs)
         optimizer = f"{s['optimizer']}, {rates}, {sizes}"
         on = f"{stage['hardware']}, {precisions}"
         amount = f"{stage['pictures']:,} | {stage['seconds']:,.0f}"
@@ -70,7 +65,7 @@ def table(stages: Sequence[Stage]) -> str:
     return "\n".join(lines)
 
 
-def _in_turn(values: Sequence[str]) -> str:
+def _in_turn(values: Iterable[str]) -> str:
     return ", then ".join(key for key, _ in groupby(values))
 
 
