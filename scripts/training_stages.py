@@ -52,7 +52,7 @@ def table(stages: Sequence[Stage]) -> str:
         "|---|---:|---:|---|---|---|---|",
     ]
     for i, stage in enumerate(stages, 1):
-        s, runs = stage["settings"], [*stage.get("before", []), stage]
+        s, runs = stage["settings"], _runs(stage)
         rates = _in_turn(f"{run['settings']['lr']:g}" for run in runs)
         sizes = _in_turn(str(run["settings"]["batch_size"]) for run in runs)
         precisions = _in_turn(run["precision"] for run in runs)
@@ -63,6 +63,11 @@ def table(stages: Sequence[Stage]) -> str:
     pictures, seconds = (sum(stage[key] for stage in stages) for key in ("pictures", "seconds"))
     lines.append(f"| all | {pictures:,} | {seconds:,.0f} | | | | |")
     return "\n".join(lines)
+
+
+def _runs(stage: Stage) -> list[Stage]:
+    """Return the runs of a stage in order; stages recorded before runs were have one."""
+    return [*stage.get("before", []), stage]
 
 
 def _in_turn(values: Iterable[str]) -> str:
@@ -81,9 +86,7 @@ def levels(settings: Mapping[str, Any]) -> str:
 
 def commands(stages: Sequence[Stage]) -> list[str]:
     """Return the commands that train stage by stage, run by run: what differs from today's defaults."""
-    return [
-        _command(run, number) for number, stage in enumerate(stages, 1) for run in [*stage.get("before", []), stage]
-    ]
+    return [_command(run, number) for number, stage in enumerate(stages, 1) for run in _runs(stage)]
 
 
 def _command(stage: Stage, number: int) -> str:
