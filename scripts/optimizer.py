@@ -2,7 +2,7 @@
 
 Muon (Jordan et al., https://kellerjordan.github.io/posts/muon/) makes the update of a weight matrix nearly
 orthogonal, so that all its directions are learnt at one speed; with the scale of Liu et al.
-(https://arxiv.org/abs/2502.16982) it takes AdamW's learning rate. torch.optim.Muon takes matrices only: a
+(https://arxiv.org/abs/2502.16982) it takes AdamW's learning rate. Muon takes matrices only: a
 convolution is given to it as the matrix (out, in x height x width) that it is, a view of the same memory.
 """
 
@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+
+from dipddpm.environment import has_bf16
+from scripts.muon import Muon
 
 
 def _order(w: torch.Tensor) -> list[int]:
@@ -33,9 +36,8 @@ class MuonAdamW:
         rest = [p for p in model.parameters() if p.dim() < 2 or id(p) in ends]
         for p, m in zip(self._kernels, self._matrices, strict=True):
             assert m.data_ptr() == p.data_ptr(), "a copy would never reach the network"
-        muon = torch.optim.Muon(
-            self._matrices, lr=lr, momentum=momentum, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
-        )
+        dtype = torch.bfloat16 if has_bf16(self._matrices[0].device.type) else torch.float32
+        muon = Muon(self._matrices, lr, momentum, dtype)
         self.optimizers: list[torch.optim.Optimizer] = [muon, torch.optim.AdamW(rest, lr=lr, weight_decay=0.0)]
 
     @property
