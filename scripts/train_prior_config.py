@@ -44,6 +44,7 @@ class TrainPriorConfig:
     data: str = MISSING
     out: str = MISSING
     init_from: str | None = None
+    scale_offset: float = MISSING
     pictures: int = MISSING
     batch_size: int = MISSING
     lr: float = MISSING
@@ -81,6 +82,7 @@ def typed(cfg: DictConfig) -> TrainPriorConfig:
     for key in ("lr", "level_power", "lognormal_std", "checkpoint_minutes"):
         need(getattr(c, key) > 0, key, getattr(c, key), "above 0")
     need(0 < c.decay_fraction <= 1, "decay_fraction", c.decay_fraction, "above 0, to 1")
+    need(c.scale_offset >= 0, "scale_offset", c.scale_offset, "0 or more")
     need(0 <= c.ema < 1, "ema", c.ema, "from 0 to below 1")
     need(0 <= c.lognormal_share <= 1, "lognormal_share", c.lognormal_share, "from 0 to 1")
     for name in ("faces64-train.tar", "faces64-val.tar"):
@@ -89,6 +91,8 @@ def typed(cfg: DictConfig) -> TrainPriorConfig:
     file = Path(given or "") / "unet" / "config.json"
     need(given is None or file.is_file(), "init_from", given, "a diffusers folder, which holds unet/config.json")
     _check_unet(c.unet)
+    even = c.unet.channels[0] // c.unet.norm_num_groups % 2 == 0
+    need(not c.scale_offset or even, "scale_offset", c.scale_offset, "0 where unet.norm_num_groups leaves odd groups")
     if given:
         _check_growth(c.unet, json.loads(file.read_text()), given)
     _refuse_another_training(c)
@@ -127,7 +131,7 @@ def _refuse_another_training(c: TrainPriorConfig) -> None:
     except FileNotFoundError:
         return
     for key, now in plain(c).items():
-        if key not in FREE and before[key] != now:
+        if key not in FREE and before.get(key, now) != now:  # a record may be older than a key
             raise UserError(
                 f"{key}={now} is not what the training in {c.out} has: type {key}={before[key]} or another out=<folder>"
             )

@@ -19,6 +19,7 @@ from scripts.data_parallel import agree, average_gradients, share
 from scripts.deepen import deepen
 from scripts.group_norm import use_fast_backward
 from scripts.optimizer import MuonAdamW
+from scripts.pass_scale import pass_scale
 from scripts.train_prior_config import Optimizer, Precision, TrainPriorConfig, build_unet, own_config
 from scripts.training_levels import draw_levels, stratified
 from scripts.training_loss import training_loss
@@ -41,7 +42,7 @@ class Training:
         self.cfg, self.device = cfg, device
         self.scheduler: Any = DDPMScheduler(1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
         self.alphas_cumprod = self.scheduler.alphas_cumprod.to(device)
-        self.unet: Any = _first_weights(cfg).to(device=device, memory_format=torch.channels_last)
+        self.unet: Any = _first_weights(cfg, self.scheduler).to(device=device, memory_format=torch.channels_last)
         self.unet.eval()  # nothing here has dropout, and diffusers' blocks change the memory layout while training
         if device == "cpu":
             use_fast_backward(self.unet)
@@ -149,9 +150,14 @@ def learning_rate(cfg: TrainPriorConfig, seen: int) -> float:
     return cfg.lr * warm * decay
 
 
-def _first_weights(cfg: TrainPriorConfig) -> Any:
-    if not cfg.init_from:
-        return build_unet(cfg.unet)
+def _first_weights(cfg: TrainPriorConfig, scheduler: DDPMScheduler) -> Any:
+    unet = _read(cfg) if cfg.init_from else build_unet(cfg.unet)
+    if cfg.scale_offset:
+        pass_scale(unet, scheduler, cfg.scale_offset)
+    return unet
+
+
+def _read(cfg: TrainPriorConfig) -> Any:
     given = UNet2DModel.from_pretrained(
         cfg.init_from, subfolder="unet", torch_dtype=torch.float32, low_cpu_mem_usage=False
     )

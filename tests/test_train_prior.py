@@ -257,6 +257,11 @@ REFUSED = [
     ("optimizer=sgd", "optimizer: Invalid value 'sgd', expected one of [muon, adamw]"),
     ("pcitures=3", "pcitures is not a key (did you mean pictures?)"),
     ("lognormal_share=2", "lognormal_share=2.0 is not allowed: from 0 to 1"),
+    ("scale_offset=-1", "scale_offset=-1.0 is not allowed: 0 or more"),
+    (
+        "scale_offset=2 unet.norm_num_groups=32",
+        "scale_offset=2.0 is not allowed: 0 where unet.norm_num_groups leaves odd",
+    ),
     ("data=nowhere", "data=nowhere is not allowed: a folder that holds faces64-train.tar"),
     ("batch_size=9 processes=2", "batch_size=9 is not allowed: a multiple of processes=2"),
     (
