@@ -140,7 +140,7 @@ def write_store(root: Path, n: int) -> tuple[FitStore, dict[str, Any]]:
     folder = store.folder(key)
     curves = Curves()
     curves.append(**dict.fromkeys(COLUMNS, 0.1))
-    manifest.write_epoch(folder, 1, {"w": torch.zeros(3)}, torch.zeros(1, 3, 64, 64))
+    manifest.write_epoch(folder, 1, {"w": torch.zeros(3)}, torch.zeros(1, 3, 64, 64), "pixels")
     (folder / manifest.state_name(1)).write_bytes(b"state")
     manifest.commit(folder, key=key, curves=curves, kept={1: 20.0}, seconds=1.0, revived=0, environment={})
     return store, request

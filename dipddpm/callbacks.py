@@ -86,7 +86,7 @@ class Trajectory(Callback):
         psnr = None if module.clean is None else metrics.psnr(picture, module.clean).item()
         if self.revived is None:
             self.revived = module.revived
-        manifest.write_epoch(self.folder, epoch, module.kept_net.state_dict(), picture)
+        manifest.write_epoch(self.folder, epoch, module.kept_net.state_dict(), picture, module.content)
         self.kept[epoch] = psnr
         trainer.save_checkpoint(self.folder / manifest.state_name(epoch))
         now = time.perf_counter()
@@ -107,12 +107,17 @@ class Pictures(Callback):
 
     Args:
         every: Epochs between the grids.
+        before: The stored fit that this one goes on from, or None; its best kept epoch is the best so far.
     """
 
-    def __init__(self, every: int) -> None:
+    def __init__(self, every: int, before: Fit | None) -> None:
         self.every = every
         self.best = float("-inf")
         self.best_picture: Any = None
+        rated = {epoch: psnr for epoch, psnr in before.kept.items() if psnr is not None} if before else {}
+        if before and rated:
+            epoch = max(rated, key=lambda e: rated[e])
+            self.best, self.best_picture = rated[epoch], before.picture(epoch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DeepImagePrior)

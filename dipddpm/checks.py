@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dipddpm.errors import UserError, suggestion
@@ -10,6 +12,7 @@ if TYPE_CHECKING:
     from dipddpm.config import Config, DdpmConfig
 
 T = 1000  # levels of every supported schedule (Ho et al., https://arxiv.org/abs/2006.11239)
+DRAWLESS = ("raw", "scaled")  # inits that draw no noise
 CHECKPOINTS = ("stop", "last", "oracle")
 QUALITIES = tuple(f"{row}.{figure}" for row in ("result", "dip") for figure in ("psnr", "ssim"))
 OBJECTIVES = (
@@ -71,8 +74,41 @@ def check(c: Config) -> None:
     _check_window(c.ddpm)
 
 
+def check_start(c: Config) -> None:
+    """Refuse a window whose start needs what nothing tells; the pictures themselves are not looked at.
+
+    Raises:
+        UserError: One line: what needs it, what to type.
+    """
+    if (why := need_an_error(c)) and c.ddpm.error_sigma is None and not _has_clean(c):
+        raise error_unknown(why)
+
+
+def need_an_error(c: Config) -> list[str]:
+    """Return the settings that need the error of the DIP output, as typed."""
+    given = {"ddpm.start_t": c.ddpm.start_t, "ddpm.init": c.ddpm.init.name}
+    return [f"{key}={value}" for key, value in given.items() if value in ("auto", "matched")]
+
+
+def error_unknown(why: Sequence[str]) -> UserError:
+    """Return the refusal of settings that need the error of a DIP output where nothing gives it."""
+    return UserError(
+        f"{' and '.join(why)} needs the error of the DIP output, which the noisy picture alone does not "
+        "tell: type ddpm.error_sigma=<0-255 scale>, or a level and another init"
+    )
+
+
+def _has_clean(c: Config) -> bool:
+    return c.degrade.kind.name != "none" or bool(c.image.reference)
+
+
 def _check_checkpoint(c: Config) -> None:
     given, every = c.checkpoint, c.dip.checkpoint_every
+    if given == "oracle" and not _has_clean(c):
+        raise UserError(
+            "checkpoint=oracle needs a clean picture, and degrade=none has none: type image.reference=<file>, "
+            "checkpoint=stop, checkpoint=last or an epoch"
+        )
     allowed = "stop, last, oracle, an epoch, or the path of a kept epoch (*.safetensors)"
     if isinstance(given, str):
         if given not in CHECKPOINTS and not given.endswith(".safetensors"):
@@ -106,5 +142,10 @@ def _check_window(d: DdpmConfig) -> None:
     need(d.steps is None or d.steps >= 1, "ddpm.steps", d.steps, "1 or more, or null")
     need(d.samples >= 1, "ddpm.samples", d.samples, "1 or more")
     need(d.snapshot_every >= 1, "ddpm.snapshot_every", d.snapshot_every, "1 level or more")
-    need(d.error_sigma is None or d.error_sigma > 0, "ddpm.error_sigma", d.error_sigma,
-         "above 0 (0-255 scale)")  # fmt: skip
+    finite = d.error_sigma is None or (d.error_sigma > 0 and math.isfinite(d.error_sigma))
+    need(finite, "ddpm.error_sigma", d.error_sigma, "above 0 (0-255 scale)")
+    if d.samples > 1 and d.scheduler.name == "ddim" and d.init.name in DRAWLESS:
+        raise UserError(
+            f"ddpm.samples={d.samples} would be {d.samples} times one picture: ddpm.scheduler=ddim from "
+            f"ddpm.init={d.init.name} draws no noise; type ddpm.samples=1, ddpm.scheduler=ddpm or ddpm.init=diffused"
+        )

@@ -24,12 +24,13 @@ from hydra.core.override_parser.types import IntervalSweep, Override, OverrideTy
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig
 
-from dipddpm import config, images, prior_folder
-from dipddpm.checks import QUALITIES
+from dipddpm import config, images
+from dipddpm.checks import QUALITIES, check_start
 from dipddpm.config import Config
 from dipddpm.errors import UserError, suggestion
 from dipddpm.explain import explained, parse
 from dipddpm.jobs import SCRIPTS
+from dipddpm.reads import check_files
 
 CONF = Path(__file__).parents[1] / "conf"
 KEYS = config.known_keys(Config)
@@ -220,28 +221,7 @@ def _check_point(
         c = config.typed(cfg)
     if not c.image.path:
         raise UserError(f"image.path= names no picture: type image.path=<file> or image.path={images.BUILT_IN}")
+    if command == "sample":
+        check_start(c)
     if seen is not None:
-        _check_files(c, command, seen)
-
-
-def _check_files(c: Config, command: str, seen: set[str]) -> None:
-    """Look at what a job reads: its pictures, a kept epoch, the prior; none of them twice."""
-
-    def new(name: str) -> bool:
-        return not (name in seen or seen.add(name))
-
-    for key, path in (("image.path", c.image.path), ("image.reference", c.image.reference)):
-        if path and new(f"{key} {path} {c.image.box}"):
-            images.check(path, c.image.box, key=key)
-    file = str(c.checkpoint)
-    if file.endswith(".safetensors") and new(f"checkpoint {file}") and not Path(file).is_file():
-        raise UserError(
-            f"checkpoint={file}: no such file; type stop, last, oracle, an epoch, or the path of a kept epoch, such as "
-            f"{c.store}/<key>/epochs/000250.safetensors"
-        )
-    p, unsized = c.prior, command == "fit" and c.image.size != "auto"  # a fit asks a prior for its size alone
-    on_hub = prior_folder.local(p.name, p.path) is None and p.repo
-    if new(f"prior {p.name} {p.path} {unsized}") and not on_hub:
-        folder = prior_folder.resolve(p.name, p.path, None, None, config_only=command == "fit")
-        if not unsized:
-            prior_folder.sample_size(folder)
+        check_files(c, command, seen)

@@ -79,6 +79,7 @@ class DeepImagePrior(pl.LightningModule):
             final_relu=final_relu,
             generator=seeds.generator(seed, "dip weights", content),
         )
+        self.content = content
         z = fixed_input(noisy.shape, seed, content)
         self.revived = self.net.revive(z, seeds.generator(seed, "dip revival", content))
         if self.revived:

@@ -180,7 +180,7 @@ def run(
             devices=[int(index)] if index else 1,
             max_epochs=epochs,
             logger=logger,
-            callbacks=[trajectory, Pictures(panel_every), Bar()],
+            callbacks=[trajectory, Pictures(panel_every, before), Bar()],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -17,12 +17,17 @@ from dipddpm import networks
 from dipddpm.prior import Prior
 
 
-def of_evaluation(prior: Prior) -> float:
-    """Count one evaluation of one picture, in GFLOP; nothing is computed."""
+def of_evaluation(prior: Prior, size: tuple[int, int]) -> float:
+    """Count one evaluation of one picture, in GFLOP; nothing is computed.
+
+    Args:
+        prior: The network.
+        size: Height and width of the picture, in pixels; need not be the prior's own.
+    """
     unet: Any = prior.unet
     with torch.device("meta"):
         network = type(unet)(**unet.config)
-        x, t = torch.zeros(1, 3, prior.sample_size, prior.sample_size), torch.zeros(1)
+        x, t = torch.zeros(1, 3, *size), torch.zeros(1)
     return _count(lambda: network(x, t))
 
 

@@ -62,11 +62,10 @@ def leave(
     if start.fit is not None:
         _save_panel(folder / "fit.png", events, "fit", _fit_panel(config, problem, start))
     if result is not None:
-        shown = [(f"start: level {result.levels[0]}", start.picture)]
-        shown += [(f"level {level}", picture) for level, picture in result.snapshots]
-        labels, frames = zip(*shown, strict=True)
+        levels, frames = zip(*result.snapshots, strict=True)
+        labels = [f"start: level {levels[0]}", *(f"level {level}" for level in levels[1:])]
         _save_panel(folder / "strip.png", events, "strip", panels.strip(frames, labels))
-        for level, picture in [(result.levels[0], start.picture), *result.snapshots]:
+        for level, picture in result.snapshots:
             walked = result.levels[0] - level
             tracking.log_pictures(
                 events, "window", {"state": picture}, walked, "step: levels walked down from the start"

@@ -19,6 +19,7 @@ from dipddpm.errors import UserError
 
 ASSETS = Path(__file__).parent / "assets"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+DEFAULT_CHANNELS = (224, 448, 672, 896)  # of diffusers' UNet2DModel, where config.json does not say
 WAY_OUT = "give prior.path=<folder written by DDPMPipeline.save_pretrained>"
 
 
@@ -90,6 +91,23 @@ def sample_size(folder: Path) -> int:
     if not isinstance(size, int) or size < 1:
         raise UserError(f"prior {file}: sample_size={size}, must be one side in pixels; set it there")
     return size
+
+
+def check_size(folder: Path, size: int) -> None:
+    """Refuse pictures that a prior's network cannot take: it halves them once less than it has resolutions.
+
+    Args:
+        folder: As ``resolve`` returns it.
+        size: Side of the pictures, in pixels.
+
+    Raises:
+        UserError: Names the nearest sizes that it takes.
+    """
+    channels = read_json(network_folder(folder) / "config.json").get("block_out_channels", DEFAULT_CHANNELS)
+    unit = 2 ** (len(channels) - 1)
+    if size % unit:
+        near = " or ".join(f"image.size={n}" for n in (size // unit * unit, size // unit * unit + unit) if n)
+        raise UserError(f"image.size={size} is not allowed: the prior takes multiples of {unit} pixels; type {near}")
 
 
 def scheduler_file(folder: Path) -> Path | None:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from dipddpm import seeds
+from dipddpm.checks import error_unknown
 from dipddpm.diffusion import initial_state, to_picture, to_state, window
-from dipddpm.errors import UserError
 from dipddpm.prior import Prior
 from dipddpm.sampler import sample_window
 
@@ -26,7 +26,7 @@ class Restoration:
         levels: What the window passed.
         nfe: Network evaluations per picture.
         seconds: Of the window, for all N.
-        snapshots: The pictures on the way, as (level, state of the first sample).
+        snapshots: The pictures on the way, as (level, state of the first sample), from the first level on.
     """
 
     picture: torch.Tensor
@@ -89,7 +89,7 @@ def run_window(
         return output
 
     began = time.perf_counter()
-    snapshots: list[tuple[int, torch.Tensor]] = []
+    snapshots = [(start_t, _shown(x[:1]))]
     snapshot = None
     for snapshot in sample_window(
         evaluate,
@@ -164,8 +164,5 @@ def error_of_start(given: float | None, true_rms: float | None, why: Sequence[st
     if true_rms is not None:
         return Error(true_rms, "oracle")
     if why:
-        raise UserError(
-            f"{' and '.join(why)} needs the error of the DIP output, which the noisy picture alone does not "
-            "tell: type ddpm.error_sigma=<0-255 scale>, or a level and another init"
-        )
+        raise error_unknown(why)
     return None

@@ -33,21 +33,28 @@ def fit_gflop(start: Start) -> float:
     return start.choice.needed * operations.of_epoch(start.fit.request["dip"], (height, width))
 
 
-def cost(start: Start, result: Restoration, prior: Prior) -> dict[str, float]:
+def cost(start: Start, result: Restoration, prior: Prior, *, fitted: bool) -> dict[str, float]:
     """Return what fit and window cost per picture, in seconds and in evaluations-worth; the window's alone for a file.
 
     The seconds of a fit and of a window may have been measured under different loads; evaluations-worth are of
     floating-point operations.
+
+    Args:
+        start: The DIP output.
+        result: The window's.
+        prior: Its network.
+        fitted: Whether the window started from the DIP output; from pure noise it needs no fit.
     """
-    one = operations.of_evaluation(prior)
+    height, width = start.picture.shape[-2:]
+    one = operations.of_evaluation(prior, (height, width))
     window = {"evaluation_seconds": result.seconds / (result.nfe * len(result.picture)), "evaluation_gflop": one}
     if start.fit is None:
         return window
-    fit = fit_gflop(start)
+    fit, seconds = (fit_gflop(start), start.seconds) if fitted else (0.0, 0.0)
     return window | {
-        "fit_seconds": start.seconds,
+        "fit_seconds": seconds,
         "fit_gflop": fit,
         "fit_evaluations_worth": fit / one,
-        "total_seconds": start.seconds + result.nfe * window["evaluation_seconds"],
+        "total_seconds": seconds + result.nfe * window["evaluation_seconds"],
         "total_evaluations_worth": fit / one + result.nfe,
     }

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from dipddpm import environment, fitting, inputs, metrics, outputs, prior, progress, results
+from dipddpm import checks, environment, fitting, inputs, metrics, outputs, prior, prior_folder, progress, results
 from dipddpm.config import Config, plain
 from dipddpm.fits import FitStore
 from dipddpm.fitting import Start
@@ -52,12 +52,12 @@ def sample(c: Config, job: Job) -> float | None:
     Raises:
         UserError: When the request cannot be met.
     """
+    checks.check_start(c)
     _set_threads(c)
     d, device = c.ddpm, environment.choose_device(c.device)
     folder = prior.resolve(*_prior_names(c))
     problem = problem_of(c, folder)
-    why = [f"ddpm.{n}" for n in ("start_t=auto", "init=matched") if n in _wanted(c)]
-    error_of_start(d.error_sigma, 0.0 if problem.clean is not None else None, why)  # refuse before work
+    prior_folder.check_size(folder, problem.noisy.shape[-1])
     start = start_of(c, problem, job)
     environment.warn_if_emulated("ddpm.precision", d.precision.name, device)
     network = prior.load(folder, device=device, precision=d.precision.name)
@@ -66,7 +66,7 @@ def sample(c: Config, job: Job) -> float | None:
     posterior_mean(network, problem.noisy, problem.sigma)  # a process's first evaluation is slower: not timed
 
     true_rms = None if problem.clean is None else 2 * metrics.rms(start.picture, problem.clean).item()
-    error = error_of_start(d.error_sigma, true_rms, why)
+    error = error_of_start(d.error_sigma, true_rms, checks.need_an_error(c))
     start_t = d.start_t
     if start_t == "auto":
         assert error is not None
@@ -83,7 +83,8 @@ def sample(c: Config, job: Job) -> float | None:
         result = window(start.picture, start_t=start_t, init=d.init.name, samples=d.samples, watch=watch,
                         error_rms=error.rms if error else None)  # fmt: skip
     level = f"{start_t} to {d.end_t}" + (", still noisy" if d.end_t else "")
-    rows["result"] = results.row(f"DIP, then {d.scheduler.name} {level}", result, problem)
+    fitted = d.init.name != "noise"
+    rows["result"] = results.row(f"{'DIP' if fitted else 'noise'}, then {d.scheduler.name} {level}", result, problem)
     if c.baselines:
         y_level = network.schedule.level_of_sigma(problem.sigma)
         one = posterior_mean(network, problem.noisy, problem.sigma)
@@ -102,13 +103,9 @@ def sample(c: Config, job: Job) -> float | None:
         "init": d.init.name, "scheduler": d.scheduler.name, "samples": d.samples, "seed": seed,
         "error_sigma": error.sigma if error else None, "error_source": error.source if error else None,
     }  # fmt: skip
-    record["cost"] = results.cost(start, result, network)
+    record["cost"] = results.cost(start, result, network, fitted=fitted)
     outputs.leave(job.folder, plain(c), problem, start, rows, record, result)
     return rows["result"].quality.get("psnr")
-
-
-def _wanted(c: Config) -> set[str]:
-    return {f"start_t={c.ddpm.start_t}", f"init={c.ddpm.init.name}"}
 
 
 def _prior_names(c: Config) -> tuple[str, str | None, str | None, str | None]:

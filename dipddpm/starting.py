@@ -13,7 +13,7 @@ from dipddpm.curves import Curves
 from dipddpm.dip import DeepImagePrior
 from dipddpm.errors import UserError
 from dipddpm.fits import Damaged, Fit, FitStore
-from dipddpm.fits.manifest import read_picture
+from dipddpm.fits.manifest import read_picture, read_pixels
 from dipddpm.fitting import Start
 from dipddpm.inputs import FIT_VERSION
 from dipddpm.jobs import Job
@@ -42,6 +42,12 @@ def problem_of(c: Config, prior_folder: Path) -> Problem:
     )
     for note in problem.notes:
         log.info("%s: %s", c.image.path, note)
+    resized = any(note.startswith("resized") for note in problem.notes)
+    if resized and c.degrade.kind.name == "none" and c.degrade.sigma is not None:
+        log.warning(
+            "degrade.sigma=%g is taken for the noise after resizing, which averages noise away: to have it estimated "
+            "there, leave it out", c.degrade.sigma
+        )  # fmt: skip
     return problem
 
 
@@ -73,12 +79,7 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
         UserError: When the request cannot be met.
     """
     if isinstance(c.checkpoint, str) and c.checkpoint.endswith(".safetensors"):
-        return _start_from_file(c.checkpoint, problem)
-    if c.checkpoint == "oracle" and problem.clean is None:
-        raise UserError(
-            "checkpoint=oracle needs a clean picture, and degrade=none has none: type image.reference=<file>, "
-            "checkpoint=stop, checkpoint=last or an epoch"
-        )
+        return _start_from_file(c.checkpoint, problem, c.image.path)
     store, request = FitStore(Path(c.store)), fit_request(c, problem)
     rule = _rule(c, problem)
     choose = partial(
@@ -98,14 +99,16 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
     return Start(picture, f"epoch {chosen.epoch} ({chosen.why})", found, chosen, made)
 
 
-def _start_from_file(path: str, problem: Problem) -> Start:
+def _start_from_file(path: str, problem: Problem, shown: str) -> Start:
     try:
-        picture = read_picture(Path(path))
+        picture, pixels = read_picture(Path(path)), read_pixels(Path(path))
     except Damaged as error:
         raise UserError(f"checkpoint={path}: {error}") from error
     if picture.shape != problem.noisy.shape:
         size, wanted = ("x".join(map(str, p.shape[-2:])) for p in (picture, problem.noisy))
         raise UserError(f"checkpoint={path} holds a picture of {size}, but the noisy picture is {wanted}")
+    if pixels not in (None, problem.content):
+        log.warning("checkpoint=%s was fitted to another picture than image.path=%s", path, shown)
     return Start(picture.clamp(0, 1), path)
 
 

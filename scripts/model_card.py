@@ -58,7 +58,7 @@ def card(folder: Path, evaluation: dict[str, Any]) -> str:
     training = evaluation["training"]
     return Template(TEMPLATE.read_text()).substitute(
         parameters=f"{network.parameters:,}",
-        gflop=f"{operations.of_evaluation(network):.2f}",
+        gflop=f"{operations.of_evaluation(network, (network.sample_size, network.sample_size)):.2f}",
         training=training_stages.table(training["stages"]),
         commands="\n".join(training_stages.commands(training["stages"])),
         architecture="\n".join(f"| {words} | {_value(config[key])} |" for key, words in SHOWN.items()),

@@ -43,7 +43,7 @@ def test_no_weights_are_pickled():
 
 def test_the_weights_are_small_and_an_evaluation_cheap():
     assert sum(file.stat().st_size for file in FOLDER.rglob("*.safetensors")) <= 24e6
-    cost = operations.of_evaluation(prior.load(FOLDER))
+    cost = operations.of_evaluation(prior.load(FOLDER), (64, 64))
     assert cost <= 6
     assert f"| {cost:.2f} |" in CARD.read_text()
 

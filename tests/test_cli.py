@@ -13,7 +13,7 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
-from dipddpm import cli, explain
+from dipddpm import cli, explain, images, prior_folder
 from dipddpm.fits import FitStore
 
 SMALL = [
@@ -186,6 +186,29 @@ FILES = [
     ("prior.name=none", "prior.name=none: not in the package, and no prior.repo"),
     ("image.path=", "image.path= names no picture: type image.path=<file> or image.path=astronaut"),
 ]
+SAMPLE_ALONE = [
+    ("image.size=100", "image.size=100 is not allowed: the prior takes multiples of 8 pixels; type image.size=96 or "
+     "image.size=104"),
+    ("ddpm.init=matched degrade=none", "ddpm.init=matched needs the error of the DIP output"),
+    ("ddpm.start_t=auto ddpm.init=matched degrade=none", "ddpm.start_t=auto and ddpm.init=matched needs the error"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("typed", "message"), SAMPLE_ALONE, ids=[t for t, _ in SAMPLE_ALONE])
+def test_what_only_a_window_cannot_take_is_refused_of_sample_before_any_work(typed, message, refuse):
+    (line,) = refuse("sample", *typed.split())
+    assert line.startswith(f"error: {message}")
+    (line,) = refuse("sample", "-m", "seed=1", *typed.split())
+    assert line.startswith(f"error: {message}")
+    cli.check_arguments("fit", typed.split())
+
+
+def test_sizes_that_the_prior_takes_and_errors_that_are_given_are_allowed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny_picture(tmp_path / "clean.png")
+    cli.check_arguments("sample", ["-m", "image.size=8,72,128"])
+    cli.check_arguments("sample", ["ddpm.init=matched", "degrade=none", "ddpm.error_sigma=10"])
+    cli.check_arguments("sample", ["ddpm.start_t=auto", "degrade=none", "image.reference=clean.png"])
 
 
 @pytest.mark.parametrize(("typed", "message"), FILES, ids=[f[0] for f in FILES])
@@ -210,9 +233,9 @@ def test_weights_are_asked_for_where_they_are_read(refuse, priors):
 
 def test_a_sweep_looks_at_each_file_once(monkeypatch):
     looked = []
-    monkeypatch.setattr(cli.images, "check", lambda path, box, key: looked.append(path))
-    monkeypatch.setattr(cli.prior_folder, "resolve", lambda name, *_, **__: looked.append(name))
-    monkeypatch.setattr(cli.prior_folder, "sample_size", lambda folder: 64)
+    monkeypatch.setattr(images, "check", lambda path, box, key: looked.append(path))
+    monkeypatch.setattr(prior_folder, "resolve", lambda name, *_, **__: looked.append(name))
+    monkeypatch.setattr(prior_folder, "sample_size", lambda folder: 64)
     cli.check_arguments("sample", ["-m", "seed=1,2,3"])
     assert looked == ["astronaut", "faces64"]
 

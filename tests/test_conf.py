@@ -67,6 +67,9 @@ REFUSED = [
     ("ddpm.steps=0", "ddpm.steps=0 is not allowed"),
     ("ddpm.samples=0", "ddpm.samples=0 is not allowed"),
     ("ddpm.error_sigma=0", "ddpm.error_sigma=0.0 is not allowed"),
+    ("ddpm.error_sigma=inf", "ddpm.error_sigma=inf is not allowed"),
+    ("ddpm.samples=3 ddpm.scheduler=ddim", "ddpm.samples=3 would be 3 times one picture"),
+    ("checkpoint=oracle degrade=none", "checkpoint=oracle needs a clean picture"),
     ("dip.kernel_size=4", "dip.kernel_size=4 is not allowed: an odd number, such as 3 or 5"),
     ("dip.layers=-1", "dip.layers=-1 is not allowed"),
     ("dip.lr=0", "dip.lr=0.0 is not allowed: above 0"),
@@ -93,13 +96,15 @@ REFUSED = [
 @pytest.mark.parametrize(("override", "message"), REFUSED, ids=[r[0] for r in REFUSED])
 def test_refusals_say_what_was_given_and_what_is_allowed(override, message):
     with pytest.raises(UserError) as caught:
-        config.typed(composed(override))
+        config.typed(composed(*override.split()))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("override", ["ddpm.start_t=1", "ddpm.start_t=1000", "ddpm.end_t=24", "ddpm.steps=25",
                                       "dip.layers=0", "dip.kernel_size=1", "image.size=8", "checkpoint=20",
-                                      "ddpm.start_t=auto", "checkpoint=some/epochs/000010.safetensors"])  # fmt: skip
+                                      "ddpm.start_t=auto", "ddpm.samples=3 ddpm.scheduler=ddim ddpm.init=diffused",
+                                      "checkpoint=oracle degrade=none image.reference=clean.png",
+                                      "checkpoint=some/epochs/000010.safetensors"])  # fmt: skip
 def test_the_last_allowed_value_is_allowed(override):
-    config.typed(composed(override))
+    config.typed(composed(*override.split()))

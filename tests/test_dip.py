@@ -1,5 +1,6 @@
 """The LightningModule and its trajectory: what is learnt, what is kept, what a resumed fit gives."""
 
+import json
 import math
 from functools import partial
 
@@ -8,8 +9,9 @@ import torch
 from torch.nn.functional import mse_loss
 
 from dipddpm import fitting, networks, stopping
+from dipddpm.callbacks import Pictures
 from dipddpm.dip import DeepImagePrior
-from dipddpm.fits import FitStore, manifest
+from dipddpm.fits import FitStore
 
 SETTINGS = {"network": "cnn", "layers": 1, "channels": 8, "kernel_size": 3, "final_relu": True, "lr": 5e-3,
             "input_noise": 0.0, "ema": 0.0, "precision": "fp32", "seed": 0, "content": "c"}  # fmt: skip
@@ -172,7 +174,19 @@ def test_a_rule_that_fires_at_once_still_leaves_a_first_kept_epoch(store):
     assert fitting.choose(made, "stop", rule=rule, rule_name="f", max_epochs=25, every=10).epoch == 10
 
 
+def test_the_best_picture_of_a_fit_that_goes_on_is_that_of_all_its_epochs(store):
+    made = fit(store, 20)
+    rated = {psnr: epoch for epoch, psnr in made.kept.items() if psnr is not None}
+    pictures = Pictures(100, made)
+    assert pictures.best == max(rated)
+    assert torch.equal(pictures.best_picture, made.picture(rated[max(rated)]))
+    assert Pictures(100, None).best == -math.inf
+
+
 def test_the_manifest_names_every_file_it_needs(store):
     made = fit(store, 20)
-    assert made.state.name == manifest.state_name(20)
-    assert made.seconds > 0
+    files = [p for p in made.folder.rglob("*") if p.is_file() and not p.name.startswith("events.out")]
+    there = {str(p.relative_to(made.folder)) for p in files}
+    named = json.loads((made.folder / "manifest.json").read_text())["files"]
+    assert there - {"manifest.json", "hparams.yaml"} == set(named)
+    assert made.state.is_file() and made.seconds > 0

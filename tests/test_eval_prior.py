@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from PIL import Image
 
@@ -227,7 +226,3 @@ def test_two_priors_are_compared_on_one_fit_a_face(tiny_prior: Path, tar: Path, 
     other = restore(faces[0], tiny_prior, file.parent, tmp_path / "fits", [*small, "ddpm.init=scaled"])
     assert other["result"]["psnr"] == new[0]["result"]["psnr"], "other settings are run again"
     assert file.stat().st_mtime_ns != stamp
-
-
-def test_the_paths_of_the_commands_are_those_of_the_repository():
-    assert (ROOT / "dipddpm/assets/faces64").samefile(eval_prior.PRIOR)

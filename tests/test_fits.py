@@ -36,7 +36,7 @@ def work_until(epochs, calls=None):
         for epoch in range(len(curves) + 1, epochs + 1):
             curves.append(**ROW | {"loss_noisy": 1 / epoch})
             if epoch % 2 == 0 or epoch == epochs:
-                manifest.write_epoch(folder, epoch, {"w": torch.full((3,), float(epoch))}, picture(epoch))
+                manifest.write_epoch(folder, epoch, {"w": torch.full((3,), float(epoch))}, picture(epoch), "pixels")
                 (folder / manifest.state_name(epoch)).write_bytes(b"state")
                 kept[epoch] = 20.0 + epoch
                 manifest.commit(folder, key=key, curves=curves, kept=kept, seconds=1.0, revived=0,
@@ -129,7 +129,7 @@ def test_what_is_for_people_fails_no_job(store, caplog):
 
 def test_a_kill_between_files_leaves_the_fit_before(store):
     fit, _, _ = store.obtain(REQUEST, long_enough(4), work_until(4))
-    manifest.write_epoch(fit.folder, 6, {"w": torch.zeros(3)}, picture(0))  # and then the process died
+    manifest.write_epoch(fit.folder, 6, {"w": torch.zeros(3)}, picture(0), "pixels")  # and then the process died
     (fit.folder / manifest.state_name(6)).write_bytes(b"newer state")
     again = store.find(fit.key)
     assert again is not None
@@ -208,6 +208,21 @@ def test_nearest_names_the_fit_with_the_fewest_differences(store):
     key, differ = store.nearest(REQUEST)
     assert key == fit_key(REQUEST | {"dip": REQUEST["dip"] | {"layers": 6}})
     assert differ == {"dip.layers": (6, 4)}
+
+
+def test_runs_that_moved_with_their_store_still_use_its_fits(tmp_path):
+    store = FitStore(tmp_path / "here/outputs/fits")
+    fit, *_ = store.obtain(REQUEST, long_enough(2), work_until(2))
+    (tmp_path / "here/outputs/run").mkdir()
+    store.record_use(fit.key, tmp_path / "here/outputs/run")
+    assert store.uses(fit.key) == [tmp_path / "here/outputs/run"], "once"
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = FitStore(tmp_path / "there/outputs/fits")
+    assert moved.uses(fit.key) == [tmp_path / "there/outputs/run"]
+    assert main(["gc", "--store", str(moved.root)]) == 0
+    assert moved.keys() == [fit.key]
+    (tmp_path / "there/outputs/run").rmdir()
+    assert moved.uses(fit.key) == []
 
 
 def test_commands_list_show_remove_and_collect(store, tmp_path, capsys):

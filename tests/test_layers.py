@@ -16,7 +16,7 @@ LAYERS = [
     {"fitting"},
     {"outputs", "results"},
     {"starting", "inputs"},
-    {"runs", "cli", "explain", "launch"},
+    {"reads", "runs", "cli", "explain", "launch"},
 ]
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 MODULES = sorted((ROOT / "dipddpm").rglob("*.py"))
@@ -51,7 +51,7 @@ def test_imports_go_down(path):
 
 def test_only_the_top_knows_the_config():
     knowing = {module_name(p) for p in MODULES if "config" in imported(p)}
-    assert knowing == {"starting", "inputs", "runs", "cli", "explain", "launch", "checks"}
+    assert knowing == {"starting", "inputs", "runs", "cli", "explain", "launch", "checks", "reads"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))

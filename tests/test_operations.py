@@ -26,4 +26,12 @@ def test_an_evaluation_is_that_of_the_real_network(tiny_prior):
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.evaluate(torch.zeros(1, 3, 16, 16), torch.tensor(0))
     attention = 4 * 2 * 2 * 64**2 * 16  # 4 layers of 2 products over 8x8 places; a processor's fused one is not counted
-    assert operations.of_evaluation(network) == pytest.approx((counter.get_total_flops() + attention) / 1e9)
+    assert operations.of_evaluation(network, (16, 16)) == pytest.approx((counter.get_total_flops() + attention) / 1e9)
+
+
+def test_an_evaluation_of_a_larger_picture_takes_more(tiny_prior):
+    network = prior.load(tiny_prior)
+    four_times = operations.of_evaluation(network, (32, 32)) / operations.of_evaluation(network, (16, 16))
+    assert 3.9 < four_times < 6, (
+        "convolutions go with the pixels, attention with their square, time embeddings with none"
+    )

@@ -1,5 +1,6 @@
 """Whole runs on a tiny prior: what is computed, what is left behind, what TensorBoard can read."""
 
+import io
 import json
 
 import numpy as np
@@ -59,10 +60,9 @@ def test_the_same_request_gives_the_same_result_and_samples_begin_with_it(config
     assert again["result"]["psnr"] == one["result"]["psnr"]
     assert (one["fit"]["made_by_this_run"], again["fit"]["made_by_this_run"]) == (True, False)
     run(configure("ddpm.samples=3", "ddpm.exact=true"), tmp_path / "three")
-    pictures = [read(p) for p in sorted((tmp_path / "three").glob("result*.png"))]
-    assert len(pictures) == 3
-    assert any(np.array_equal(p, read(tmp_path / "one/result.png")) for p in pictures)
-    assert not np.array_equal(pictures[0], pictures[1])
+    pictures = [read(tmp_path / "three" / f"result{i}.png") for i in ("", "-1", "-2")]
+    assert np.array_equal(pictures[0], read(tmp_path / "one/result.png"))
+    assert not np.array_equal(pictures[0], pictures[1]) and not np.array_equal(pictures[1], pictures[2])
 
 
 def test_a_window_that_ends_early_says_that_the_result_is_noisy(configure, tmp_path, capsys):
@@ -96,6 +96,36 @@ def test_a_noisy_picture_of_ones_own_has_no_quality_and_an_estimated_sigma(confi
         run(configure("degrade=none", "checkpoint=oracle"), tmp_path / "no")
     with pytest.raises(UserError, match="ddpm.start_t=auto needs the error of the DIP output"):
         run(configure("degrade=none", "ddpm.start_t=auto"), tmp_path / "no")
+
+
+def test_a_window_from_noise_is_shown_and_charged_without_the_dip(configure, tmp_path, capsys):
+    metrics = run(configure("ddpm.init=noise"), tmp_path / "noise")[1]
+    assert "noise, then ddpm 20 to 0" in capsys.readouterr().out
+    assert (metrics["cost"]["fit_gflop"], metrics["cost"]["total_evaluations_worth"]) == (0, 20)
+    assert metrics["fit"]["gflop"] > 0, "the DIP is there to compare with"
+    (first, *_) = events(tmp_path / "noise").Images("window/state")
+    shown = np.asarray(Image.open(io.BytesIO(first.encoded_image_string)))
+    spread = np.abs(np.diff(shown.astype(float), axis=0)).mean()
+    assert first.step == 0 and spread > 60, "of pure noise"
+
+
+def test_the_sigma_of_a_picture_that_is_resized_is_warned_of(configure, tmp_path, caplog):
+    Image.new("RGB", (32, 32), (200, 100, 50)).save(tmp_path / "mine.png")
+    mine = ["degrade=none", f"image.path={tmp_path / 'mine.png'}", "degrade.sigma=25", "dip.max_epochs=10"]
+    run(configure(*mine, "image.size=32"), tmp_path / "as_it_is")
+    assert "after resizing" not in caplog.text
+    run(configure(*mine), tmp_path / "resized")
+    assert "degrade.sigma=25 is taken for the noise after resizing" in caplog.text
+
+
+def test_a_kept_epoch_of_another_picture_is_warned_of(configure, tmp_path, caplog):
+    Image.new("RGB", (16, 16), (200, 100, 50)).save(tmp_path / "other.png")
+    made = run(configure(), tmp_path / "made")[1]["fit"]
+    kept = f"checkpoint={made['folder']}/epochs/{made['epoch']:06d}.safetensors"
+    run(configure(kept), tmp_path / "same")
+    assert "another picture" not in caplog.text
+    run(configure(kept, f"image.path={tmp_path / 'other.png'}"), tmp_path / "another")
+    assert f"was fitted to another picture than image.path={tmp_path / 'other.png'}" in caplog.text
 
 
 def test_checkpoints_by_number_and_by_path_agree(configure, tmp_path):

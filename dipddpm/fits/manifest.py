@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from dipddpm.curves import Curves
@@ -103,7 +103,22 @@ def state_name(epoch: int) -> str:
     return f"state-{epoch:06d}.ckpt"
 
 
-def write_epoch(folder: Path, epoch: int, weights: Mapping[str, torch.Tensor], picture: torch.Tensor) -> None:
+def read_pixels(path: Path) -> str | None:
+    """Return the content hash of the picture that a kept epoch was fitted to; None where the file does not say.
+
+    Raises:
+        Damaged: When the file is not such a file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("pixels")
+    except (SafetensorError, OSError) as error:
+        raise Damaged(f"{path} is not the file of a kept epoch: {error}") from error
+
+
+def write_epoch(
+    folder: Path, epoch: int, weights: Mapping[str, torch.Tensor], picture: torch.Tensor, pixels: str
+) -> None:
     """Write a kept epoch's file.
 
     Args:
@@ -111,11 +126,12 @@ def write_epoch(folder: Path, epoch: int, weights: Mapping[str, torch.Tensor], p
         epoch: From 1.
         weights: Of the network, by name.
         picture: Its output, shape (1, 3, H, W).
+        pixels: Content hash of what it was fitted to, as loaded.
     """
     tensors = {f"net.{k}": v.detach().cpu().contiguous() for k, v in weights.items()}
     tensors["picture"] = picture[0].detach().float().cpu().contiguous()
     with replacing(folder / epoch_name(epoch)) as temporary:
-        save_file(tensors, temporary, metadata={"epoch": str(epoch)})
+        save_file(tensors, temporary, metadata={"epoch": str(epoch), "pixels": pixels})
 
 
 def commit(

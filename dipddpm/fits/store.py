@@ -185,11 +185,16 @@ class FitStore:
         return best
 
     def record_use(self, key: str, folder: Path) -> None:
-        """Note that the run in ``folder`` uses a fit: one line, appended in one write; where it can be written."""
+        """Note that the run in ``folder`` uses a fit, where that can be written: two lines, appended in one write.
+
+        Its path, and that from the store, which still leads there when both were moved or copied together.
+        """
+        path = folder.resolve()
+        lines = f"{path}\n{os.path.relpath(path, self.root.resolve())}\n"
         try:
             with (self.folder(key) / "uses.txt").open("ab+") as file:
                 cut = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"  # by a full disk
-                file.write((b"\n" if cut else b"") + f"{folder.resolve()}\n".encode())
+                file.write((b"\n" if cut else b"") + lines.encode())
         except OSError as error:
             log.warning("the fit's list of uses could not be written: %s", error)
 
@@ -206,7 +211,8 @@ class FitStore:
             lines = (self.folder(key) / "uses.txt").read_text().splitlines()
         except FileNotFoundError:
             return []
-        return [p for p in map(Path, dict.fromkeys(lines)) if p.is_absolute() and p.is_dir()]
+        paths = [(self.root / line).resolve() for line in lines if line]
+        return [p for p in dict.fromkeys(paths) if p.is_dir()]
 
 
 def _sweep_out(folder: Path) -> None:
