@@ -5,9 +5,10 @@ that of the noise: the estimate then has the same norm whatever the norm of the 
 at level T is 1% too strong after every deterministic step, and at level 0, where the picture is 157 times as large
 beside it, as strong as the picture. Constants of opposite sign in the channels of a group dominate its standard
 deviation; the rest of the input then passes nearly linearly, as it does in the residual path before. But they
-dominate, too, what a group can tell of the mean of a picture, so the groups that tell most of it stay as they are.
+dominate, too, what a group of two channels can tell of the mean of a picture, which is the difference of the two: there
+the groups that tell most of it stay as they are. Four channels have room for both.
 
-    python scripts/train_prior.py init_from=<diffusers folder> scale_offset=2.5
+    python scripts/train_prior.py init_from=<diffusers folder> scale_offset=2.5 unet.norm_num_groups=8
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from diffusers import DDPMScheduler
 from torch.nn.functional import conv2d, silu
 
 LEVELS = (50, 100, 200, 500, 1000)
-FOR_THE_MEAN = 4  # one group in so many
+FOR_THE_MEAN = 4  # one group in so many, where they have two channels
 
 
 @torch.no_grad()
@@ -40,7 +41,8 @@ def pass_scale(unet: Any, scheduler: DDPMScheduler, offset: float) -> None:
     each = norm.num_channels // norm.num_groups
     deviation, mean_response = _typical_deviation(unet, scheduler), _mean_response(unet, scheduler)
     offsets = torch.full_like(deviation, offset)
-    offsets[mean_response.argsort(descending=True)[: norm.num_groups // FOR_THE_MEAN]] = 0
+    if each == 2:
+        offsets[mean_response.argsort(descending=True)[: norm.num_groups // FOR_THE_MEAN]] = 0
     sign = torch.ones(norm.num_channels)
     sign[1::2] = -1
     signed = sign * offsets.repeat_interleave(each)

@@ -27,6 +27,7 @@ Loss = Enum("Loss", "log_mse min_snr mse")
 Precision = Enum("Precision", "auto fp32 bf16")
 RECORD = "training.json"  # beside the checkpoint: pictures, seconds, the settings, and those of the runs before
 FREE = ("data", "out", "pictures", "checkpoint_minutes", "eval_pictures", "threads", "processes", "precision")
+WAYS_TO_GROW = {"layers_per_block": " or more", "norm_num_groups": " or a divisor of it"}
 FREE += ("batch_size", "lr", "warmup_pictures", "decay_fraction")  # these may change between the runs of a training
 
 
@@ -112,15 +113,16 @@ def _check_unet(unet: UNetConfig) -> None:
 
 
 def _check_growth(unet: UNetConfig, of: dict[str, Any], folder: str) -> None:
-    """Refuse a network that is not the one in a folder, or that with more blocks a resolution."""
+    """Refuse a network that is not the one in a folder, or that with more blocks a resolution or groups merged."""
     attention = sum(kind.startswith("Attn") for kind in of["down_block_types"])
     has = {"channels": list(of["block_out_channels"]), "layers_per_block": of["layers_per_block"],
            "attention_levels": attention, "norm_num_groups": of["norm_num_groups"],
            "attention_head_dim": of["attention_head_dim"]}  # fmt: skip
     for key, value in has.items():
         now = getattr(unet, key)
-        if now != value and not (key == "layers_per_block" and now > value):
-            typeable = str(value).replace(" ", "") + (" or more" if key == "layers_per_block" else "")
+        grown = (key == "layers_per_block" and now > value) or (key == "norm_num_groups" and value % now == 0)
+        if now != value and not grown:
+            typeable = str(value).replace(" ", "") + WAYS_TO_GROW.get(key, "")
             raise UserError(f"unet.{key}={now} is not what init_from={folder} has: type unet.{key}={typeable}")
 
 

@@ -161,7 +161,8 @@ def _read(cfg: TrainPriorConfig) -> Any:
     given = UNet2DModel.from_pretrained(
         cfg.init_from, subfolder="unet", torch_dtype=torch.float32, low_cpu_mem_usage=False
     )
-    unet = UNet2DModel(**own_config(given))
+    config: dict[str, Any] = own_config(given) | {"norm_num_groups": cfg.unet.norm_num_groups}
+    unet = UNet2DModel(**config)
     unet.load_state_dict(given.state_dict())
     for _ in range(cfg.unet.layers_per_block - given.config["layers_per_block"]):
         unet = deepen(unet)

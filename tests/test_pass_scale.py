@@ -10,6 +10,7 @@ from diffusers import DDPMScheduler
 from dipddpm import prior
 from scripts.noise_response import response
 from scripts.pass_scale import LEVELS, pass_scale
+from scripts.train_prior_config import UNetConfig, build_unet
 
 
 def around_the_last_norm(unet, x, level):
@@ -85,3 +86,11 @@ def _mean_of(unet):
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     up, down = (unet(x + shift, 999).sample.mean() for shift in (0.05, -0.05))
     return up - down
+
+
+def test_groups_of_four_channels_all_get_constants():
+    torch.manual_seed(0)
+    unet = build_unet(UNetConfig([16, 16], 1, 0, 4, 8))
+    before = unet.conv_norm_out.weight.clone()
+    pass_scale(unet, DDPMScheduler(), 2.0)
+    assert torch.allclose(unet.conv_norm_out.weight, before * 5**0.5)

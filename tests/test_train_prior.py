@@ -237,7 +237,7 @@ def test_a_training_may_start_deeper_than_the_weights_it_starts_from(faces, tmp_
     with torch.no_grad():
         assert torch.allclose(deeper.unet(x, index_t).sample, first.unet(x, index_t).sample, atol=1e-4)
     assert composed(*onward).unet.layers_per_block == 1
-    for key, value in (("channels", "[8,8]"), ("norm_num_groups", "2"), ("layers_per_block", "0")):
+    for key, value in (("channels", "[8,8]"), ("norm_num_groups", "8"), ("layers_per_block", "0")):
         with pytest.raises(UserError, match=rf"unet.{key}="):
             composed(*onward, f"unet.{key}={value}")
     with pytest.raises(UserError, match=r"has: type unet.channels=\[8,16\]$"):
