@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from dipddpm import metrics, progress, tracking
-from dipddpm.curves import Curves
+from dipddpm.curves import Curves, best_kept
 from dipddpm.dip import DeepImagePrior
 from dipddpm.files import replacing
 from dipddpm.fits import Fit, manifest
@@ -114,10 +114,9 @@ class Pictures(Callback):
         self.every = every
         self.best = float("-inf")
         self.best_picture: Any = None
-        rated = {epoch: psnr for epoch, psnr in before.kept.items() if psnr is not None} if before else {}
-        if before and rated:
-            epoch = max(rated, key=lambda e: rated[e])
-            self.best, self.best_picture = rated[epoch], before.picture(epoch)
+        if before and (best := best_kept(before.kept)):
+            epoch, self.best = best
+            self.best_picture = before.picture(epoch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DeepImagePrior)

@@ -80,7 +80,7 @@ def check_start(c: Config) -> None:
     Raises:
         UserError: One line: what needs it, what to type.
     """
-    if (why := need_an_error(c)) and c.ddpm.error_sigma is None and not _has_clean(c):
+    if (why := need_an_error(c)) and c.ddpm.error_sigma is None and not has_clean(c):
         raise error_unknown(why)
 
 
@@ -98,13 +98,14 @@ def error_unknown(why: Sequence[str]) -> UserError:
     )
 
 
-def _has_clean(c: Config) -> bool:
+def has_clean(c: Config) -> bool:
+    """Return whether there is a clean picture to measure against."""
     return c.degrade.kind.name != "none" or bool(c.image.reference)
 
 
 def _check_checkpoint(c: Config) -> None:
     given, every = c.checkpoint, c.dip.checkpoint_every
-    if given == "oracle" and not _has_clean(c):
+    if given == "oracle" and not has_clean(c):
         raise UserError(
             "checkpoint=oracle needs a clean picture, and degrade=none has none: type image.reference=<file>, "
             "checkpoint=stop, checkpoint=last or an epoch"

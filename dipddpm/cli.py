@@ -25,7 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig
 
 from dipddpm import config, images
-from dipddpm.checks import QUALITIES, check_start
+from dipddpm.checks import QUALITIES, check_start, has_clean
 from dipddpm.config import Config
 from dipddpm.errors import UserError, suggestion
 from dipddpm.explain import explained, parse
@@ -203,7 +203,7 @@ def _check_directions(c: Config, sweeper: Any, command: str) -> None:
         if name != wanted:
             raise UserError(f"{typed} would {name} {objective}: {wanted} it")
     unknown = [o for o in c.objective if o in QUALITIES]
-    if unknown and c.degrade.kind.name == "none" and not c.image.reference:
+    if unknown and not has_clean(c):
         raise UserError(
             f"objective={unknown[0]} needs a clean picture: type image.reference=<file>, or degrade=gaussian"
         )

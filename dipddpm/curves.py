@@ -7,6 +7,7 @@ averaged ones, and with ``dip.input_noise`` the kept picture is of z alone; rows
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,12 @@ def peak(curves: Curves) -> int | None:
     """Return the epoch of the highest PSNR, None without a clean picture."""
     psnr = curves.column("psnr")
     return None if np.isnan(psnr).all() else weights_epoch(int(np.nanargmax(psnr)) + 1)
+
+
+def best_kept(kept: Mapping[int, float | None]) -> tuple[int, float] | None:
+    """Return the kept epoch of the highest PSNR (the first of equals) and that; None where none has a PSNR."""
+    rated = [(epoch, psnr) for epoch, psnr in kept.items() if psnr is not None]
+    return max(rated, key=lambda pair: pair[1], default=None)
 
 
 def crossing(curves: Curves) -> int | None:

@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from dipddpm import environment, stopping, tracking
 from dipddpm.callbacks import Bar, Pictures, Trajectory, WholeFile
-from dipddpm.curves import Curves, crossing, peak
+from dipddpm.curves import Curves, best_kept, crossing, peak
 from dipddpm.dip import DeepImagePrior
 from dipddpm.fits import Fit
 from dipddpm.stopping import Stop
@@ -100,10 +100,10 @@ def choose(
         return None
     kept = {e: fit.kept[e] for e in range(every, end + 1, every)}
     if checkpoint == "oracle":
-        rated = {e: psnr for e, psnr in kept.items() if psnr is not None}
-        if not rated:
+        best = best_kept(kept)
+        if best is None:
             raise ValueError("checkpoint: oracle needs a fit that knew its clean picture")
-        return Choice(max(rated, key=lambda e: rated[e]), "oracle", stop, end)
+        return Choice(best[0], "oracle", stop, end)
     if checkpoint == "stop" and stop is not None:
         return Choice(max((e for e in kept if e <= stop.epoch), default=every), rule_name, stop, end)
     return Choice(max(kept), "last" if checkpoint == "last" else "max_epochs", stop, end)

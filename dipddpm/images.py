@@ -30,10 +30,12 @@ class Picture:
     Attributes:
         pixels: float32, shape (H, W, 3), in [0, 1].
         notes: What was done to it, for people.
+        resized: Whether its pixels are not the file's own, but averages.
     """
 
     pixels: np.ndarray
     notes: tuple[str, ...]
+    resized: bool = False
 
 
 def check(path: str, box: Box | None = None, key: str = "image.path") -> tuple[int, int]:
@@ -67,9 +69,10 @@ def load(path: str, size: int | None = None, box: Box | None = None, key: str = 
         UserError: As for `check`.
     """
     pixels, notes = _cut(path, box, key)
+    resized = size is not None and min(pixels.shape[:2]) != size
     if size is not None:
         pixels = _square(pixels, size, notes)
-    return Picture(np.ascontiguousarray(_unit(pixels)), tuple(notes))
+    return Picture(np.ascontiguousarray(_unit(pixels)), tuple(notes), resized)
 
 
 def save(path: Path, pixels: Any) -> None:

@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from dipddpm import images, panels, report, tracking
 from dipddpm.checks import T
-from dipddpm.curves import crossing, peak
+from dipddpm.curves import best_kept, crossing, peak
 from dipddpm.dip import fixed_input
 from dipddpm.files import replacing, write_json
 from dipddpm.fitting import Start
@@ -105,8 +105,7 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: Start) -> Any
     marks = {"peak": peak(fit.curves), "crossing": crossing(fit.curves)}
     if choice.stop:
         marks[str(config["stopping"]["rule"])] = choice.stop.epoch
-    rated = {e: psnr for e, psnr in fit.kept.items() if psnr is not None}
-    best = fit.picture(max(rated, key=lambda e: rated[e])) if rated else None
+    best = best_kept(fit.kept)
     has_clean = problem.clean is not None
     return panels.fit_panel(
         loss_noisy=fit.curves.column("loss_noisy"),
@@ -115,7 +114,7 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: Start) -> Any
         clean=problem.clean,
         z=fixed_input(problem.noisy.shape, config["seed"], problem.content),
         current=start.picture,
-        best=best,
+        best=fit.picture(best[0]) if best else None,
         marks={name: epoch for name, epoch in marks.items() if epoch is not None},
         title=f"DIP, {config['dip']['layers']} layers, {start.source}",
     )

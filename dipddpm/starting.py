@@ -33,8 +33,9 @@ def problem_of(c: Config, prior_folder: Path) -> Problem:
     reference = None
     if c.image.reference:
         reference = images.load(c.image.reference, size, c.image.box, key="image.reference")
+    picture = images.load(c.image.path, size, c.image.box)
     problem = pose(
-        images.load(c.image.path, size, c.image.box),
+        picture,
         kind=c.degrade.kind.name,
         sigma=c.degrade.sigma,
         seed=c.seed,
@@ -42,8 +43,7 @@ def problem_of(c: Config, prior_folder: Path) -> Problem:
     )
     for note in problem.notes:
         log.info("%s: %s", c.image.path, note)
-    resized = any(note.startswith("resized") for note in problem.notes)
-    if resized and c.degrade.kind.name == "none" and c.degrade.sigma is not None:
+    if picture.resized and c.degrade.kind.name == "none" and c.degrade.sigma is not None:
         log.warning(
             "degrade.sigma=%g is taken for the noise after resizing, which averages noise away: to have it estimated "
             "there, leave it out", c.degrade.sigma

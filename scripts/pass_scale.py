@@ -39,10 +39,11 @@ def pass_scale(unet: Any, scheduler: DDPMScheduler, offset: float) -> None:
     """
     norm, shortcut = unet.conv_norm_out, unet.up_blocks[-1].resnets[-1].conv_shortcut
     each = norm.num_channels // norm.num_groups
-    deviation, mean_response = _typical_deviation(unet, scheduler), _mean_response(unet, scheduler)
+    deviation = _typical_deviation(unet, scheduler)
     offsets = torch.full_like(deviation, offset)
     if each == 2:
-        offsets[mean_response.argsort(descending=True)[: norm.num_groups // FOR_THE_MEAN]] = 0
+        telling = _mean_response(unet, scheduler).argsort(descending=True)
+        offsets[telling[: norm.num_groups // FOR_THE_MEAN]] = 0
     sign = torch.ones(norm.num_channels)
     sign[1::2] = -1
     signed = sign * offsets.repeat_interleave(each)
@@ -54,7 +55,7 @@ def pass_scale(unet: Any, scheduler: DDPMScheduler, offset: float) -> None:
 def _typical_deviation(unet: Any, scheduler: DDPMScheduler) -> torch.Tensor:
     """Return the standard deviation in each group before the last GroupNorm, shape (groups,)."""
     noise, groups = _noise(unet), unet.conv_norm_out.num_groups
-    with _around(unet.conv_norm_out) as seen:
+    with around(unet.conv_norm_out) as seen:
         for level in LEVELS:
             unet((1 - scheduler.alphas_cumprod[level - 1]).sqrt() * noise, level - 1)
     return torch.stack([h.reshape(len(h), groups, -1).std(-1).mean(0) for h, _ in seen]).mean(0)
@@ -63,16 +64,16 @@ def _typical_deviation(unet: Any, scheduler: DDPMScheduler) -> torch.Tensor:
 def _mean_response(unet: Any, scheduler: DDPMScheduler, change: float = 0.05) -> torch.Tensor:
     """Return how far the mean of the estimate follows that of pure noise by way of each group, shape (groups,)."""
     noise, norm, conv = _noise(unet), unet.conv_norm_out, unet.conv_out
-    with _around(norm) as seen:
-        for sign in (1, -1):
-            unet(noise + sign * change, len(scheduler.alphas_cumprod) - 1)
-    means = []
-    for after in silu(seen[0][1]).chunk(norm.num_groups, 1), silu(seen[1][1]).chunk(norm.num_groups, 1):
-        weights = conv.weight.chunk(norm.num_groups, 1)
-        means.append(
-            torch.stack([conv2d(a, w, padding=conv.padding).mean() for a, w in zip(after, weights, strict=True)])
-        )
-    return (means[0] - means[1]) / (2 * change)
+    with around(norm) as seen:
+        for shift in (change, -change):
+            unet(noise + shift, len(scheduler.alphas_cumprod) - 1)
+
+    def by_group(after: torch.Tensor) -> torch.Tensor:
+        parts = zip(silu(after).chunk(norm.num_groups, 1), conv.weight.chunk(norm.num_groups, 1), strict=True)
+        return torch.stack([conv2d(part, weight, padding=conv.padding).mean() for part, weight in parts])
+
+    stronger, weaker = (by_group(after) for _, after in seen)
+    return (stronger - weaker) / (2 * change)
 
 
 def _noise(unet: Any) -> torch.Tensor:
@@ -81,7 +82,7 @@ def _noise(unet: Any) -> torch.Tensor:
 
 
 @contextmanager
-def _around(module: torch.nn.Module) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
+def around(module: torch.nn.Module) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
     """Collect what goes into a module and what comes out of it."""
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 

@@ -27,8 +27,8 @@ Loss = Enum("Loss", "log_mse min_snr mse")
 Precision = Enum("Precision", "auto fp32 bf16")
 RECORD = "training.json"  # beside the checkpoint: pictures, seconds, the settings, and those of the runs before
 FREE = ("data", "out", "pictures", "checkpoint_minutes", "eval_pictures", "threads", "processes", "precision")
-WAYS_TO_GROW = {"layers_per_block": " or more", "norm_num_groups": " or a divisor of it"}
 FREE += ("batch_size", "lr", "warmup_pictures", "decay_fraction")  # these may change between the runs of a training
+WAYS_TO_GROW = {"layers_per_block": " or more", "norm_num_groups": " or a divisor of it"}
 
 
 @dataclass

@@ -9,18 +9,15 @@ from diffusers import DDPMScheduler
 
 from dipddpm import prior
 from scripts.noise_response import response
-from scripts.pass_scale import LEVELS, pass_scale
+from scripts.pass_scale import LEVELS, around, pass_scale
 from scripts.train_prior_config import UNetConfig, build_unet
 
 
 def around_the_last_norm(unet, x, level):
     """Return what comes before and after the last GroupNorm."""
-    seen = []
-    hook = unet.conv_norm_out.register_forward_hook(lambda _module, given, output: seen.extend((given[0], output)))
-    with torch.no_grad():
+    with around(unet.conv_norm_out) as seen, torch.no_grad():
         unet(x, level)
-    hook.remove()
-    return seen
+    return seen[0]
 
 
 def test_the_last_norm_gives_what_it_gave_and_follows_the_scale_of_its_input(tiny_prior):

@@ -12,6 +12,7 @@ from filelock import Timeout
 from rich.console import Console
 from rich.table import Table
 
+from dipddpm.curves import best_kept
 from dipddpm.errors import UserError
 from dipddpm.fits.manifest import Damaged
 from dipddpm.fits.store import FitStore
@@ -120,10 +121,8 @@ def _show(store: FitStore, key: str) -> None:
     print((store.folder(key) / "fit.json").read_text(), end="")
     fit = store.find(key) if state == "whole" else None
     if fit:
-        rated = {e: psnr for e, psnr in fit.kept.items() if psnr is not None}
-        if rated:
-            best = max(rated, key=lambda e: rated[e])
-            print(f"best kept epoch {best}: {rated[best]:.2f} dB")
+        if best := best_kept(fit.kept):
+            print(f"best kept epoch {best[0]}: {best[1]:.2f} dB")
         print(f"{len(fit.kept)} kept epochs, {fit.seconds:.1f} s, environment {fit.environment}")
     for folder in store.uses(key):
         print(f"used by {folder}")

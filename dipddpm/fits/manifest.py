@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from dipddpm.curves import Curves
 from dipddpm.files import canonical, replacing, sha256, write_json
@@ -85,10 +86,8 @@ def read_picture(path: Path) -> torch.Tensor:
     Raises:
         Damaged: When the file is not such a file.
     """
-    try:
-        return load_file(path)["picture"][None]
-    except (SafetensorError, KeyError, OSError) as error:
-        raise Damaged(f"{path} is not the file of a kept epoch: {error}") from error
+    with _kept_epoch(path) as file:
+        return file.get_tensor("picture")[None]
 
 
 def epoch_name(epoch: int) -> str:
@@ -109,9 +108,16 @@ def read_pixels(path: Path) -> str | None:
     Raises:
         Damaged: When the file is not such a file.
     """
+    with _kept_epoch(path) as file:
+        return (file.metadata() or {}).get("pixels")
+
+
+@contextmanager
+def _kept_epoch(path: Path) -> Iterator[Any]:
+    """Open a kept epoch's file, of which only what is asked for is read; `Damaged` when it is none."""
     try:
         with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("pixels")
+            yield file
     except (SafetensorError, OSError) as error:
         raise Damaged(f"{path} is not the file of a kept epoch: {error}") from error
 
