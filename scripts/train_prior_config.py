@@ -25,6 +25,7 @@ from dipddpm.explain import explained
 Optimizer = Enum("Optimizer", "muon adamw")
 Loss = Enum("Loss", "log_mse min_snr mse")
 Precision = Enum("Precision", "auto fp32 bf16")
+DEFAULTS = Path(__file__).parents[1] / "conf" / "train_prior.yaml"
 RECORD = "training.json"  # beside the checkpoint: pictures, seconds, the settings, and those of the runs before
 FREE = ("data", "out", "pictures", "checkpoint_minutes", "eval_pictures", "threads", "processes", "precision")
 FREE += ("batch_size", "lr", "warmup_pictures", "decay_fraction")  # these may change between the runs of a training
@@ -132,10 +133,12 @@ def _refuse_another_training(c: TrainPriorConfig) -> None:
         before = json.loads((Path(c.out) / RECORD).read_text())["settings"]
     except FileNotFoundError:
         return
+    defaults: Any = OmegaConf.to_container(OmegaConf.load(DEFAULTS))
     for key, now in plain(c).items():
-        if key not in FREE and before.get(key, now) != now:  # a record may be older than a key
+        had = before.get(key, defaults[key])  # a record may be older than a key
+        if key not in FREE and had != now:
             raise UserError(
-                f"{key}={now} is not what the training in {c.out} has: type {key}={before[key]} or another out=<folder>"
+                f"{key}={now} is not what the training in {c.out} has: type {key}={had} or another out=<folder>"
             )
 
 

@@ -10,9 +10,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from scripts.train_prior_config import RECORD
+from scripts.train_prior_config import DEFAULTS, RECORD
 
-DEFAULTS = Path(__file__).parents[1] / "conf" / "train_prior.yaml"
 UNTOLD = ("data", "out", "init_from", "checkpoint_minutes", "eval_pictures", "threads", "precision")
 Stage = dict[str, Any]
 

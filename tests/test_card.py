@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from dipddpm import files, operations, prior
 from scripts import eval_prior, half_precision, model_card, training_stages
+from scripts.train_prior_config import DEFAULTS
 
 FOLDER = ROOT / "dipddpm" / "assets" / "faces64"
 CARD = FOLDER / "README.md"
@@ -76,7 +77,7 @@ def test_numbers_of_other_weights_are_refused(copy: Path):
 
 
 def stage(**settings) -> training_stages.Stage:
-    defaults = OmegaConf.to_container(OmegaConf.load(training_stages.DEFAULTS))
+    defaults = OmegaConf.to_container(OmegaConf.load(DEFAULTS))
     assert isinstance(defaults, dict)
     settings = defaults | {"pictures": 300} | settings
     return {"pictures": 300, "seconds": 40, "precision": "fp32", "hardware": "x", "settings": settings}

@@ -253,6 +253,15 @@ def test_other_settings_than_those_of_the_checkpoint_are_refused(faces, tmp_path
         check_arguments([f"data={faces}", f"out={tmp_path}", "ema=0.9"])
 
 
+def test_a_record_older_than_a_key_had_its_default(faces, tmp_path):
+    older = plain(composed(f"data={faces}", f"out={tmp_path}"))
+    del older["scale_offset"]
+    (tmp_path / "training.json").write_text(json.dumps({"settings": older}))
+    check_arguments([f"data={faces}", f"out={tmp_path}"])
+    with pytest.raises(UserError, match=r"^scale_offset=2.5 .* type scale_offset=0"):
+        check_arguments([f"data={faces}", f"out={tmp_path}", "scale_offset=2.5"])
+
+
 REFUSED = [
     ("optimizer=sgd", "optimizer: Invalid value 'sgd', expected one of [muon, adamw]"),
     ("pcitures=3", "pcitures is not a key (did you mean pictures?)"),
