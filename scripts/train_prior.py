@@ -43,7 +43,7 @@ def train(cfg: TrainPriorConfig) -> None:
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
         training.load(checkpoint)
-    faces = read_faces(Path(cfg.data) / "faces64-train.tar")
+    faces = read_faces(Path(cfg.data) / "faces64-train.tar").to(training.device)
     report = None
     if first:
         report = Report(out, read_faces(Path(cfg.data) / "faces64-val.tar", cfg.eval_pictures), training)

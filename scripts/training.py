@@ -46,9 +46,9 @@ class Training:
         self.unet.eval()  # nothing here has dropout, and diffusers' blocks change the memory layout while training
         if device == "cpu":
             use_fast_backward(self.unet)
-        self.ema = EMAModel(self.unet.parameters(), decay=cfg.ema, use_ema_warmup=True, power=0.75)
+        self.ema = EMAModel(self.unet.parameters(), decay=cfg.ema, use_ema_warmup=True, power=0.75, foreach=True)
         self.optimizer = make_optimizer(cfg.optimizer, self.unet, cfg.lr)
-        self.generator = torch.Generator().manual_seed(cfg.seed)
+        self.generator = torch.Generator(device).manual_seed(cfg.seed)
         self.seen, self.seconds = 0, 0.0
         self.bf16 = cfg.precision is Precision.bf16
         if cfg.precision is Precision.auto:
@@ -58,13 +58,14 @@ class Training:
         """Learn from one batch, or from this process's part of it.
 
         Args:
-            faces: uint8, shape (N, 3, H, W): to draw from.
+            faces: uint8, shape (N, 3, H, W), on the device: to draw from. A GPU that is given batches from the CPU
+                waits for them.
 
         Returns:
             Timesteps and each picture's mean squared error of epsilon, both of shape (this process's part,).
         """
         started = time.perf_counter()
-        x0, eps, index_t = (share(drawn).to(self.device) for drawn in self._draw(faces))
+        x0, eps, index_t = (share(drawn) for drawn in self._draw(faces))
         ab = self.alphas_cumprod[index_t].view(-1, 1, 1, 1)
         x_t = (ab.sqrt() * x0 + (1 - ab).sqrt() * eps).contiguous(memory_format=torch.channels_last)
         for group in self.optimizer.param_groups:
@@ -86,6 +87,7 @@ class Training:
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
+            "device": self.device,
             "seen": self.seen,
             "seconds": self.seconds,
         }
@@ -94,27 +96,32 @@ class Training:
 
     def load(self, file: Path) -> None:
         """Go on from what `save` wrote."""
-        state = torch.load(file, map_location=self.device)
+        state = torch.load(file, map_location="cpu")  # AdamW counts its steps there, also on a GPU
         self.unet.load_state_dict(state["unet"])
         self.ema.load_state_dict(state["ema"])
+        self.ema.to(self.device)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"].cpu())
         self.seen, self.seconds = state["seen"], state["seconds"]
+        if state.get("device", self.device) == self.device:
+            self.generator.set_state(state["generator"])
+        else:  # a CPU's generator and a GPU's cannot go on from each other
+            self.generator.manual_seed(self.cfg.seed + self.seen)
 
     def _draw(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return clean pictures in [-1, 1], half of them mirrored, their noise and their timesteps."""
         n, cfg = self.cfg.batch_size, self.cfg
-        x0 = faces[torch.randint(len(faces), (n,), generator=self.generator)].float() / 127.5 - 1
-        x0 = torch.where(torch.rand(n, 1, 1, 1, generator=self.generator) < 0.5, x0.flip(-1), x0)
+        here: dict[str, Any] = {"generator": self.generator, "device": self.device}
+        x0 = faces[torch.randint(len(faces), (n,), **here)].float() / 127.5 - 1
+        x0 = torch.where(torch.rand(n, 1, 1, 1, **here) < 0.5, x0.flip(-1), x0)
         index_t = draw_levels(
             stratified(n, self.generator),
-            self.scheduler.alphas_cumprod,
+            self.alphas_cumprod,
             cfg.lognormal_share,
             cfg.lognormal_mean,
             cfg.lognormal_std,
             cfg.level_power,
         )
-        return x0, torch.randn(x0.shape, generator=self.generator), index_t
+        return x0, torch.randn(x0.shape, **here), index_t
 
     def _backward(self, x_t: torch.Tensor, index_t: torch.Tensor, eps: torch.Tensor, bf16: bool) -> torch.Tensor:
         """Add the gradient of a batch; returns each picture's mean squared error, shape (N,)."""

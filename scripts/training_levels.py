@@ -13,7 +13,8 @@ import torch
 
 def stratified(n: int, generator: torch.Generator) -> torch.Tensor:
     """Return n numbers in [0, 1), the i-th uniform in [i / n, (i + 1) / n); float32, shape (n,)."""
-    return (torch.arange(n) + torch.rand(n, generator=generator)) / n
+    device = generator.device
+    return (torch.arange(n, device=device) + torch.rand(n, generator=generator, device=device)) / n
 
 
 def draw_levels(

@@ -64,7 +64,7 @@ class Report:
             self.writer.add_scalar(f"held_out_epsilon_error/level_{level}", mse, training.seen)
             self.writer.add_scalar(f"held_out_psnr/level_{level}", psnr, training.seen)
         record: dict[str, Any] = {"pictures": training.seen, "seconds": training.seconds}
-        record |= {"precision": "bf16" if training.bf16 else "fp32", "settings": plain(training.cfg)}
+        record |= {"precision": _precision(training), "settings": plain(training.cfg)}
         write_json(self.folder / RECORD, record | {"before": self.before})
         self.writer.add_images("samples_ddim_25", grid, training.seen)
         self.writer.flush()
@@ -72,13 +72,17 @@ class Report:
         print(f"{training.seen} pictures, {training.seconds:.0f} s: {psnrs}", flush=True)
 
 
+def _precision(training: Training) -> str:
+    return "bf16" if training.bf16 else "fp32"
+
+
 def _runs_before(file: Path, training: Training) -> list[dict[str, Any]]:
-    """Return the records of the runs that this training goes on from, where they had other settings."""
+    """Return the records of the runs that this training goes on from, where they had other settings or precision."""
     if not training.seen:
         return []
     last = json.loads(file.read_text())
     before = last.pop("before", [])
-    if last["settings"] == plain(training.cfg):
+    if last["settings"] == plain(training.cfg) and last["precision"] == _precision(training):
         return before
     return [*before, last | {"pictures": training.seen, "seconds": training.seconds}]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -147,12 +148,13 @@ def faces(tmp_path_factory):
 
 SMALL = ["batch_size=2", "unet.channels=[8,16]", "unet.norm_num_groups=4", "unet.attention_head_dim=8",
          "unet.layers_per_block=1", "warmup_pictures=2", "ema=0.5", "lr=5e-3"]  # fmt: skip
+WITHOUT_GPU = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # several processes are for a CPU
 
 
 def test_a_run_learns_resumes_and_leaves_a_prior(faces, tmp_path):
     def train(*more):
         command = [sys.executable, str(ROOT / "scripts" / "train_prior.py"), f"data={faces}", *SMALL, *more]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=WITHOUT_GPU)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -207,6 +209,29 @@ def test_a_training_goes_on_from_its_checkpoint_as_if_it_had_never_stopped(optim
         assert a.equal(b)
 
 
+def test_a_checkpoint_of_another_device_goes_on_with_other_pictures(faces, tmp_path):
+    cfg = composed(*SMALL, f"data={faces}", f"out={tmp_path}", "pictures=8", "precision=fp32")
+    pictures = read_faces(faces / "faces64-train.tar")
+    first, second = Training(cfg, "cpu"), Training(cfg, "cpu")
+    first.step(pictures)
+    first.save(tmp_path / "checkpoint.pt")
+    state = torch.load(tmp_path / "checkpoint.pt") | {"device": "cuda", "generator": torch.zeros(16, dtype=torch.uint8)}
+    torch.save(state, tmp_path / "checkpoint.pt")
+    second.load(tmp_path / "checkpoint.pt")
+    assert second.seen == 2 and all(
+        a.equal(b) for a, b in zip(first.unet.parameters(), second.unet.parameters(), strict=True)
+    )
+    drawn = [torch.rand(3, generator=t.generator) for t in (first, second, Training(cfg, "cpu"))]
+    assert not drawn[1].equal(drawn[0]) and not drawn[1].equal(drawn[2]), "nor those of the beginning again"
+
+
+def test_several_processes_are_refused_where_there_is_a_gpu(faces, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    check_arguments([f"data={faces}"])
+    with pytest.raises(UserError, match="processes=2 is not allowed: 1 where there is a GPU"):
+        check_arguments([f"data={faces}", "processes=2"])
+
+
 def test_every_convolution_is_given_the_layout_that_it_is_fast_in(faces, tmp_path):
     training = Training(composed(*SMALL, f"data={faces}", f"out={tmp_path}"), "cpu")
     other: dict[str, tuple[int, ...]] = {}
@@ -228,7 +253,7 @@ def test_every_convolution_is_given_the_layout_that_it_is_fast_in(faces, tmp_pat
 
 
 def test_a_training_may_start_deeper_than_the_weights_it_starts_from(faces, tmp_path):
-    first = Training(composed(*SMALL, f"data={faces}"), "cpu")
+    first = Training(composed(*SMALL, f"data={faces}", f"out={tmp_path}"), "cpu")
     DDPMPipeline(unet=first.unet, scheduler=first.scheduler).save_pretrained(tmp_path / "first")
     onward = [*SMALL, f"data={faces}", f"out={tmp_path}", f"init_from={tmp_path / 'first'}"]
     deeper = Training(composed(*onward, "unet.layers_per_block=3"), "cpu")
@@ -242,6 +267,29 @@ def test_a_training_may_start_deeper_than_the_weights_it_starts_from(faces, tmp_
             composed(*onward, f"unet.{key}={value}")
     with pytest.raises(UserError, match=r"has: type unet.channels=\[8,16\]$"):
         composed(*onward, "unet.channels=[8,8]")
+
+
+def test_a_training_goes_on_deeper_with_merged_groups_that_let_the_scale_through(faces, tmp_path):
+    first = Training(composed(*SMALL, f"data={faces}", f"out={tmp_path}"), "cpu")
+    DDPMPipeline(unet=first.unet, scheduler=first.scheduler).save_pretrained(tmp_path / "first")
+    more = ["unet.norm_num_groups=2", "unet.layers_per_block=2", "scale_offset=2.5", "precision=fp32", "pictures=8"]
+    cfg = composed(*SMALL, f"data={faces}", f"out={tmp_path}", f"init_from={tmp_path / 'first'}", *more)
+    training = Training(cfg, "cpu")
+    pictures = read_faces(faces / "faces64-train.tar")
+    training.step(pictures)
+    training.save(tmp_path / "checkpoint.pt")
+    DDPMPipeline(unet=training.unet, scheduler=training.scheduler).save_pretrained(tmp_path / "second")
+    again = Training(cfg, "cpu")
+    again.load(tmp_path / "checkpoint.pt")
+    read = prior.load(tmp_path / "second").unet
+    assert (read.config["norm_num_groups"], read.config["layers_per_block"]) == (2, 2)
+    x, index_t = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)), torch.tensor([999, 99])
+    with torch.no_grad():
+        a, b = (unet(x, index_t).sample for unet in (read, again.unet))
+        assert torch.allclose(a, b, atol=1e-4) and a.isfinite().all()
+        stronger, before = (unet(1.1 * x, index_t).sample[0].std() / out[0].std()
+                            for unet, out in ((read, a), (first.unet, first.unet(x, index_t).sample)))  # fmt: skip
+    assert stronger > before + 0.02, "stronger noise is answered with more of it"
 
 
 def test_other_settings_than_those_of_the_checkpoint_are_refused(faces, tmp_path):
