@@ -31,12 +31,15 @@ def store_half(folder: Path, pictures: torch.Tensor, most: float = MOST, watch: 
         watch: Called with the number of pictures after each evaluation; 2 x levels x pictures in all.
 
     Returns:
-        The largest change of the mean PSNR, in dB.
+        The largest change of the mean PSNR, in dB; of weights that were rounded before, what the file says.
 
     Raises:
         ValueError: When it is above ``most``; the file is then as it was.
     """
     file = prior_folder.weights_file(folder)
+    kinds, metadata = _stored(file)
+    if kinds == {"F16"} and CHANGE in metadata:
+        return float(metadata[CHANGE])
     half = {key: w.half() if w.is_floating_point() else w for key, w in load_file(file).items()}
     network = prior.load(folder)
 
@@ -57,14 +60,18 @@ def store_half(folder: Path, pictures: torch.Tensor, most: float = MOST, watch: 
 
 def describe_precision(folder: Path) -> str:
     """Return in words what precision the weights are stored in."""
-    with safe_open(prior_folder.weights_file(folder), "pt") as file:
-        kinds = {file.get_slice(key).get_dtype() for key in file.keys()}
-        metadata = file.metadata() or {}
+    kinds, metadata = _stored(prior_folder.weights_file(folder))
     words = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-    text = " and ".join(sorted(words.get(str(kind), str(kind)) for kind in kinds))
+    text = " and ".join(sorted(words.get(kind, kind) for kind in kinds))
     if CHANGE in metadata:
         text += (
             f"; rounding them from float32 moved the mean PSNR of one evaluation by at most {metadata[CHANGE]} dB "
             f"at any level of the first table ({metadata['pictures']} faces)"
         )
     return text
+
+
+def _stored(weights: Path) -> tuple[set[str], dict[str, str]]:
+    """Return the kinds of number in a safetensors file, in its own names, and its metadata."""
+    with safe_open(weights, "pt") as file:
+        return {str(file.get_slice(key).get_dtype()) for key in file.keys()}, file.metadata() or {}

@@ -113,7 +113,9 @@ def main() -> None:
     before = json.loads(file.read_text()) if file.is_file() else None
     stages = before["training"]["stages"] if before else []
     if args.stage:
-        stages.append(training_stages.read(args.stage, args.hardware))
+        if before and before["sha256"] == sha256(prior_folder.weights_file(folder)):
+            parser.error(f"{file} is of these weights, so their stage is told: leave out --stage and --hardware")
+        stages = training_stages.after(stages, args.stage, args.hardware)
     if args.keep:
         if before is None:
             parser.error(f"{file} is not there, so there are no numbers to keep: leave out --keep")

@@ -32,14 +32,21 @@ def read(folder: Path, hardware: str) -> Stage:
     return _told(stage) | {"hardware": hardware, "before": before}
 
 
+def after(stages: Sequence[Stage], folder: Path, hardware: str) -> list[Stage]:
+    """Return the stages with that of a training folder after them; from random weights it is the first."""
+    began_with = json.loads((folder / RECORD).read_text())["settings"]["init_from"]
+    return [*(stages if began_with else []), read(folder, hardware)]
+
+
 def _told(run: Stage) -> Stage:
     settings = {key: value for key, value in run["settings"].items() if key not in UNTOLD}
     return run | {"seconds": round(run["seconds"]), "settings": settings}
 
 
 def _distinct(runs: list[Stage], last: Stage) -> list[Stage]:
-    """Return the runs whose settings, as far as they are told, differ from those of the next."""
-    return [a for a, b in pairwise([*runs, last]) if a["settings"] != b["settings"]]
+    """Return the runs whose precision or settings, as far as they are told, differ from those of the next."""
+    told = ("settings", "precision")
+    return [a for a, b in pairwise([*runs, last]) if any(a[key] != b[key] for key in told)]
 
 
 def table(stages: Sequence[Stage]) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,13 @@ from conftest import ROOT
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from dipddpm import files, operations, prior
+from dipddpm import files, images, operations, prior
+from dipddpm.diffusion import to_picture
+from dipddpm.images import to_tensor
+from dipddpm.metrics import psnr
 from scripts import eval_prior, half_precision, model_card, training_stages
+from scripts.faces import read_faces
+from scripts.one_evaluation import errors_by_level, noisy_states
 from scripts.train_prior_config import DEFAULTS
 
 FOLDER = ROOT / "dipddpm" / "assets" / "faces64"
@@ -34,6 +40,24 @@ def test_the_card_is_what_its_maker_writes():
     evaluation = json.loads((FOLDER / "evaluation.json").read_text())
     assert CARD.read_text() == model_card.card(FOLDER, evaluation)
     assert eval_prior.tables(evaluation) in CARD.read_text()
+
+
+def test_the_shipped_weights_clean_a_face_that_they_have_not_seen():
+    """Untrained ones would make it worse."""
+    network = prior.load(FOLDER)
+    face = (255 * to_tensor(images.load("astronaut", 64).pixels)).round().to(torch.uint8)
+    ab = network.schedule.alphas_cumprod
+    ((_, _, cleaned),) = errors_by_level(network.unet, ab, face, (57,))
+    x0, _, x_t = noisy_states(face, ab[56], 57)
+    assert cleaned > psnr(to_picture(x_t / ab[56].sqrt()), to_picture(x0)).item() + 9
+
+
+def test_the_figures_of_the_card_are_those_of_the_weights(shared_data: Path):
+    told = {row["level"]: row["psnr"] for row in json.loads((FOLDER / "evaluation.json").read_text())["levels"]}
+    network = prior.load(FOLDER)
+    held_out = read_faces(shared_data / "faces64-val.tar")
+    ((_, _, measured),) = errors_by_level(network.unet, network.schedule.alphas_cumprod, held_out, (50,))
+    assert measured == pytest.approx(told[50], abs=0.005)
 
 
 def test_no_weights_are_pickled():
@@ -68,7 +92,9 @@ def test_half_precision_is_stored_if_nothing_moves_and_computed_in_float32(copy:
         assert weight.dtype == torch.float32 and weight.equal(full[key].half().float())
     text = half_precision.describe_precision(copy)
     assert text.startswith("float16; ") and f"at most {change:.2g} dB" in text and "(3 faces)" in text
-    assert half_precision.store_half(copy, pictures) == 0, "once more changes nothing"
+    halved = file.read_bytes()
+    assert half_precision.store_half(copy, pictures) == float(f"{change:.2g}"), "rounded once, and that is still told"
+    assert file.read_bytes() == halved
 
 
 def test_numbers_of_other_weights_are_refused(copy: Path):
@@ -100,6 +126,9 @@ def test_a_training_whose_settings_changed_on_the_way_is_told_run_by_run(tmp_pat
     _, one, two = training_stages.commands(stages)
     same = "python scripts/train_prior.py data=../shared/data out=outputs/prior/stage2 init_from=outputs/prior/stage1"
     assert one == f"{same} pictures=300 lr=0.001  # stopped at 200" and two == f"{same} pictures=300 lr=0.002"
+    elsewhere = last | {"before": [last | {"precision": "fp32", "pictures": 100}]}
+    (tmp_path / "training.json").write_text(json.dumps(elsewhere))
+    assert "two cores, fp32, then bf16 |" in training_stages.table([training_stages.read(tmp_path, "two cores")])
 
 
 def test_the_stages_are_summed_and_their_commands_repeat_them():
@@ -114,6 +143,38 @@ def test_the_stages_are_summed_and_their_commands_repeat_them():
     assert two.endswith(
         "out=outputs/prior/stage2 init_from=outputs/prior/stage1 pictures=400 lr=0.001  # stopped at 300"
     )
+
+
+def test_a_training_from_random_weights_is_the_first_stage(tmp_path: Path):
+    for init_from, count in (("elsewhere", 2), (None, 1)):
+        (tmp_path / "training.json").write_text(json.dumps(stage(init_from=init_from)))
+        assert len(training_stages.after([stage()], tmp_path, "x")) == count
+
+
+def test_a_card_is_written_once_for_each_stage_and_again_from_its_numbers(copy: Path, tmp_path, monkeypatch, capsys):
+    faces = tmp_path / "faces64-val.tar"
+    with tarfile.open(faces, "w") as tar:
+        for i in range(2):
+            file = tmp_path / f"{i}.png"
+            images.save(file, torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(i)))
+            tar.add(file, f"face/{i}.webp")
+    (tmp_path / "training.json").write_text(json.dumps(stage(init_from=None)))
+    told = [f"--stage={tmp_path}", "--hardware=one core"]
+
+    def run(*more: str) -> tuple[str, bytes]:
+        monkeypatch.setattr(
+            "sys.argv", ["model_card.py", f"--prior={copy}", f"--data={faces}", "--denoisers-limit=0", *more]
+        )
+        model_card.main()
+        return (copy / "README.md").read_text(), (copy / "unet" / WEIGHTS.name).read_bytes()
+
+    card, weights = run("--fp16", *told)
+    assert "| 1 | 300 | 40 | one core, fp32 |" in card and "weights in float16; rounding them" in card
+    assert hashlib.sha256(weights).hexdigest() in card
+    with pytest.raises(SystemExit):
+        run(*told)
+    assert "is of these weights, so their stage is told: leave out --stage" in capsys.readouterr().err
+    assert run("--fp16") == run("--keep") == (card, weights)
 
 
 def test_weights_trained_further_need_their_stage(copy: Path, monkeypatch, capsys):
