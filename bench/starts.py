@@ -90,6 +90,7 @@ def main() -> None:
     if not args.only_table:
         run(faces, args.out, args.overrides)
     jobs = [j for j in read_study(args.out / "jobs").jobs if j.status == "complete"]
+    jobs = [j for j in jobs if j.overrides["image.path"] in map(str, faces)]  # the folder may hold others
     print(f"{len(faces)} faces\n\n{HEAD}")
     print("\n".join(rows(jobs)))
 

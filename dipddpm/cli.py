@@ -202,6 +202,12 @@ def _check_directions(c: Config, sweeper: Any, command: str) -> None:
         wanted = "maximize" if objective in QUALITIES else "minimize"
         if name != wanted:
             raise UserError(f"{typed} would {name} {objective}: {wanted} it")
+    costs = [o for o in c.objective if o.startswith("cost.")]
+    if costs and str(c.checkpoint).endswith(".safetensors"):
+        raise UserError(
+            f"objective={costs[0]} is not known of a start from a file, whose fit nobody counted: type "
+            "checkpoint=<epoch>, or objective=[result.psnr,result.nfe]"
+        )
     unknown = [o for o in c.objective if o in QUALITIES]
     if unknown and not has_clean(c):
         raise UserError(

@@ -25,7 +25,8 @@ def gaussian(clean: torch.Tensor, sigma: float, generator: torch.Generator) -> t
 def estimate_sigma(noisy: torch.Tensor) -> float:
     """Estimate the noise of a picture on the 0-255 scale, by scikit-image.
 
-    The median of the finest wavelet coefficients (Donoho and Johnstone, 1994), averaged over the channels.
+    The median of the finest wavelet coefficients (Donoho and Johnstone, 1994), averaged over the channels that are
+    not constant.
 
     Args:
         noisy: Shape (1, 3, H, W).
@@ -38,7 +39,7 @@ def estimate_sigma(noisy: torch.Tensor) -> float:
     pixels = noisy[0].permute(1, 2, 0).cpu().numpy()
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no coefficients, answered below
-        sigma = 255 * float(by_wavelets(pixels, channel_axis=-1, average_sigmas=True))
+        sigma = 255 * float(np.nanmean(by_wavelets(pixels, channel_axis=-1)))
     if not sigma > 0:
         raise UserError("the noise of the picture cannot be estimated: type degrade.sigma=<0-255 scale>")
     return sigma

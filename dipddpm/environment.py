@@ -19,9 +19,13 @@ DECISIVE = ("torch", "threads", "precision", "memory_format", "device")
 def choose_device(device: str) -> str:
     """Return the torch device meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
 
+    On a GPU fp32 means fp32 from here on, and the same input the same output: cuDNN's convolutions would otherwise
+    take TF32, which rounds like half precision, and add up in any order.
+
     Raises:
         UserError: When there is no such device.
     """
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -56,6 +56,14 @@ def check(path: str, box: Box | None = None, key: str = "image.path") -> tuple[i
     return width, height
 
 
+def check_reference(reference: str, path: str, box: Box | None = None) -> None:
+    """Refuse, as `check` does, either of two pictures, and a clean one that has not the size of its noisy one."""
+    wanted, given = check(path, box), check(reference, box, "image.reference")
+    if given != wanted:
+        sizes = [f"{width}x{height}" for width, height in (given, wanted)]
+        raise UserError(f"image.reference is {sizes[0]}, but image.path is {sizes[1]}: they must show the same pixels")
+
+
 def load(path: str, size: int | None = None, box: Box | None = None, key: str = "image.path") -> Picture:
     """Read a picture as RGB.
 

@@ -15,20 +15,25 @@ def fingerprints(c: Config, command: str) -> dict[str, str]:
 
     Args:
         c: Of the job.
-        command: ``fit``, which leaves the prior's weights unread, or ``sample``.
+        command: ``fit``, which reads of a prior no more than its size, and this only for ``image.size=auto``; or
+            ``sample``.
 
     Returns:
-        The SHA-256 of each file that the job reads; of a network on the Hub its revision, which is pinned.
+        The SHA-256 of each file that the job reads; of a network on the Hub its commit.
     """
     named = {"image.path": c.image.path, "image.reference": c.image.reference, "checkpoint": c.checkpoint}
     paths = {key: Path(path).expanduser() for key, path in named.items() if isinstance(path, str)}
     found = {key: files.sha256(path) for key, path in paths.items() if path.is_file()}  # "stop" is none
     found["fit version"] = str(FIT_VERSION)
-    if command == "sample":
-        found["prior"] = _prior(c)
+    if command == "sample" or c.image.size == "auto":
+        found["prior"] = _prior(c, config_only=command == "fit")
     return found
 
 
-def _prior(c: Config) -> str:
-    folder = prior_folder.local(c.prior.name, c.prior.path)
-    return f"{c.prior.repo}@{c.prior.revision}" if folder is None else files.sha256(prior_folder.weights_file(folder))
+def _prior(c: Config, *, config_only: bool) -> str:
+    p = c.prior
+    folder = prior_folder.local(p.name, p.path, p.repo)
+    if folder is None:
+        assert p.repo is not None
+        return f"{p.repo}@{prior_folder.commit(p.repo, p.revision)}"
+    return " ".join(files.sha256(file) for file in prior_folder.contents(folder, config_only=config_only))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}  # the entry points, by what they run
+MACHINE = ("threads", "device", "panel_every")  # keys that say how a job runs and not what: a done job stays done
 LONGEST = 120  # characters of the readable part; file systems allow 255 in all
 LONG_WORD = 24  # a longer one, such as a path, comes last and may be cut
 

@@ -26,11 +26,10 @@ from dipddpm import config, inputs
 from dipddpm.config import Config
 from dipddpm.errors import UserError
 from dipddpm.files import replacing
-from dipddpm.jobs import Job
+from dipddpm.jobs import MACHINE, Job
 
 log = logging.getLogger(__name__)
 _LIMITED: list[int] = []  # the threads that jobs of this process were given
-MACHINE = ("threads", "device", "panel_every")  # keys that say how to run, not what: a done job stays done
 
 
 def run_job(cfg: DictConfig, command: str) -> Any:

@@ -10,6 +10,7 @@ A prior is a folder, in the package, anywhere else or from the Hub. These are un
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def resolve(
     Raises:
         UserError: When there is none, or it would have to be fetched and cannot be.
     """
-    folder = local(name, path)
+    folder = local(name, path, repo)
     if folder is None:
         if repo is None:
             raise UserError(f"prior.name={name}: not in the package, and no prior.repo; {WAY_OUT}")
@@ -55,18 +56,43 @@ def resolve(
     return folder
 
 
-def local(name: str, path: str | None) -> Path | None:
+def local(name: str, path: str | None, repo: str | None) -> Path | None:
     """Find a prior's folder on this machine: ``path``, else the package's own ``name``; None where it is on the Hub.
 
     Raises:
-        UserError: When ``path`` is no folder.
+        UserError: When ``path`` is no folder, or ``repo`` is given for what is in the package.
     """
     if path is None:
-        return ASSETS / name if (ASSETS / name).is_dir() else None
+        if not (ASSETS / name).is_dir():
+            return None
+        if repo is not None:
+            raise UserError(
+                f"prior.repo={repo} would not be looked at, prior.name={name} is in the package: type "
+                f"prior=celebahq256 prior.repo={repo} prior.revision=<commit>"
+            )
+        return ASSETS / name
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise UserError(f"prior.path={path}: no such folder; {WAY_OUT}")
     return folder
+
+
+def contents(folder: Path, *, config_only: bool = False) -> list[Path]:
+    """The files of a prior that what comes out of it depends on: config.json, then scheduler and weights."""
+    config = network_folder(folder) / "config.json"
+    scheduler = scheduler_file(folder)
+    return [config] if config_only else [config, *([scheduler] if scheduler else []), weights_file(folder)]
+
+
+def commit(repo: str, revision: str | None) -> str:
+    """The commit that ``revision`` means in the local cache of the Hub, or as given where it is not there."""
+    from huggingface_hub import snapshot_download
+
+    if re.fullmatch("[0-9a-f]{40}", revision or ""):
+        return str(revision)
+    with suppress(Exception):
+        return Path(snapshot_download(repo, revision=revision, local_files_only=True)).name
+    return str(revision)
 
 
 def sample_size(folder: Path) -> int:

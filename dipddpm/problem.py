@@ -8,7 +8,6 @@ from functools import cached_property
 import torch
 
 from dipddpm import degrade, images, seeds
-from dipddpm.errors import UserError
 from dipddpm.images import Picture
 
 
@@ -50,18 +49,12 @@ def pose(picture: Picture, *, kind: str, sigma: float | None, seed: int, referen
         kind: ``gaussian`` (the picture is clean) or ``none`` (the picture is y).
         sigma: On the 0-255 scale; needed for ``gaussian``.
         seed: Of the noise.
-        reference: The clean picture behind a noisy one, where there is one.
-
-    Raises:
-        UserError: When the reference has another size.
+        reference: The clean picture behind a noisy one, of its size, where there is one.
     """
     pixels = images.to_tensor(picture.pixels)
     content = seeds.content_hash(picture.pixels)
     if kind == "none":
         clean = None if reference is None else images.to_tensor(reference.pixels)
-        if clean is not None and clean.shape != pixels.shape:
-            given, wanted = ("x".join(map(str, reversed(p.shape[-2:]))) for p in (clean, pixels))
-            raise UserError(f"image.reference is {given}, but image.path is {wanted}: they must show the same pixels")
         return Problem(pixels, clean, content, sigma, picture.notes)
     assert sigma is not None
     noisy = degrade.gaussian(pixels, sigma, seeds.generator(seed, "noise", content))

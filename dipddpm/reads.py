@@ -24,20 +24,22 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
     def new(name: str) -> bool:
         return not (name in seen or seen.add(name))
 
-    for key, path in (("image.path", c.image.path), ("image.reference", c.image.reference)):
-        if path and new(f"{key} {path} {c.image.box}"):
-            images.check(path, c.image.box, key=key)
+    path, reference, box = c.image.path, c.image.reference, c.image.box
+    if reference and new(f"image.reference {reference} {path} {box}"):
+        images.check_reference(reference, path, box)
+    elif not reference and new(f"image.path {path} {box}"):
+        images.check(path, box)
     file = str(c.checkpoint)
     if file.endswith(".safetensors") and new(f"checkpoint {file}") and not Path(file).is_file():
         raise UserError(
             f"checkpoint={file}: no such file; type stop, last, oracle, an epoch, or the path of a kept epoch, such as "
             f"{c.store}/<key>/epochs/000250.safetensors"
         )
-    p, unsized = c.prior, command == "fit" and c.image.size != "auto"  # a fit asks a prior for its size alone
-    here = prior_folder.local(p.name, p.path) or not p.repo  # of one on the Hub nothing is asked yet
+    p = c.prior
+    here = prior_folder.local(p.name, p.path, p.repo) or not p.repo  # of one on the Hub nothing is asked yet
     if here and new(f"prior {p.name} {p.path} {c.image.size}"):
         folder = prior_folder.resolve(p.name, p.path, None, None, config_only=command == "fit")
-        if not unsized:
+        if command == "sample" or c.image.size == "auto":  # a fit asks a prior for its size alone
             prior_folder.sample_size(folder)
         if command == "sample" and isinstance(c.image.size, int):
             prior_folder.check_size(folder, c.image.size)

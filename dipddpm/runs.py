@@ -36,7 +36,9 @@ def fit(c: Config, job: Job) -> float | None:
         UserError: When the request cannot be met.
     """
     _set_threads(c)
-    problem = problem_of(c, prior.resolve(*_prior_names(c), config_only=True))
+    environment.choose_device(c.device)
+    asked = c.image.size == "auto"  # of a prior no more than its size
+    problem = problem_of(c, prior.resolve(*_prior_names(c), config_only=True) if asked else None)
     start = start_of(c, problem, job)
     rows = results.given_rows(problem, start)
     outputs.leave(job.folder, plain(c), problem, start, rows, _record(c, problem, start, job, "fit"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,23 @@ from dipddpm.stopping import Stop
 log = logging.getLogger(__name__)
 
 
-def problem_of(c: Config, prior_folder: Path) -> Problem:
-    """Load and degrade the picture, at the prior's size where none is given.
+def problem_of(c: Config, prior_folder: Path | None) -> Problem:
+    """Load and degrade the picture.
+
+    Args:
+        c: Checked.
+        prior_folder: Whose size is taken where ``image.size`` is auto; not needed otherwise.
 
     Raises:
-        UserError: When it cannot be read, or its reference does not fit it.
+        UserError: When it cannot be read, its reference does not fit it, or its noise is to be estimated and cannot.
     """
-    size = prior.sample_size(prior_folder) if c.image.size == "auto" else c.image.size
+    size = c.image.size
+    if size == "auto":
+        assert prior_folder is not None
+        size = prior.sample_size(prior_folder)
     reference = None
     if c.image.reference:
+        images.check_reference(c.image.reference, c.image.path, c.image.box)
         reference = images.load(c.image.reference, size, c.image.box, key="image.reference")
     picture = images.load(c.image.path, size, c.image.box)
     problem = pose(
@@ -43,6 +52,7 @@ def problem_of(c: Config, prior_folder: Path) -> Problem:
     )
     for note in problem.notes:
         log.info("%s: %s", c.image.path, note)
+    log.info("noise of sigma %.1f (%s)", problem.sigma, problem.sigma_source)
     if picture.resized and c.degrade.kind.name == "none" and c.degrade.sigma is not None:
         log.warning(
             "degrade.sigma=%g is taken for the noise after resizing, which averages noise away: to have it estimated "
@@ -87,8 +97,8 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
         max_epochs=c.dip.max_epochs, every=c.dip.checkpoint_every,
     )  # fmt: skip
     if c.fit.name == "never":
-        command = ["python train_dip.py", *(o for o in job.overrides if not o.startswith("fit="))]
-        found, chosen, made = *store.stored(request, choose, " ".join(command)), False
+        command = shlex.join(["python", "train_dip.py", *(o for o in job.overrides if not o.startswith("fit="))])
+        found, chosen, made = *store.stored(request, choose, command), False
     else:
         found, chosen, made = store.obtain(request, choose, partial(_work, c, problem, rule))
     store.record_use(found.key, job.folder)

@@ -184,8 +184,10 @@ FILES = [
     ("prior.path=/nonexist", "prior.path=/nonexist: no such folder; give prior.path="),
     ("prior.path=empty", "prior empty: has neither unet/config.json nor config.json"),
     ("prior.name=none", "prior.name=none: not in the package, and no prior.repo"),
+    ("prior.repo=google/x", "prior.repo=google/x would not be looked at, prior.name=faces64 is in the package: type "
+     "prior=celebahq256 prior.repo=google/x prior.revision=<commit>"),
     ("image.path=", "image.path= names no picture: type image.path=<file> or image.path=astronaut"),
-]
+]  # fmt: skip
 SAMPLE_ALONE = [
     ("image.size=100", "image.size=100 is not allowed: the prior takes multiples of 8 pixels; type image.size=96 or "
      "image.size=104"),
@@ -205,10 +207,22 @@ def test_what_only_a_window_cannot_take_is_refused_of_sample_before_any_work(typ
 
 def test_sizes_that_the_prior_takes_and_errors_that_are_given_are_allowed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    tiny_picture(tmp_path / "clean.png")
+    for name in ("noisy.png", "clean.png"):
+        tiny_picture(tmp_path / name)
     cli.check_arguments("sample", ["-m", "image.size=8,72,128"])
     cli.check_arguments("sample", ["ddpm.init=matched", "degrade=none", "ddpm.error_sigma=10"])
-    cli.check_arguments("sample", ["ddpm.start_t=auto", "degrade=none", "image.reference=clean.png"])
+    mine = ["degrade=none", "image.path=noisy.png", "image.reference=clean.png"]
+    cli.check_arguments("sample", ["ddpm.start_t=auto", *mine])
+
+
+def test_a_clean_picture_of_another_size_is_refused_before_both_are_made_square(refuse, tmp_path):
+    tiny_picture(tmp_path / "noisy.png", (20, 16))
+    tiny_picture(tmp_path / "clean.png", (16, 16))
+    mine = ["degrade=none", "image.path=noisy.png", "image.reference=clean.png"]
+    line = "error: image.reference is 16x16, but image.path is 20x16: they must show the same pixels"
+    assert refuse("sample", *mine) == refuse("fit", *mine) == [line]
+    assert len(refuse("sample", "-m", *mine, "seed=1,2")) == 1
+    cli.check_arguments("sample", [*mine, "image.box=[0,0,16,16]"])
 
 
 @pytest.mark.parametrize(("typed", "message"), FILES, ids=[f[0] for f in FILES])
@@ -233,7 +247,7 @@ def test_weights_are_asked_for_where_they_are_read(refuse, priors):
 
 def test_a_sweep_looks_at_each_file_once(monkeypatch):
     looked = []
-    monkeypatch.setattr(images, "check", lambda path, box, key: looked.append(path))
+    monkeypatch.setattr(images, "check", lambda path, box: looked.append(path))
     monkeypatch.setattr(prior_folder, "resolve", lambda name, *_, **__: looked.append(name))
     monkeypatch.setattr(prior_folder, "sample_size", lambda folder: 64)
     cli.check_arguments("sample", ["-m", "seed=1,2,3"])

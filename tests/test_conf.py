@@ -68,11 +68,16 @@ REFUSED = [
     ("ddpm.samples=0", "ddpm.samples=0 is not allowed"),
     ("ddpm.error_sigma=0", "ddpm.error_sigma=0.0 is not allowed"),
     ("ddpm.error_sigma=inf", "ddpm.error_sigma=inf is not allowed"),
-    ("ddpm.samples=3 ddpm.scheduler=ddim", "ddpm.samples=3 would be 3 times one picture"),
+    ("ddpm.samples=3 ddpm.scheduler=ddim", "ddpm.samples=3 would be 3 times one picture: ddpm.scheduler=ddim from"),
+    ("ddpm.samples=3 ddpm.steps=1", "ddpm.samples=3 would be 3 times one picture: one step to level 0 from"),
+    ("ddpm.samples=3 ddpm.start_t=1", "draws no noise; type ddpm.samples=1, or ddpm.init=diffused"),
     ("checkpoint=oracle degrade=none", "checkpoint=oracle needs a clean picture"),
     ("dip.kernel_size=4", "dip.kernel_size=4 is not allowed: an odd number, such as 3 or 5"),
     ("dip.layers=-1", "dip.layers=-1 is not allowed"),
     ("dip.lr=0", "dip.lr=0.0 is not allowed: above 0"),
+    ("dip.lr=inf", "dip.lr=inf is not allowed: above 0"),
+    ("dip.input_noise=inf", "dip.input_noise=inf is not allowed"),
+    ("stopping.threshold=inf", "stopping.threshold=inf is not allowed"),
     ("dip.max_epochs=0", "dip.max_epochs=0 is not allowed"),
     ("dip.ema=1", "dip.ema=1.0 is not allowed"),
     ("degrade.sigma=0", "degrade.sigma=0.0 is not allowed"),
@@ -89,6 +94,8 @@ REFUSED = [
     ("checkpoint=2.5", "checkpoint=2.5 is not allowed: stop, last, oracle, an epoch"),
     ("dip.max_epochs=9", "dip.max_epochs=9 is not allowed: 10 or more"),
     ("threads=0", "threads=0 is not allowed"),
+    ("device=gpu", "device=gpu is not allowed: auto, cpu, cuda or cuda:<number>"),
+    ("device=cpu:0", "device=cpu:0 is not allowed"),
     ("image.reference=clean.png", "needs degrade=none"),
 ]  # fmt: skip
 
@@ -102,7 +109,9 @@ def test_refusals_say_what_was_given_and_what_is_allowed(override, message):
 
 
 @pytest.mark.parametrize("override", ["ddpm.start_t=1", "ddpm.start_t=1000", "ddpm.end_t=24", "ddpm.steps=25",
-                                      "dip.layers=0", "dip.kernel_size=1", "image.size=8", "checkpoint=20",
+                                      "ddpm.samples=3 ddpm.steps=1 ddpm.end_t=1", "ddpm.samples=3 ddpm.start_t=2",
+                                      "device=cuda:1", "dip.layers=0",
+                                      "dip.kernel_size=1", "image.size=8", "checkpoint=20",
                                       "ddpm.start_t=auto", "ddpm.samples=3 ddpm.scheduler=ddim ddpm.init=diffused",
                                       "checkpoint=oracle degrade=none image.reference=clean.png",
                                       "checkpoint=some/epochs/000010.safetensors"])  # fmt: skip

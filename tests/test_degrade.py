@@ -57,3 +57,5 @@ def test_the_estimate_is_the_mean_over_the_channels_and_zero_without_noise():
     assert degrade.estimate_sigma(y) == pytest.approx(10, rel=0.05)
     scaled = estimate_sigma(255 * y[0].double().numpy(), channel_axis=0)  # one for each channel
     assert degrade.estimate_sigma(y) == pytest.approx(sum(scaled) / 3, rel=1e-4)
+    y[:, 2] = 0
+    assert degrade.estimate_sigma(y) == pytest.approx(15, rel=0.05), "a constant channel says nothing of the noise"

@@ -127,6 +127,18 @@ def test_a_channel_that_dies_later_is_an_error_that_names_it():
         module.training_step(None, 0)
 
 
+def test_a_channel_whose_answer_is_zero_may_be_zero(tmp_path):
+    noisy, clean, *_ = problem()
+    for picture in (noisy, clean):
+        picture[:, 0] = 0
+    module = DeepImagePrior(noisy, clean, **SETTINGS)
+    with torch.no_grad():
+        module.net.convs[-1].weight[0].zero_()
+        module.net.convs[-1].bias[0] = -1
+    module.training_step(None, 0)
+    assert module.row["loss_noisy"] > 0
+
+
 def test_steps_per_epoch_are_optimiser_steps(tmp_path):
     one = fit(FitStore(tmp_path / "one"), 30)
     three = fit(FitStore(tmp_path / "three"), 10, steps=3)

@@ -79,13 +79,15 @@ def test_any_other_request_is_another_fit():
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "fit.json", "curves-*.npz", "state-*.ckpt", "epochs/000002*"])
-@pytest.mark.parametrize("how", ["truncated", "altered", "missing"])
+@pytest.mark.parametrize("how", ["truncated", "altered", "no text", "missing"])
 def test_a_damaged_fit_is_reported_and_made_again(store, name, how, caplog):
     fit, _, _ = store.obtain(REQUEST, long_enough(4), work_until(4))
     (path,) = fit.folder.glob(name)
     content = path.read_bytes()
     if how == "truncated":
         path.write_bytes(content[: len(content) // 2])
+    elif how == "no text":
+        path.write_bytes(b"\xff" + content[1:])
     elif how == "altered":
         middle = len(content) // 2
         path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
@@ -145,9 +147,11 @@ def test_a_reader_beside_an_extending_writer_never_sees_damage(store):
     done = threading.Event()
 
     def extend():
-        for n in range(4, 80, 2):
-            store.obtain(REQUEST, long_enough(n), work_until(n))
-        done.set()
+        try:
+            for n in range(4, 80, 2):
+                store.obtain(REQUEST, long_enough(n), work_until(n))
+        finally:
+            done.set()
 
     thread = threading.Thread(target=extend)
     thread.start()
@@ -155,7 +159,7 @@ def test_a_reader_beside_an_extending_writer_never_sees_damage(store):
     while not done.is_set():
         seen.add(store.find(fit.key).epochs)
     thread.join()
-    assert len(seen) > 1
+    assert len(seen) > 1 and store.find(fit.key).epochs == 78
 
 
 def test_two_callers_make_one_fit(store):

@@ -45,6 +45,10 @@ def test_a_result_of_files_that_have_changed_is_not_this_jobs(configure, tiny_pr
     tensors = load_file(file)
     save_file({name: w + 1e-3 for name, w in tensors.items()}, file, {"format": "pt"})
     assert not done_before(folder, c, "sample")
+    runs.sample(c, Job(folder))
+    scheduler = weights / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"variance_type": "fixed_large"}))
+    assert not done_before(folder, c, "sample")
     kept = next((tmp_path / "fits").glob("*/epochs/000030.safetensors"))
     start = configure("baselines=false", f"checkpoint={kept}")
     runs.sample(start, Job(tmp_path / "from-file"))

@@ -242,7 +242,10 @@ def test_folders_that_hold_no_prior_are_refused(copy: Path, tmp_path: Path):
 
 def test_the_package_comes_before_the_hub(copy: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(prior_folder, "ASSETS", copy.parent)
-    assert prior.resolve("copy", None, "owner/repository", None) == copy
+    assert prior.resolve("copy", None, None, None) == copy
+    with pytest.raises(UserError, match="prior.repo=owner/x would not be looked at, prior.name=copy is in the package"):
+        prior.resolve("copy", None, "owner/x", None)
+    assert prior.resolve("copy", str(copy), "owner/x", None) == copy, "a folder comes first"
     with pytest.raises(UserError, match="prior.name=other: not in the package, and no prior.repo"):
         prior.resolve("other", None, None, None)
 
@@ -347,6 +350,10 @@ def test_what_the_cache_holds_needs_no_hub(no_hub: Path, copy: Path):
     shutil.copytree(copy, snapshot)
     folder = prior.resolve("celebahq256", None, "google/x", COMMIT)
     assert folder == snapshot and prior.load(folder).name == "google/x"
+    assert prior_folder.commit("google/x", COMMIT) == COMMIT and prior_folder.commit("google/x", "main") == "main"
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(COMMIT)
+    assert prior_folder.commit("google/x", "main") == prior_folder.commit("google/x", None) == COMMIT
     # A cache that DIP training alone has filled knows the size, and has no weights.
     (snapshot / SAFETENSORS).unlink()
     folder = prior.resolve("celebahq256", None, "google/x", COMMIT, config_only=True)

@@ -6,7 +6,7 @@ import re
 import sys
 
 import pytest
-from study_jobs import by_override, job, metrics, mixed_sweep, table
+from study_jobs import by_override, fit_metrics, job, metrics, mixed_sweep, table
 
 from dipddpm.study import build, read_frame, read_study, sheet
 from dipddpm.study.cost import cost, duration
@@ -14,6 +14,7 @@ from dipddpm.study.front import baselines, measured, pareto_front
 from dipddpm.study.heat import MOST_MAPS, MOST_VALUES, heat_map, heat_maps
 from dipddpm.study.order import label, natural, short_names
 from dipddpm.study.plots import caption, quality_against_cost
+from dipddpm.study.table import rows
 
 
 def grid(folder, **swept):
@@ -86,6 +87,26 @@ def test_a_key_that_only_some_jobs_set_was_swept_and_unread_overrides_say_nothin
         assert study.counts["unfinished"] == 1
     job(tmp_path, [], metrics(), name="defaults")
     assert read_study(tmp_path).swept == ("a", "b")
+
+
+def test_how_a_job_ran_is_swept_only_where_nothing_else_tells_jobs_apart(tmp_path):
+    for i, where in enumerate(["threads=1", "threads=2", "device=cuda"]):
+        job(tmp_path / "elsewhere", [f"image.path={i}.png", where], metrics())
+        job(tmp_path / "measured", ["dip.layers=4", where], metrics(), name=str(i))
+    study = read_study(tmp_path / "elsewhere")
+    assert study.swept == ("image.path",) and study.constant == {}
+    assert read_study(tmp_path / "measured").swept == ("device", "threads")
+
+
+def test_a_window_from_noise_is_not_charged_with_the_fit_beside_it(tmp_path):
+    alone = metrics(nfe=1000)
+    alone["cost"] |= {"fit_seconds": 0.0, "fit_gflop": 0.0, "total_evaluations_worth": 1000}
+    job(tmp_path, ["ddpm.init=noise"], alone)
+    job(tmp_path, ["ddpm.init=scaled"], metrics(fit_seconds=8.0))
+    job(tmp_path, ["fit=only"], fit_metrics(fit_seconds=8.0))
+    study = read_study(tmp_path)
+    told = {row["ddpm.init"]: (row["fit_seconds"], row["fit_gflop"]) for row in rows(study.jobs, study.swept)}
+    assert told == {"noise": (0, 0), "scaled": (8, 800), None: (8, 800)}
 
 
 def test_overrides_come_from_the_metrics_where_hydras_file_is_gone(tmp_path):

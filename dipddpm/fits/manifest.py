@@ -196,13 +196,13 @@ def read(folder: Path) -> Fit | None:
     path = folder / "manifest.json"
     while True:
         try:
-            text = path.read_text()
+            text = path.read_text(errors="replace")  # what is no text has no right digest
         except FileNotFoundError:
             return None
         try:
             return _verified(folder, text)
         except Damaged:
-            if path.exists() and path.read_text() == text:
+            if path.exists() and path.read_text(errors="replace") == text:
                 raise
             # another process committed meanwhile and removed what the older manifest names: read again
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from dipddpm.jobs import MACHINE
 from dipddpm.study.composed import LOADER, composed
 from dipddpm.study.find import check_holds_jobs, job_folders
 from dipddpm.study.order import natural
@@ -131,7 +132,8 @@ class Study:
     def constant(self) -> dict[str, str]:
         """The overrides that all jobs have in common."""
         known = [job.overrides for job in self.jobs if job.known]
-        return {key: value for key, value in (known[0] if known else {}).items() if key not in self.swept}
+        first = known[0].items() if known else ()
+        return {key: value for key, value in first if all(other.get(key) == value for other in known)}
 
 
 def read_study(folder: Path | str) -> Study:
@@ -154,14 +156,20 @@ def read_study(folder: Path | str) -> Study:
 
 
 def swept_keys(jobs: Iterable[Job]) -> tuple[str, ...]:
-    """Return the override keys whose values differ between jobs, sorted; a key that one job lacks differs."""
+    """Return the override keys whose values differ between jobs, sorted; a key that one job lacks differs.
+
+    Keys that say how a job runs and not what are among them only where nothing else tells the jobs apart: a sweep may
+    have gone on elsewhere, with other threads.
+    """
     known = [job.overrides for job in jobs if job.known]
     first = known[0] if known else {}
     swept: set[str] = set()
     for overrides in known[1:]:
         if overrides != first:
             swept |= {k for k in overrides.keys() | first.keys() if overrides.get(k) != first.get(k)}
-    return tuple(sorted(swept))
+    what = sorted(swept.difference(MACHINE))
+    apart = len({tuple(overrides.get(key) for key in what) for overrides in known}) == len(known)
+    return tuple(what if apart else sorted(swept))
 
 
 def completed(jobs: Sequence[Job]) -> list[Job]:
