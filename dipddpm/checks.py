@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 T = 1000  # levels of every supported schedule (Ho et al., https://arxiv.org/abs/2006.11239)
 DRAWLESS = ("raw", "scaled")  # inits that draw no noise
-DDIM = "ddpm.scheduler=ddim"
 CHECKPOINTS = ("stop", "last", "oracle")
 QUALITIES = tuple(f"{row}.{figure}" for row in ("result", "dip") for figure in ("psnr", "ssim"))
 OBJECTIVES = (
@@ -56,16 +55,15 @@ def check(c: Config) -> None:
     need(dip.channels >= 1, "dip.channels", dip.channels, "1 or more")
     odd = dip.kernel_size >= 1 and dip.kernel_size % 2 == 1
     need(odd, "dip.kernel_size", dip.kernel_size, "an odd number, such as 3 or 5")
-    need(dip.lr > 0 and math.isfinite(dip.lr), "dip.lr", dip.lr, "above 0")
+    need(0 < dip.lr < math.inf, "dip.lr", dip.lr, "above 0")
     for name in ("max_epochs", "steps_per_epoch", "checkpoint_every"):
         need(getattr(dip, name) >= 1, f"dip.{name}", getattr(dip, name), "1 or more")
     need(dip.max_epochs >= dip.checkpoint_every, "dip.max_epochs", dip.max_epochs,
          f"{dip.checkpoint_every} or more, the first epoch that is kept (dip.checkpoint_every)")  # fmt: skip
-    noise_ok = dip.input_noise >= 0 and math.isfinite(dip.input_noise)
-    need(noise_ok, "dip.input_noise", dip.input_noise, "0 or more (picture units)")
+    need(0 <= dip.input_noise < math.inf, "dip.input_noise", dip.input_noise, "0 or more (picture units)")
     need(0 <= dip.ema < 1, "dip.ema", dip.ema, "from 0 (off) to below 1")
-    threshold_ok = stopping.threshold is None or (stopping.threshold > 0 and math.isfinite(stopping.threshold))
-    need(threshold_ok, "stopping.threshold", stopping.threshold, "a mean squared error above 0, or null")
+    need(stopping.threshold is None or 0 < stopping.threshold < math.inf, "stopping.threshold",
+         stopping.threshold, "a mean squared error above 0, or null")  # fmt: skip
     need(stopping.patience is None or stopping.patience >= 1, "stopping.patience",
          stopping.patience, "1 epoch or more")  # fmt: skip
     need(bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", c.device)), "device", c.device, "auto, cpu, cuda or cuda:<number>")
@@ -147,18 +145,18 @@ def _check_window(d: DdpmConfig) -> None:
     need(d.steps is None or d.steps >= 1, "ddpm.steps", d.steps, "1 or more, or null")
     need(d.samples >= 1, "ddpm.samples", d.samples, "1 or more")
     need(d.snapshot_every >= 1, "ddpm.snapshot_every", d.snapshot_every, "1 level or more")
-    finite = d.error_sigma is None or (d.error_sigma > 0 and math.isfinite(d.error_sigma))
-    need(finite, "ddpm.error_sigma", d.error_sigma, "above 0 (0-255 scale)")
-    if d.samples > 1 and d.init.name in DRAWLESS and (drawless := _drawless_steps(d)):
-        raise UserError(
-            f"ddpm.samples={d.samples} would be {d.samples} times one picture: {drawless} from ddpm.init={d.init.name} "
-            f"draws no noise; type ddpm.samples=1, {'ddpm.scheduler=ddpm ' * (drawless == DDIM)}or ddpm.init=diffused"
-        )
+    known = d.error_sigma is None or 0 < d.error_sigma < math.inf
+    need(known, "ddpm.error_sigma", d.error_sigma, "above 0 (0-255 scale)")
+    if d.samples > 1 and d.init.name in DRAWLESS:
+        if d.scheduler.name == "ddim":
+            raise _one_picture(d, "ddpm.scheduler=ddim", "ddpm.scheduler=ddpm or ddpm.init=diffused")
+        if d.end_t == 0 and 1 in (d.start_t, d.steps):
+            raise _one_picture(d, "one step to level 0", "or ddpm.init=diffused")
 
 
-def _drawless_steps(d: DdpmConfig) -> str | None:
-    """Return in words why a window draws no noise on its way, None where it does."""
-    if d.scheduler.name == "ddim":
-        return DDIM
-    one = d.steps == 1 or (isinstance(d.start_t, int) and d.start_t - d.end_t == 1)
-    return "one step to level 0" if one and d.end_t == 0 else None
+def _one_picture(d: DdpmConfig, why: str, way_out: str) -> UserError:
+    """Return the refusal of several samples of a window that draws no noise."""
+    return UserError(
+        f"ddpm.samples={d.samples} would be {d.samples} times one picture: {why} from ddpm.init={d.init.name} draws no "
+        f"noise; type ddpm.samples=1, {way_out}"
+    )

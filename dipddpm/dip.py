@@ -18,7 +18,7 @@ from dipddpm import metrics, networks, seeds
 from dipddpm.variance import MovingVariance, WindowedVariance
 
 log = logging.getLogger(__name__)
-DARK = 0.5 / 255  # mean of a channel whose best constant is nearly zero, up to which an output of zeros is no failure
+DARK = 0.5 / 255  # mean up to which a channel has no light: zero is then its answer, and no failure
 
 
 def fixed_input(shape: torch.Size, seed: int, content: str) -> torch.Tensor:
@@ -142,8 +142,7 @@ class DeepImagePrior(pl.LightningModule):
 
     def _measure(self, output: torch.Tensor, loss: float) -> None:
         self._refuse_divergence(output)
-        dead = networks.dead_channels(output)
-        if dead := [c for c in dead if self.noisy[:, c].mean() > DARK]:  # of a channel without light zero is the answer
+        if dead := [c for c in networks.dead_channels(output) if self.noisy[:, c].mean() > DARK]:
             names = ", ".join("red green blue".split()[c] for c in dead)
             raise RuntimeError(
                 f"the output's {names} died at epoch {self.current_epoch + 1} (zero everywhere, no gradient "

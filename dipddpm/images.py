@@ -30,12 +30,17 @@ class Picture:
     Attributes:
         pixels: float32, shape (H, W, 3), in [0, 1].
         notes: What was done to it, for people.
-        resized: Whether its pixels are not the file's own, but averages.
+        size: Width and height before it was made square and resized, after rotation and cutting.
     """
 
     pixels: np.ndarray
     notes: tuple[str, ...]
-    resized: bool = False
+    size: tuple[int, int]
+
+    @property
+    def resized(self) -> bool:
+        """Whether its pixels are not the file's own, but averages."""
+        return min(self.size) != min(self.pixels.shape[:2])
 
 
 def check(path: str, box: Box | None = None, key: str = "image.path") -> tuple[int, int]:
@@ -56,12 +61,11 @@ def check(path: str, box: Box | None = None, key: str = "image.path") -> tuple[i
     return width, height
 
 
-def check_reference(reference: str, path: str, box: Box | None = None) -> None:
-    """Refuse, as `check` does, either of two pictures, and a clean one that has not the size of its noisy one."""
-    wanted, given = check(path, box), check(reference, box, "image.reference")
-    if given != wanted:
-        sizes = [f"{width}x{height}" for width, height in (given, wanted)]
-        raise UserError(f"image.reference is {sizes[0]}, but image.path is {sizes[1]}: they must show the same pixels")
+def check_same(reference: tuple[int, int], picture: tuple[int, int]) -> None:
+    """Refuse a clean picture that has not the width and height of its noisy one."""
+    if reference != picture:
+        given, wanted = (f"{width}x{height}" for width, height in (reference, picture))
+        raise UserError(f"image.reference is {given}, but image.path is {wanted}: they must show the same pixels")
 
 
 def load(path: str, size: int | None = None, box: Box | None = None, key: str = "image.path") -> Picture:
@@ -77,10 +81,10 @@ def load(path: str, size: int | None = None, box: Box | None = None, key: str = 
         UserError: As for `check`.
     """
     pixels, notes = _cut(path, box, key)
-    resized = size is not None and min(pixels.shape[:2]) != size
+    height, width = pixels.shape[:2]
     if size is not None:
         pixels = _square(pixels, size, notes)
-    return Picture(np.ascontiguousarray(_unit(pixels)), tuple(notes), resized)
+    return Picture(np.ascontiguousarray(_unit(pixels)), tuple(notes), (width, height))
 
 
 def save(path: Path, pixels: Any) -> None:

@@ -86,10 +86,10 @@ def contents(folder: Path, *, config_only: bool = False) -> list[Path]:
 
 def commit(repo: str, revision: str | None) -> str:
     """The commit that ``revision`` means in the local cache of the Hub, or as given where it is not there."""
+    if revision and re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
     from huggingface_hub import snapshot_download
 
-    if re.fullmatch("[0-9a-f]{40}", revision or ""):
-        return str(revision)
     with suppress(Exception):
         return Path(snapshot_download(repo, revision=revision, local_files_only=True)).name
     return str(revision)

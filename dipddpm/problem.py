@@ -49,12 +49,18 @@ def pose(picture: Picture, *, kind: str, sigma: float | None, seed: int, referen
         kind: ``gaussian`` (the picture is clean) or ``none`` (the picture is y).
         sigma: On the 0-255 scale; needed for ``gaussian``.
         seed: Of the noise.
-        reference: The clean picture behind a noisy one, of its size, where there is one.
+        reference: The clean picture behind a noisy one, where there is one.
+
+    Raises:
+        UserError: When the reference had another size.
     """
     pixels = images.to_tensor(picture.pixels)
     content = seeds.content_hash(picture.pixels)
     if kind == "none":
-        clean = None if reference is None else images.to_tensor(reference.pixels)
+        clean = None
+        if reference is not None:
+            images.check_same(reference.size, picture.size)
+            clean = images.to_tensor(reference.pixels)
         return Problem(pixels, clean, content, sigma, picture.notes)
     assert sigma is not None
     noisy = degrade.gaussian(pixels, sigma, seeds.generator(seed, "noise", content))

@@ -26,7 +26,8 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
 
     path, reference, box = c.image.path, c.image.reference, c.image.box
     if reference and new(f"image.reference {reference} {path} {box}"):
-        images.check_reference(reference, path, box)
+        size = images.check(path, box)
+        images.check_same(images.check(reference, box, "image.reference"), size)
     elif not reference and new(f"image.path {path} {box}"):
         images.check(path, box)
     file = str(c.checkpoint)

@@ -40,7 +40,6 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
         size = prior.sample_size(prior_folder)
     reference = None
     if c.image.reference:
-        images.check_reference(c.image.reference, c.image.path, c.image.box)
         reference = images.load(c.image.reference, size, c.image.box, key="image.reference")
     picture = images.load(c.image.path, size, c.image.box)
     problem = pose(

@@ -157,19 +157,15 @@ def check_arguments(argv: Sequence[str]) -> None:
         return
     try:
         with (
-            initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"),
+            initialize_config_dir(str(DEFAULTS.parent), version_base="1.3"),
             explained(args.overrides, TrainPriorConfig),
         ):
             c = typed(compose(args.config_name or "train_prior", overrides=args.overrides))
         if c.processes > 1:
             import torch
 
-            need(
-                not torch.cuda.is_available(),
-                "processes",
-                c.processes,
-                "1 where there is a GPU, which one process fills",
-            )
+            alone = torch.cuda.is_available()
+            need(not alone, "processes", c.processes, "1 where there is a GPU, which one process fills")
     finally:
         GlobalHydra.instance().clear()
 

@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 
 from dipddpm import files, images, operations, prior
 from dipddpm.diffusion import to_picture
-from dipddpm.images import to_tensor
 from dipddpm.metrics import psnr
 from scripts import eval_prior, half_precision, model_card, training_stages
 from scripts.faces import read_faces
@@ -45,7 +44,7 @@ def test_the_card_is_what_its_maker_writes():
 def test_the_shipped_weights_clean_a_face_that_they_have_not_seen():
     """Untrained ones would make it worse."""
     network = prior.load(FOLDER)
-    face = (255 * to_tensor(images.load("astronaut", 64).pixels)).round().to(torch.uint8)
+    face = (255 * images.to_tensor(images.load("astronaut", 64).pixels)).round().to(torch.uint8)
     ab = network.schedule.alphas_cumprod
     ((_, _, cleaned),) = errors_by_level(network.unet, ab, face, (57,))
     x0, _, x_t = noisy_states(face, ab[56], 57)

@@ -11,13 +11,14 @@ from dipddpm.problem import pose
 
 def smooth(height=61, width=67):
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    return Picture(np.stack([rows / height, columns / width, 0.5 + 0 * rows], axis=2), ("a note",))
+    return Picture(np.stack([rows / height, columns / width, 0.5 + 0 * rows], axis=2), ("a note",), (width, height))
 
 
 def noisy_picture(sigma):
-    clean = smooth().pixels
+    picture = smooth()
+    clean = picture.pixels
     noise = np.random.default_rng(0).normal(0, sigma / 255, clean.shape)
-    return Picture((clean + noise).astype(np.float32), ())
+    return Picture((clean + noise).astype(np.float32), (), picture.size)
 
 
 def test_noise_is_added_to_the_picture_and_follows_from_it_and_from_the_seed():
@@ -30,7 +31,7 @@ def test_noise_is_added_to_the_picture_and_follows_from_it_and_from_the_seed():
     one = noise(smooth(), 0)
     assert 255 * one.std() == pytest.approx(25, rel=0.02)
     assert torch.equal(one, noise(smooth(), 0))
-    flipped = Picture(smooth().pixels[::-1].copy(), ())
+    flipped = Picture(smooth().pixels[::-1].copy(), (), smooth().size)
     for other in (noise(smooth(), 1), noise(flipped, 0)):
         assert abs(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1]) < 0.03
 

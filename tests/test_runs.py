@@ -12,7 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dipddpm import runs
 from dipddpm.errors import UserError
+from dipddpm.images import Picture
 from dipddpm.jobs import Job
+from dipddpm.problem import pose
 
 
 def read(path):
@@ -231,3 +233,10 @@ def test_a_reference_is_measured_against_and_never_learnt_from(configure, tmp_pa
     assert compared["fit"]["summary"]["peak"] is not None
     assert alone["fit"]["key"] != compared["fit"]["key"], "the stored curves differ"
     assert np.array_equal(read(tmp_path / "alone/dip.png"), read(tmp_path / "compared/dip.png"))
+
+
+def test_a_reference_of_another_size_is_refused():
+    square = np.zeros((9, 9, 3), np.float32)  # as both are made
+    noisy, clean = (Picture(square, (), (width, 9)) for width in (9, 11))
+    with pytest.raises(UserError, match="image.reference is 11x9, but image.path is 9x9"):
+        pose(noisy, kind="none", sigma=None, seed=0, reference=clean)
