@@ -3,7 +3,8 @@
     python scripts/sample_prior.py --out outputs/prior/samples
 
 Both start from the same noise. The whole chain is 1000 evaluations a picture, which on one CPU core is
-more than an hour for 64 pictures; `--only ddim` leaves it out.
+more than an hour for 64 pictures; `--only ddim` leaves it out. Each batch is kept when it is done, in a folder
+beside the grid that is named after the weights and the seed: run again, it goes on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -28,35 +29,34 @@ DDIM_STEPS = 50
 
 def draw_samples(
     network: Prior,
-    count: int,
+    indices: Sequence[int],
     scheduler: str,
     steps: int | None = None,
     *,
     seed: int = 0,
     batch_size: int = 16,
     watch: Callable[[int], None] | None = None,
-) -> torch.Tensor:
+) -> Iterator[tuple[int, torch.Tensor]]:
     """Run windows from noise at level T down to 0.
 
     Args:
         network: The prior.
-        count: Samples.
+        indices: Of the samples; each has a generator of its own, whatever the batch.
         scheduler: ``ddpm`` or ``ddim``.
         steps: Evaluations, None for one a level.
-        seed: Of the noise; each sample has a generator of its own, whatever the batch.
+        seed: Of the noise.
         batch_size: Samples an evaluation.
         watch: Called with the evaluations done, counted over all samples.
 
-    Returns:
-        Shape (count, 3, H, W), in [0, 1].
+    Yields:
+        Each index and its sample, shape (3, H, W), in [0, 1], when its batch is done.
     """
     T, size, device = network.schedule.T, network.sample_size, network.unet.device
     levels = window(T, 0, steps, T=T)
-    samples = []
-    for first in range(0, count, batch_size):
-        indices = range(first, min(first + batch_size, count))
-        generators = [seeds.generator(seed, "unconditional", i) for i in indices]
-        shape = torch.empty(len(indices), 3, size, size, device=device)
+    for first in range(0, len(indices), batch_size):
+        batch = indices[first : first + batch_size]
+        generators = [seeds.generator(seed, "unconditional", i) for i in batch]
+        shape = torch.empty(len(batch), 3, size, size, device=device)
         x = initial_state("noise", shape, network.schedule.alpha_bar(T), error_rms=None, generators=generators)
         snapshots = sample_window(
             network.evaluate,
@@ -72,10 +72,9 @@ def draw_samples(
         for snapshot in snapshots:
             x = snapshot.x_t
             if watch:
-                watch((snapshot.nfe - before) * len(indices))
+                watch((snapshot.nfe - before) * len(batch))
             before = snapshot.nfe
-        samples.append(to_picture(x).clamp(0, 1).cpu())
-    return torch.cat(samples)
+        yield from zip(batch, to_picture(x).clamp(0, 1).cpu(), strict=True)
 
 
 def grid(pictures: torch.Tensor) -> torch.Tensor:
@@ -106,18 +105,24 @@ def main() -> None:
             continue
         evaluations = steps or network.schedule.T
         file = args.out / f"{scheduler}_{evaluations}.png"
+        kept = [file.with_suffix("") / f"{network.fingerprint}-{args.seed}" / f"{i:03d}.png" for i in range(args.count)]
+        missing = [i for i, sample in enumerate(kept) if not sample.exists()]
         with bar:
-            task = bar.add_task(file.stem, total=args.count * evaluations)
+            done = (args.count - len(missing)) * evaluations
+            task = bar.add_task(file.stem, total=args.count * evaluations, completed=done)
             samples = draw_samples(
                 network,
-                args.count,
+                missing,
                 scheduler,
                 steps,
                 seed=args.seed,
                 batch_size=args.batch_size,
                 watch=lambda n, task=task: bar.advance(task, n),
             )
-        images.save(file, grid(samples))
+            for i, sample in samples:
+                images.save(kept[i], sample)
+        pictures = [images.to_tensor(images.load(str(sample)).pixels) for sample in kept]
+        images.save(file, grid(torch.cat(pictures)))
         print(file)
 
 

@@ -18,7 +18,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from PIL import Image
 
 from dipddpm import prior
-from scripts import against_denoisers, denoisers, eval_prior
+from scripts import against_denoisers, denoisers, eval_prior, sample_prior
 from scripts.compare_priors import extract, restore, summarise
 from scripts.one_evaluation import errors_by_level, noisy_states
 from scripts.paired import Difference, paired_difference
@@ -191,14 +191,32 @@ def test_a_missing_bm3d_is_said_before_any_work(monkeypatch: pytest.MonkeyPatch,
 def test_samples_do_not_depend_on_the_batch_and_the_grid_on_their_number(tiny_prior: Path):
     network = prior.load(tiny_prior)
     counts: list[int] = []
-    samples = draw_samples(network, 5, "ddim", 4, batch_size=2, watch=counts.append)
+    drawn = list(draw_samples(network, range(5), "ddim", 4, batch_size=2, watch=counts.append))
+    samples = torch.stack([sample for _, sample in drawn])
     assert samples.shape == (5, 3, 16, 16) and sum(counts) == 5 * 4
-    assert torch.allclose(samples, draw_samples(network, 5, "ddim", 4, batch_size=5), atol=1e-3)
+    chosen = dict(draw_samples(network, [4, 1], "ddim", 4, batch_size=5))
+    assert all(torch.allclose(sample, samples[i], atol=1e-3) for i, sample in chosen.items()) and len(chosen) == 2
     assert not torch.allclose(samples[0], samples[1], atol=0.1)
     whole = grid(samples)
     assert whole.shape == (3, 32, 48)
     assert whole[:, :16, 32:].equal(samples[2]) and whole[:, 16:, :16].equal(samples[3])
     assert not whole[:, 16:, 32:].any()
+
+
+def test_samples_that_are_kept_are_not_drawn_again(tiny_prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        "sys.argv", f"sample_prior.py {tiny_prior} --out {tmp_path} --count 4 --only ddim --batch-size 1".split()
+    )
+    sample_prior.main()
+    whole = np.asarray(Image.open(tmp_path / "ddim_50.png"))
+    kept = sorted(tmp_path.rglob("00?.png"))
+    assert len(kept) == 4 and whole.shape == (32, 32, 3)
+    Image.new("RGB", (16, 16)).save(kept[0])
+    kept[3].unlink()
+    sample_prior.main()
+    again = np.asarray(Image.open(tmp_path / "ddim_50.png"))
+    assert not again[:16, :16].any(), "taken as it lies there"
+    assert np.array_equal(again[16:], whole[16:]), "what was missing is drawn, the same"
 
 
 def test_two_priors_are_compared_on_one_fit_a_face(tiny_prior: Path, tar: Path, tmp_path: Path):
