@@ -1,4 +1,4 @@
-# make demo: the main job on its defaults. make test: the tests. Both make the environment first.
+# make demo: the main job on its defaults. make test: linters, types, tests. All make the environment first.
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
@@ -8,11 +8,13 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/python sample.py
 
-test: .venv/ready
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/python -m pytest
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

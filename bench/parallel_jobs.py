@@ -73,7 +73,7 @@ def sweep(launcher: list[str], epochs: int) -> tuple[float, float, list[int]]:
         whole = time.perf_counter() - begun
         fits = [json.loads(p.read_text()) for p in Path(folder, "fits").glob("*/manifest.json")]
     seconds = [fit["seconds"] for fit in fits]
-    return max(seconds) if launcher else sum(seconds), whole, [fit["environment"]["threads"] for fit in fits]
+    return max(seconds) if launcher else sum(seconds), whole, [fit["environments"][-1]["threads"] for fit in fits]
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def metrics(psnr: float, layers: int, start_t: int, key: str) -> dict[str, Any]:
         "noisy": row(20.0), "dip": row(psnr - 2), "result": row(psnr, start_t), "posterior_mean": row(26.0, 1),
         "noisy_window": row(26.5, 57), "window": {"start_t": start_t, "samples": 1}, "environment": environment,
         "fit": {"key": key, "epoch": 500, "seconds": layers * 10.0, "made_by_this_run": start_t == LEVELS[0],
-                "environment": environment},
+                "environments": [environment]},
         "cost": {"evaluation_seconds": 0.1, "fit_seconds": layers * 10.0,
                  "total_evaluations_worth": layers * 100 + start_t},
     }  # fmt: skip
@@ -142,7 +142,7 @@ def write_store(root: Path, n: int) -> tuple[FitStore, dict[str, Any]]:
     curves.append(**dict.fromkeys(COLUMNS, 0.1))
     manifest.write_epoch(folder, 1, {"w": torch.zeros(3)}, torch.zeros(1, 3, 64, 64), "pixels")
     (folder / manifest.state_name(1)).write_bytes(b"state")
-    manifest.commit(folder, key=key, curves=curves, kept={1: 20.0}, seconds=1.0, revived=0, environment={})
+    manifest.commit(folder, key=key, curves=curves, kept={1: 20.0}, seconds=1.0, revived=0, environments=[{}])
     return store, request
 
 

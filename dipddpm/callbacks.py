@@ -16,6 +16,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from dipddpm import metrics, progress, tracking
 from dipddpm.curves import Curves, best_kept
 from dipddpm.dip import DeepImagePrior
+from dipddpm.environment import changes
 from dipddpm.files import replacing
 from dipddpm.fits import Fit, manifest
 from dipddpm.stopping import Stop
@@ -45,7 +46,7 @@ class Trajectory(Callback):
         key: Its name in the store.
         rule: Asked at every epoch from the first kept one on; the fit stops when it answers.
         every: Epochs between kept ones.
-        environment: Stored with each commit.
+        environment: Of this process; stored with each commit after those of the processes before.
         before: The stored fit that this one goes on from, or None.
     """
 
@@ -60,7 +61,9 @@ class Trajectory(Callback):
         before: Fit | None,
     ) -> None:
         self.folder, self.key, self.rule, self.every = folder, key, rule, every
-        self.environment = environment
+        self.environments = list(before.environments) if before else []
+        if not before or changes(self.environments[-1], environment):
+            self.environments.append({"from_epoch": before.epochs + 1 if before else 1, **environment})
         self.curves = before.curves if before else Curves()
         self.kept = dict(before.kept) if before else {}
         self.seconds = before.seconds if before else 0.0
@@ -98,7 +101,7 @@ class Trajectory(Callback):
             kept=self.kept,
             seconds=self.seconds,
             revived=self.revived,
-            environment=self.environment,
+            environments=self.environments,
         )
 
 
@@ -107,16 +110,11 @@ class Pictures(Callback):
 
     Args:
         every: Epochs between the grids.
-        before: The stored fit that this one goes on from, or None; its best kept epoch is the best so far.
+        trajectory: Called before this; the best of its kept epochs is the best so far.
     """
 
-    def __init__(self, every: int, before: Fit | None) -> None:
-        self.every = every
-        self.best = float("-inf")
-        self.best_picture: Any = None
-        if before and (best := best_kept(before.kept)):
-            epoch, self.best = best
-            self.best_picture = before.picture(epoch)
+    def __init__(self, every: int, trajectory: Trajectory) -> None:
+        self.every, self.trajectory = every, trajectory
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DeepImagePrior)
@@ -126,10 +124,9 @@ class Pictures(Callback):
         output = pl_module.render()
         pictures = {"noisy": pl_module.noisy, "z": pl_module.z, "output": output}
         if pl_module.clean is not None:
-            psnr = metrics.psnr(output, pl_module.clean).item()
-            if psnr > self.best:
-                self.best, self.best_picture = psnr, output
-            pictures |= {"clean": pl_module.clean, "best": self.best_picture}
+            best = best_kept(self.trajectory.kept)
+            file = self.trajectory.folder / manifest.epoch_name(best[0]) if best else None
+            pictures |= {"clean": pl_module.clean, "best": manifest.read_picture(file) if file else output}
         tracking.log_pictures(tracking.writer(trainer), "dip", pictures, epoch)
 
 

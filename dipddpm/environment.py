@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -19,13 +20,9 @@ DECISIVE = ("torch", "threads", "precision", "memory_format", "device")
 def choose_device(device: str) -> str:
     """Return the torch device meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
 
-    On a GPU fp32 means fp32 from here on, and the same input the same output: cuDNN's convolutions would otherwise
-    take TF32, which rounds like half precision, and add up in any order.
-
     Raises:
         UserError: When there is no such device.
     """
-    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -34,6 +31,16 @@ def choose_device(device: str) -> str:
         reason = str(error).splitlines()[0]
         raise UserError(f"device={device} cannot be used ({reason}): type device=auto") from error
     return device
+
+
+def exact_arithmetic() -> None:
+    """Let fp32 mean fp32 on a GPU in this process, and the same input give the same output.
+
+    cuDNN's convolutions would otherwise take TF32, which rounds like half precision, and add up in any order; matrix
+    products would where the process was told so before.
+    """
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
 
 
 def has_bf16(device: str) -> bool:
@@ -62,6 +69,6 @@ def describe(device: str, precision: str) -> dict[str, Any]:
     }
 
 
-def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return what stands in the way of bit-equality between two runs, as ``threads 2 -> 4``."""
     return [f"{k} {before.get(k)} -> {now.get(k)}" for k in DECISIVE if before.get(k) != now.get(k)]

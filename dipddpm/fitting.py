@@ -160,7 +160,7 @@ def run(
     now = environment.describe(device, module.precision)
     if before:
         log.info("going on from epoch %d of the stored fit %s", before.epochs, key)
-        if changed := environment.changes(before.environment, now):
+        if changed := environment.changes(before.environments[-1], now):
             log.warning("not bit-equal to an uninterrupted fit: %s", ", ".join(changed))
     else:
         log.info("fitting %s, up to %d epochs", key, epochs)
@@ -180,7 +180,7 @@ def run(
             devices=[int(index)] if index else 1,
             max_epochs=epochs,
             logger=logger,
-            callbacks=[trajectory, Pictures(panel_every, before), Bar()],
+            callbacks=[trajectory, Pictures(panel_every, trajectory), Bar()],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -15,13 +15,15 @@ from dipddpm import images, panels, report, tracking
 from dipddpm.checks import T
 from dipddpm.curves import best_kept, crossing, peak
 from dipddpm.dip import fixed_input
-from dipddpm.files import replacing, write_json
+from dipddpm.files import flat, replacing, write_json
 from dipddpm.fitting import Start
 from dipddpm.problem import Problem
 from dipddpm.report import Row
 from dipddpm.restoration import Restoration
 
 UNTRACKED = ("store", "fit", "objective", "panel_every", "ddpm.snapshot_every")  # change neither pictures nor cost
+ROWS = ("noisy", "dip", "result", "posterior_mean", "noisy_window")  # a picture for each that a job has
+PICTURES = ("clean", "panel", "fit", "strip")  # and beside them
 NUMBER_OR_WORD = ("image.size", "ddpm.start_t", "checkpoint")
 
 
@@ -48,8 +50,7 @@ def leave(
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "config.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False))
-    for older in folder.glob("events.out.tfevents.*"):  # of a job run before: TensorBoard would show both as one run
-        older.unlink()
+    _clear(folder)
     events = SummaryWriter(str(folder))
     for name, row in rows.items():
         for i, picture in enumerate(row.picture):
@@ -76,6 +77,14 @@ def leave(
     events.close()
     write_json(folder / "metrics.json", {**figures, **record})
     report.show(list(rows.values()), _notes(folder, record))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a job run here before left and this one need not replace: TensorBoard would show both as one run."""
+    samples = (f"{name}-[0-9]*.png" for name in ROWS)
+    for pattern in ("events.out.tfevents.*", *samples, *(f"{name}.png" for name in (*ROWS, *PICTURES))):
+        for older in folder.glob(pattern):
+            older.unlink()
 
 
 def link(path: Path, target: Path) -> None:
@@ -127,7 +136,7 @@ def _hparams(config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, 
     level that ``ddpm.start_t=auto`` came to is a number like those typed.
     """
     read = [k for k in config if record["command"] == "sample" or k not in ("ddpm", "prior", "baselines")]
-    values = {k: v for k, v in report.flat({k: config[k] for k in read}).items() if k not in UNTRACKED}
+    values = {k: v for k, v in flat({k: config[k] for k in read}).items() if k not in UNTRACKED}
     for key in NUMBER_OR_WORD:
         if isinstance(values.get(key), str):
             values[f"{key} (word)"] = values.pop(key)
@@ -168,7 +177,10 @@ def _notes(folder: Path, record: Mapping[str, Any]) -> list[str]:
         )
         seconds, of_fit = cost["total_seconds"], cost["fit_seconds"]
         notes.append(f"time: {seconds:.1f} s, {of_fit:.1f} s of them the fit, as it was measured when it was made")
-    if (record.get("window") or {}).get("still_noisy"):
+    window = record.get("window") or {}
+    if window.get("error_source") == "oracle" and (why := window["error_used_by"]):
+        notes.append(f"oracle error: {' and '.join(why)} took the error of the DIP output from the clean picture")
+    if window.get("still_noisy"):
         notes.append(f"the result is still noisy: the window ends at level {record['window']['end_t']}")
     if record["degrade"]["source"] == "estimated":
         notes.append(f"noise of the picture estimated: sigma {record['degrade']['sigma']:.1f}")

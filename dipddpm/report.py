@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,12 +51,3 @@ def show(rows: Sequence[Row], notes: Sequence[str]) -> None:
     console.print(table)
     for note in notes:
         console.print(note, soft_wrap=True, highlight=False, markup=False)
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested dict as one level with dotted names."""
-    out: dict[str, Any] = {}
-    for name, value in values.items():
-        key = f"{prefix}{name}"
-        out |= flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
-    return out

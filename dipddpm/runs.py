@@ -16,6 +16,7 @@ import torch
 
 from dipddpm import checks, environment, fitting, inputs, metrics, outputs, prior, prior_folder, progress, results
 from dipddpm.config import Config, plain
+from dipddpm.diffusion import window as levels_of
 from dipddpm.fits import FitStore
 from dipddpm.fitting import Start
 from dipddpm.jobs import Job
@@ -35,13 +36,14 @@ def fit(c: Config, job: Job) -> float | None:
     Raises:
         UserError: When the request cannot be met.
     """
-    _set_threads(c)
-    environment.choose_device(c.device)
+    _prepare(c)
     asked = c.image.size == "auto"  # of a prior no more than its size
-    problem = problem_of(c, prior.resolve(*_prior_names(c), config_only=True) if asked else None)
+    folder = prior.resolve(*_prior_names(c), config_only=True) if asked else None
+    read = inputs.fingerprints(c, "fit")
+    problem = problem_of(c, folder)
     start = start_of(c, problem, job)
     rows = results.given_rows(problem, start)
-    outputs.leave(job.folder, plain(c), problem, start, rows, _record(c, problem, start, job, "fit"))
+    outputs.leave(job.folder, plain(c), problem, start, rows, _record(c, problem, start, job, "fit", read))
     return rows["dip"].quality.get("psnr")
 
 
@@ -55,20 +57,24 @@ def sample(c: Config, job: Job) -> float | None:
         UserError: When the request cannot be met.
     """
     checks.check_start(c)
-    _set_threads(c)
-    d, device = c.ddpm, environment.choose_device(c.device)
+    device = _prepare(c)
+    d = c.ddpm
     folder = prior.resolve(*_prior_names(c))
+    read = inputs.fingerprints(c, "sample")  # before they are read: a file that is changed meanwhile is another's
     problem = problem_of(c, folder)
     prior_folder.check_size(folder, problem.noisy.shape[-1])
-    start = start_of(c, problem, job)
     environment.warn_if_emulated("ddpm.precision", d.precision.name, device)
-    network = prior.load(folder, device=device, precision=d.precision.name)
+    network = prior.load(folder, device=device, precision=d.precision.name)  # refuses before minutes of fitting
     for note in network.notes:
         log.info("prior %s: %s", network.name, note)
+    if d.start_t == "auto" and d.error_sigma is not None:  # known now, so refused now
+        levels_of(network.schedule.level_of_sigma(d.error_sigma), d.end_t, d.steps, T=network.schedule.T)
+    start = start_of(c, problem, job)
     posterior_mean(network, problem.noisy, problem.sigma)  # a process's first evaluation is slower: not timed
 
     true_rms = None if problem.clean is None else 2 * metrics.rms(start.picture, problem.clean).item()
-    error = error_of_start(d.error_sigma, true_rms, checks.need_an_error(c))
+    needed = checks.need_an_error(c)
+    error = error_of_start(d.error_sigma, true_rms, needed)
     start_t = d.start_t
     if start_t == "auto":
         assert error is not None
@@ -85,6 +91,8 @@ def sample(c: Config, job: Job) -> float | None:
         result = window(start.picture, start_t=start_t, init=d.init.name, samples=d.samples, watch=watch,
                         error_rms=error.rms if error else None)  # fmt: skip
     level = f"{start_t} to {d.end_t}" + (", still noisy" if d.end_t else "")
+    if needed and error and error.source == "oracle":
+        level += " (oracle error)"
     fitted = d.init.name != "noise"
     rows["result"] = results.row(f"{'DIP' if fitted else 'noise'}, then {d.scheduler.name} {level}", result, problem)
     if c.baselines:
@@ -98,12 +106,13 @@ def sample(c: Config, job: Job) -> float | None:
                            steps=steps)  # fmt: skip
         rows["noisy_window"] = results.row(f"no DIP: {d.scheduler.name} {y_level} to {end}", whole, problem)
 
-    record = _record(c, problem, start, job, "sample")
+    record = _record(c, problem, start, job, "sample", read)
     record["prior"] = {"name": network.name, "fingerprint": network.fingerprint, "notes": network.notes}
     record["window"] = {
         "start_t": start_t, "end_t": d.end_t, "still_noisy": d.end_t > 0, "levels": len(result.levels),
         "init": d.init.name, "scheduler": d.scheduler.name, "samples": d.samples, "seed": seed,
         "error_sigma": error.sigma if error else None, "error_source": error.source if error else None,
+        "error_used_by": needed,
     }  # fmt: skip
     record["cost"] = results.cost(start, result, network, fitted=fitted)
     outputs.leave(job.folder, plain(c), problem, start, rows, record, result)
@@ -114,24 +123,27 @@ def _prior_names(c: Config) -> tuple[str, str | None, str | None, str | None]:
     return c.prior.name, c.prior.path, c.prior.repo, c.prior.revision
 
 
-def _set_threads(c: Config) -> None:
+def _prepare(c: Config) -> str:
+    """Set what holds for the whole process, and return its device."""
     if c.threads:
         torch.set_num_threads(c.threads)
+    environment.exact_arithmetic()
+    return environment.choose_device(c.device)
 
 
 def _precision(c: Config, command: str) -> str:
     return (c.dip if command == "fit" else c.ddpm).precision.name
 
 
-def _record(c: Config, problem: Problem, start: Start, job: Job, command: str) -> dict[str, Any]:
-    """Return what metrics.json says beside the rows."""
+def _record(c: Config, problem: Problem, start: Start, job: Job, command: str, read: dict[str, str]) -> dict[str, Any]:
+    """Return what metrics.json says beside the rows; ``read`` are the fingerprints of the files that the job read."""
     record: dict[str, Any] = {
         "command": command,
         "picture": {"path": c.image.path, "size": list(problem.noisy.shape[-2:]),
                     "content": problem.content, "notes": problem.notes},
         "degrade": {"kind": c.degrade.kind.name, "sigma": problem.sigma, "source": problem.sigma_source},
         "overrides": job.overrides,
-        "inputs": inputs.fingerprints(c, command),
+        "inputs": read,
         "environment": environment.describe(environment.choose_device(c.device), _precision(c, command)),
     }  # fmt: skip
     if start.fit and start.choice:
@@ -142,7 +154,7 @@ def _record(c: Config, problem: Problem, start: Start, job: Job, command: str) -
         record["fit"] = {
             "key": f.key, "folder": str(f.folder), "made_by_this_run": start.made, "epochs": f.epochs,
             "epoch": choice.epoch, "why": choice.why, "seconds": start.seconds,
-            "gflop": results.fit_gflop(start), "environment": f.environment,
+            "gflop": results.fit_gflop(start), "environments": f.environments,
             "rule_epoch": choice.stop.epoch if choice.stop else None, "revived": f.revived, "summary": summary,
         }  # fmt: skip
     return record

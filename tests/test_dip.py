@@ -3,6 +3,8 @@
 import json
 import math
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -186,13 +188,33 @@ def test_a_rule_that_fires_at_once_still_leaves_a_first_kept_epoch(store):
     assert fitting.choose(made, "stop", rule=rule, rule_name="f", max_epochs=25, every=10).epoch == 10
 
 
-def test_the_best_picture_of_a_fit_that_goes_on_is_that_of_all_its_epochs(store):
-    made = fit(store, 20)
-    rated = {psnr: epoch for epoch, psnr in made.kept.items() if psnr is not None}
-    pictures = Pictures(100, made)
-    assert pictures.best == max(rated)
-    assert torch.equal(pictures.best_picture, made.picture(rated[max(rated)]))
-    assert Pictures(100, None).best == -math.inf
+def test_the_best_picture_so_far_is_that_of_all_kept_epochs(store, monkeypatch):
+    made = fit(store, 30)
+    trajectory: Any = SimpleNamespace(folder=made.folder, kept={10: 21.0, 20: 25.0, 30: 23.0})
+    shown = []
+    monkeypatch.setattr("dipddpm.tracking.writer", lambda trainer: None)
+    monkeypatch.setattr("dipddpm.tracking.log_pictures", lambda writer, tag, pictures, step: shown.append(pictures))
+    trainer: Any = SimpleNamespace(current_epoch=29, should_stop=False, max_epochs=100)
+    module = DeepImagePrior(*problem(), **SETTINGS)
+    Pictures(30, trajectory).on_train_epoch_end(trainer, module)
+    assert torch.equal(shown[0]["best"], made.picture(20)), "also between two grids"
+    trajectory.kept = {}
+    Pictures(15, trajectory).on_train_epoch_end(trainer, module)
+    assert torch.equal(shown[1]["best"], shown[1]["output"]), "before the first is kept"
+
+
+def test_a_fit_says_from_which_epoch_on_it_was_made_how(store):
+    fit(store, 20)
+    threads = torch.get_num_threads()
+    fit(store, 30)
+    try:
+        torch.set_num_threads(threads + 1)
+        made = fit(store, 40)
+    finally:
+        torch.set_num_threads(threads)
+    assert [(e["from_epoch"], e["threads"]) for e in made.environments] == [(1, threads), (31, threads + 1)]
+    manifest = json.loads((made.folder / "manifest.json").read_text())
+    assert manifest["environments"] == made.environments
 
 
 def test_the_manifest_names_every_file_it_needs(store):

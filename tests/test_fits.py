@@ -40,7 +40,7 @@ def work_until(epochs, calls=None):
                 (folder / manifest.state_name(epoch)).write_bytes(b"state")
                 kept[epoch] = 20.0 + epoch
                 manifest.commit(folder, key=key, curves=curves, kept=kept, seconds=1.0, revived=0,
-                                environment={"threads": 1})  # fmt: skip
+                                environments=[{"from_epoch": 1, "threads": 1}])  # fmt: skip
 
     return work
 

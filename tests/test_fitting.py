@@ -25,7 +25,7 @@ def stored(epochs, ended=(), clean=True):
     kept = sorted({*range(10, epochs + 1, 10), *ended})
     curves = from_columns(loss_noisy=1 / rows, seconds=np.where(rows > 47, 3.0, 1.0))
     return Fit("key", Path("nowhere"), {}, epochs, {e: 30 - abs(e - 60) / 10 if clean else None for e in kept},
-               curves, seconds=epochs * 2.0, revived=0, environment={})  # fmt: skip
+               curves, seconds=epochs * 2.0, revived=0, environments=[])  # fmt: skip
 
 
 def ask(fit, checkpoint, rule=FLOOR, max_epochs=200):

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 
 import pytest
 from conftest import ROOT
@@ -27,16 +28,22 @@ def module_name(path):
     return parts[0]
 
 
-def imported(path):
-    """Names of the package's modules that a file imports, wherever in the file."""
+def imported(path, *, when_run=False):
+    """Names of the package's modules that a file imports, wherever in the file; of what is for type checkers, too."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for_types = {id(n) for block in ast.walk(tree) if when_run and _for_types_only(block) for n in ast.walk(block)}
+    for node in (n for n in ast.walk(tree) if id(n) not in for_types):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dipddpm":
             parts = (node.module or "").split(".")
             names |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("dipddpm.")}
     return names
+
+
+def _for_types_only(node):
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -47,6 +54,13 @@ def test_imports_go_down(path):
         return
     for other in imported(path) - {name}:
         assert DEPTH[other] <= DEPTH[name], f"{name} imports {other}"
+
+
+def test_imports_within_a_layer_go_round_in_no_circle():
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        graph.setdefault(module_name(path), set()).update(imported(path, when_run=True) - {module_name(path)})
+    TopologicalSorter(graph).prepare()  # raises CycleError
 
 
 def test_only_the_top_knows_the_config():

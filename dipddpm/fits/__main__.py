@@ -123,7 +123,9 @@ def _show(store: FitStore, key: str) -> None:
     if fit:
         if best := best_kept(fit.kept):
             print(f"best kept epoch {best[0]}: {best[1]:.2f} dB")
-        print(f"{len(fit.kept)} kept epochs, {fit.seconds:.1f} s, environment {fit.environment}")
+        print(f"{len(fit.kept)} kept epochs, {fit.seconds:.1f} s")
+        for environment in fit.environments:
+            print(f"environment {environment}")
     for folder in store.uses(key):
         print(f"used by {folder}")
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +47,8 @@ class Fit:
         curves: One row an epoch.
         seconds: Wall-clock seconds spent on the fit, over all its extensions.
         revived: Redraws of the last layer before the first step.
-        environment: Versions, threads, precision, memory format and device of the last commit.
+        environments: Versions, threads, precision, memory format and device, each with ``from_epoch``, the epoch
+            from which on it was so.
     """
 
     key: str
@@ -58,7 +59,7 @@ class Fit:
     curves: Curves
     seconds: float
     revived: int
-    environment: dict[str, Any]
+    environments: list[dict[str, Any]]
 
     @property
     def state(self) -> Path:
@@ -148,7 +149,7 @@ def commit(
     kept: Mapping[int, float | None],
     seconds: float,
     revived: int,
-    environment: Mapping[str, Any],
+    environments: Sequence[Mapping[str, Any]],
 ) -> None:
     """Make the trajectory so far the stored one; its state and epoch files must be in place.
 
@@ -159,7 +160,7 @@ def commit(
         kept: PSNR in dB (or None) of each kept epoch.
         seconds: Spent so far.
         revived: Redraws of the last layer.
-        environment: Of this run.
+        environments: As those of a `Fit`.
     """
     epochs = len(curves)
     with replacing(folder / curves_name(epochs)) as temporary:
@@ -177,7 +178,7 @@ def commit(
         "kept": {str(e): psnr for e, psnr in kept.items()},
         "seconds": seconds,
         "revived": revived,
-        "environment": dict(environment),
+        "environments": [dict(environment) for environment in environments],
         "files": files,
     }
     write_json(folder / "manifest.json", body | {"digest": _digest(body)})
@@ -229,7 +230,7 @@ def _verified(folder: Path, text: str) -> Fit:
         curves=curves,
         seconds=body["seconds"],
         revived=body["revived"],
-        environment=body["environment"],
+        environments=body.get("environments") or [{"from_epoch": 1} | body["environment"]],  # the older form
     )
 
 

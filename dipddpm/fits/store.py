@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from dipddpm.errors import UserError
-from dipddpm.files import canonical, write_json
+from dipddpm.files import canonical, flat, write_json
 from dipddpm.fits import manifest
 from dipddpm.fits.manifest import Damaged, Fit
 
@@ -33,8 +33,10 @@ def fit_key(request: dict[str, Any]) -> str:
 class FitStore:
     """A root folder of fits.
 
-    Correctness rests on atomic renames and hashed manifests; the lock only keeps two processes from doing
-    the same work. It is the operating system's, so that it frees itself when its owner dies.
+    What is read is whole: files are renamed into place, and a manifest names all of them with their hashes. The
+    lock keeps two processes from making the same fit, which is twice the work; and where a file system does not lock
+    and their arithmetic differs, one's epochs may take the place of the other's, which is found and made again. It is
+    the operating system's, so that it frees itself when its owner dies.
     """
 
     def __init__(self, root: Path) -> None:
@@ -171,11 +173,11 @@ class FitStore:
         Returns:
             Its name and {dotted key: (stored, wanted)}, or None when nothing is stored.
         """
-        wanted = _flat(request)
+        wanted = flat(request)
         best: tuple[str, dict[str, tuple[Any, Any]]] | None = None
         for key in self.keys():
             try:
-                stored = _flat(json.loads((self.folder(key) / "fit.json").read_text()))
+                stored = flat(json.loads((self.folder(key) / "fit.json").read_text()))
             except (OSError, ValueError):
                 continue
             names = stored.keys() | wanted.keys()
@@ -225,10 +227,3 @@ def _sweep_out(folder: Path) -> None:
             with suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > LEFT_BEHIND:
                     path.unlink()
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, v in value.items():
-        flat |= _flat(v, f"{prefix}{name}.") if isinstance(v, dict) else {f"{prefix}{name}": v}
-    return flat
