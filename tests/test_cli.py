@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -254,7 +255,18 @@ def test_a_sweep_looks_at_each_file_once(monkeypatch):
     assert looked == ["astronaut", "faces64"]
 
 
-def test_a_request_that_only_the_run_can_refuse_is_one_line_too(small, tmp_path):
+def test_a_prior_that_only_the_run_can_refuse_is_one_line_too(small, tiny_prior, tmp_path):
+    shutil.copytree(tiny_prior, tmp_path / "prior")
+    scheduler = tmp_path / "prior/scheduler/scheduler_config.json"
+    scheduler.write_text(scheduler.read_text().replace('"fixed_small"', '"learned_range"'))
+    done = command("sample.py", *small, "prior.path=prior", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "prior prior/scheduler/scheduler_config.json: cannot be used" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (tmp_path / "outputs/fits").exists()
+
+
+def test_what_needs_a_clean_picture_is_refused_without_one(small, tmp_path):
     small = [*small, "degrade=none"]
     done = command("sample.py", *small, "ddpm.init=matched", cwd=tmp_path)
     assert done.returncode == 2

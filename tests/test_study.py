@@ -279,6 +279,16 @@ def test_a_cell_without_a_result_is_empty_not_zero(tmp_path):
     assert (tmp_path / "summary/heat-01-a-b.png").exists()
 
 
+def test_a_setting_that_failed_on_one_picture_gains_nothing_by_it(tmp_path):
+    for layers, seed, psnr in (("4", "1", 30.0), ("4", "2", 20.0), ("6", "1", 31.0)):
+        job(tmp_path, [f"dip.layers={layers}", f"seed={seed}", "dip.lr=1"], metrics(psnr))
+    job(tmp_path, ["dip.layers=6", "seed=2", "dip.lr=1"], error="no")
+    job(tmp_path, ["dip.layers=6", "seed=1", "dip.lr=2"], error="no")
+    heat = heat_map(read_study(tmp_path), "dip.layers", "dip.lr")
+    assert heat.means == ((25.0, None), (None, None)), "6 layers, on the easy seed alone, would be 31"
+    assert heat.counts == ((2, 0), (0, 0))
+
+
 def test_maps_that_would_show_nothing_or_too_much_are_left_out(tmp_path):
     for i in range(MOST_VALUES + 1):
         keys = [f"k{j}={i % 2}" for j in range(7)]

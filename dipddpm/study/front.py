@@ -84,6 +84,11 @@ def best(study: Study) -> tuple[tuple[Job, ...], float] | None:
     return max(((jobs, psnr) for jobs, (psnr,) in rated), key=lambda pair: pair[1], default=None)
 
 
+def comparable(study: Study) -> list[Job]:
+    """Return the jobs with a PSNR whose mean is not one of other problems than that of other jobs."""
+    return [job for jobs, _ in _means(study, problems(study), lambda job: _psnr(study, job)) for job in jobs]
+
+
 def baselines(study: Study) -> dict[str, list[tuple[float, float]]]:
     """Return the distinct points (NFE, PSNR in dB) of each start without a DIP: jobs of one picture share them."""
     over = problems(study)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 
+from dipddpm.study.front import comparable
 from dipddpm.study.order import UNSET, natural
 from dipddpm.study.read import Study
 
@@ -38,14 +39,19 @@ class HeatMap:
 
 
 def heat_map(study: Study, row_key: str, column_key: str) -> HeatMap:
-    """Return the mean PSNR over two swept keys; every value that any job has gets its place."""
+    """Return the mean PSNR over two swept keys; every value that any job has gets its place.
+
+    As in the chart, where points are means over problems a setting that lacks one counts for nothing: the others
+    would be a hard picture worse than it.
+    """
     cells: dict[tuple[str, str], list[float]] = {}
+    counted = {job.name for job in comparable(study)}
     for job in study.jobs:
         if not job.known:
             continue
         place = job.overrides.get(row_key, UNSET), job.overrides.get(column_key, UNSET)
         found = cells.setdefault(place, [])
-        if (psnr := study.psnr(job)) is not None:
+        if job.name in counted and (psnr := study.psnr(job)) is not None:
             found.append(psnr)
     rows = tuple(sorted({row for row, _ in cells}, key=natural))
     columns = tuple(sorted({column for _, column in cells}, key=natural))
