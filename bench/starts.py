@@ -64,7 +64,8 @@ def rows(jobs: Sequence[Job]) -> list[str]:
     add("no DIP, ddpm over that window", "noisy_window", base)
     for (layers, start_t, init, scheduler), of in groups.items():
         if set(of) == set(faces):
-            add(f"DIP of {layers} layers, {init} at {start_t}, {scheduler} to 0", "result", of)
+            known = " (oracle error)" if init == "matched" else ""  # from the clean picture
+            add(f"DIP of {layers} layers, {init} at {start_t}{known}, {scheduler} to 0", "result", of)
     for layers in ("4", "6"):
         if of := next((g for k, g in groups.items() if k[0] == layers and set(g) == set(faces)), None):
             add(f"DIP of {layers} layers alone", "dip", of)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch.nn.functional import mse_loss
 
 from dipddpm import fitting, networks, stopping
-from dipddpm.callbacks import Pictures
+from dipddpm.callbacks import Pictures, WholeFile
 from dipddpm.dip import DeepImagePrior
 from dipddpm.fits import FitStore
 
@@ -201,6 +202,32 @@ def test_the_best_picture_so_far_is_that_of_all_kept_epochs(store, monkeypatch):
     trajectory.kept = {}
     Pictures(15, trajectory).on_train_epoch_end(trainer, module)
     assert torch.equal(shown[1]["best"], shown[1]["output"]), "before the first is kept"
+
+
+def test_states_that_take_long_are_stored_seldom_and_a_kill_between_two_changes_nothing(tmp_path, monkeypatch):
+    whole = fit(FitStore(tmp_path / "whole"), 40)
+    save, saved = WholeFile.save_checkpoint, []
+
+    def slow(self, checkpoint, path, storage_options=None):
+        time.sleep(0.5)
+        saved.append(path.name)
+        save(self, checkpoint, path, storage_options)
+
+    def killed(curves):
+        if len(curves) == 37:
+            raise KeyError("killed")
+
+    monkeypatch.setattr(WholeFile, "save_checkpoint", slow)
+    store = FitStore(tmp_path / "slow")
+    with pytest.raises(KeyError):
+        fit(store, 40, killed)
+    assert saved == ["state-000010.ckpt"]
+    (key,) = store.keys()
+    before = store.find(key)
+    assert before is not None and list(before.kept) == [10], "20 and 30 lie there, and nothing names them"
+    made = fit(store, 40)
+    assert saved == ["state-000010.ckpt", "state-000020.ckpt", "state-000040.ckpt"]
+    assert torch.equal(made.picture(40), whole.picture(40)) and made.kept == whole.kept
 
 
 def test_a_fit_says_from_which_epoch_on_it_was_made_how(store):
