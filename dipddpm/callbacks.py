@@ -99,6 +99,7 @@ class Trajectory(Callback):
         self.kept[epoch] = psnr
 
     def _commit(self, trainer: pl.Trainer) -> None:
+        assert self.revived is not None  # known since the first kept epoch
         began = time.perf_counter()
         trainer.save_checkpoint(self.folder / manifest.state_name(len(self.curves)))
         now = time.perf_counter()

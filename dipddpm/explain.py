@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from dipddpm import config
@@ -66,9 +66,12 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
     if found := re.search(r"Error merging override (\S+)", text):
         reason = config.one_line(cause) if isinstance(cause, OmegaConfBaseException) else str(cause)
         return f"{found[1]} is not allowed: {' '.join(reason.split())}"
-    if "Error parsing override" in text:
-        lines = text.splitlines()
-        return f"{lines[0]}: {lines[1] if len(lines) > 1 else ''}; overrides are key=value".strip()
+    if isinstance(error, OverrideParseException):
+        key, equals, value = error.override.partition("=")
+        if not equals or not key:
+            return f"{error.override} cannot be read: overrides are key=value"
+        quoted = f"'{key}=\"{value}\"'"
+        return f"{error.override} cannot be read: a value with spaces or any of ~()[]{{}}:=, is quoted twice, {quoted}"
     if isinstance(error, OmegaConfBaseException):
         return config.one_line(error)
     return f"{' '.join(overrides)}: {' '.join(line.strip() for line in text.splitlines()[:2])}"

@@ -67,11 +67,12 @@ def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -
 
         getattr(runs, command)(c, job)
         return objective(c, job.folder)
-    except SystemExit as stop:
-        # Lightning makes one of SIGTERM and Ctrl-C, the first without a code: the sweep would end as if all were done.
-        log.error("stopped by a signal")
+    except (SystemExit, KeyboardInterrupt) as stop:
+        # Lightning makes the first of SIGTERM, without a code: the sweep would end as if all were done.
+        log.error("stopped by a signal: the same command goes on")
         _leave_note(failed, "stopped by a signal")
-        raise SystemExit(stop.code or 128 + signal.SIGTERM) from stop
+        code = stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT
+        raise SystemExit(code or 128 + signal.SIGTERM) from stop
     except Exception as error:
         line = " ".join(f"{type(error).__name__}: {error}".split())
         if isinstance(error, UserError):

@@ -76,7 +76,7 @@ def leave(
     tracking.log_hparams(events, _hparams(config, record), _finals(figures, record), nfe)
     events.close()
     write_json(folder / "metrics.json", {**figures, **record})
-    report.show(list(rows.values()), _notes(folder, record))
+    report.show(list(rows.values()), _notes(folder, rows, record))
 
 
 def _clear(folder: Path) -> None:
@@ -164,7 +164,16 @@ def _finals(figures: Mapping[str, Mapping[str, Any]], record: Mapping[str, Any])
     return {name: float(value) for name, value in named.items() if value is not None}
 
 
-def _notes(folder: Path, record: Mapping[str, Any]) -> list[str]:
+def _without_a_dip(rows: Mapping[str, Row]) -> list[str]:
+    """Return what the same network makes of the noisy picture itself, which is what a saving has to be held against."""
+    result, said = rows["result"].quality.get("psnr"), []
+    for row in (rows[name] for name in ("noisy_window", "posterior_mean") if name in rows):
+        gain = f" for {row.quality['psnr'] - result:+.2f} dB" if result is not None else ""
+        said.append(f"{row.nfe} evaluation{'s' * (row.nfe > 1)}{gain}")
+    return [f"without a DIP, from the noisy picture: {', or '.join(said)}"] if said else []
+
+
+def _notes(folder: Path, rows: Mapping[str, Row], record: Mapping[str, Any]) -> list[str]:
     notes = []
     if fit := record.get("fit"):
         s = fit["summary"]
@@ -175,8 +184,10 @@ def _notes(folder: Path, record: Mapping[str, Any]) -> list[str]:
         notes.append(
             f"cost: the arithmetic of {total:.0f} evaluations, {fitted:.0f} of them the fit; the whole chain takes {T}"
         )
+        notes += _without_a_dip(rows)
         seconds, of_fit = cost["total_seconds"], cost["fit_seconds"]
-        notes.append(f"time: {seconds:.1f} s, {of_fit:.1f} s of them the fit, as it was measured when it was made")
+        then = "" if record["fit"]["made_by_this_run"] else ", which was found: they were measured when it was made"
+        notes.append(f"time: {seconds:.1f} s, {of_fit:.1f} s of them the fit{then}")
     window = record.get("window") or {}
     if window.get("error_source") == "oracle" and (why := window["error_used_by"]):
         notes.append(f"oracle error: {' and '.join(why)} took the error of the DIP output from the clean picture")

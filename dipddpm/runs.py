@@ -80,6 +80,11 @@ def sample(c: Config, job: Job) -> float | None:
         assert error is not None
         start_t = network.schedule.level_of_sigma(error.sigma)
         log.info("ddpm.start_t=auto: level %d, where sigma is %.1f (%s)", start_t, error.sigma, error.source)
+    if d.init.name == "noise" and start_t < network.schedule.T:
+        log.warning(
+            "ddpm.init=noise at level %d, where the network expects a picture: the plain DDPM is ddpm.start_t=%d",
+            start_t, network.schedule.T
+        )  # fmt: skip
     seed = c.seed if d.seed is None else d.seed
     window = partial(
         run_window, network, end_t=d.end_t, steps=d.steps, scheduler=d.scheduler.name, seed=seed,

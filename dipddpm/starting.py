@@ -22,6 +22,7 @@ from dipddpm.problem import Problem, pose
 from dipddpm.stopping import Stop
 
 log = logging.getLogger(__name__)
+HARDLY_NOISY = 5.0  # 0-255 scale; of the built-in picture, a clean photograph, 3.3 is estimated
 
 
 def problem_of(c: Config, prior_folder: Path | None) -> Problem:
@@ -52,10 +53,10 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
     for note in problem.notes:
         log.info("%s: %s", c.image.path, note)
     log.info("noise of sigma %.1f (%s)", problem.sigma, problem.sigma_source)
-    if picture.resized and c.degrade.kind.name == "none" and c.degrade.sigma is not None:
+    if problem.sigma_source == "estimated" and problem.sigma < HARDLY_NOISY:
         log.warning(
-            "degrade.sigma=%g is taken for the noise after resizing, which averages noise away: to have it estimated "
-            "there, leave it out", c.degrade.sigma
+            "%s has hardly any noise (sigma %.1f, estimated), and no more is removed: to add some to a clean picture, "
+            "type degrade=gaussian degrade.sigma=25", c.image.path, problem.sigma
         )  # fmt: skip
     return problem
 
@@ -95,15 +96,26 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
         fitting.choose, checkpoint=c.checkpoint, rule=rule, rule_name=c.stopping.rule.name,
         max_epochs=c.dip.max_epochs, every=c.dip.checkpoint_every,
     )  # fmt: skip
+
+    def work(folder: Path, key: str, before: Fit | None) -> None:
+        store.record_use(key, job.folder)  # now, so that gc leaves what a killed job would go on from
+        _work(c, problem, rule, folder, key, before)
+
     if c.fit.name == "never":
         command = shlex.join(["python", "train_dip.py", *(o for o in job.overrides if not o.startswith("fit="))])
         found, chosen, made = *store.stored(request, choose, command), False
     else:
-        found, chosen, made = store.obtain(request, choose, partial(_work, c, problem, rule))
-    store.record_use(found.key, job.folder)
+        found, chosen, made = store.obtain(request, choose, work)
+    if not made:
+        store.record_use(found.key, job.folder)
     if job.sweep:
         outputs.link(job.folder / "fit", found.folder)
     log.info("%s fit %s: epoch %d (%s)", "made" if made else "found", found.key, chosen.epoch, chosen.why)
+    if chosen.why == "max_epochs" and c.stopping.rule.name != "never":
+        log.warning(
+            "stopping=%s did not fire in %d epochs, so the start is epoch %d, for better or worse: type "
+            "dip.max_epochs=<more>", c.stopping.rule.name, c.dip.max_epochs, chosen.epoch
+        )  # fmt: skip
     picture = found.picture(chosen.epoch).clamp(0, 1)
     return Start(picture, f"epoch {chosen.epoch} ({chosen.why})", found, chosen, made)
 

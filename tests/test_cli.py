@@ -72,6 +72,8 @@ REFUSALS = [
     (["checkpoint=nothere.safetensors"], "checkpoint=nothere.safetensors: no such file"),
     (["dip.layers=4,6"], "type -m first: python sample.py -m ..."),
     (["layers"], "overrides are key=value"),
+    (["image.path=me (1).png"], """is quoted twice, 'image.path="me (1).png"'"""),
+    (["image.path=~/me.png"], """is quoted twice, 'image.path="~/me.png"'"""),
     (["image=file"], "image.path has no value: type image.path=<value>"),
 ]
 

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -120,3 +121,17 @@ def test_the_keys_of_a_fit_vary_fastest():
     assert distinct_fits_first(alone) == alone
     group = ["--multirun", "dip=cnn,skip", "image@image=astronaut", "ddpm.seed=1,2"]
     assert distinct_fits_first(group)[1] == "ddpm.seed=1,2"
+
+
+def test_ctrl_c_is_one_line_whatever_the_job_is_at(configure, tmp_path, monkeypatch, caplog):
+    def interrupted(c, job):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dipddpm.runs.sample", interrupted)
+    c = configure()
+    monkeypatch.setattr("dipddpm.config.typed", lambda cfg: c)
+    with pytest.raises(SystemExit) as left:
+        launch._run(OmegaConf.create(), "sample", Job(tmp_path), {})
+    assert left.value.code == 130
+    assert (tmp_path / "error.txt").read_text() == "stopped by a signal\n"
+    assert "the same command goes on" in caplog.text

@@ -15,6 +15,7 @@ from dipddpm.study.heat import MOST_MAPS, MOST_VALUES, heat_map, heat_maps
 from dipddpm.study.order import label, natural, short_names
 from dipddpm.study.plots import caption, quality_against_cost
 from dipddpm.study.table import rows
+from dipddpm.study.words import against_no_dip
 
 
 def grid(folder, **swept):
@@ -239,6 +240,17 @@ def test_the_pareto_front_is_what_nothing_dominates(seed):
     front = pareto_front(points)
     assert sorted(front) == [i for i, p in enumerate(points) if not dominated(p)]
     assert [points[i][0] for i in front] == sorted(points[i][0] for i in front)
+
+
+def test_the_front_is_held_against_the_starts_without_a_dip(tmp_path):
+    for start_t, psnr in ((10, 26.2), (50, 25.0), (60, 26.8)):  # without a DIP: 26.0 for 1, 26.5 for 57 evaluations
+        job(tmp_path, [f"ddpm.start_t={start_t}"], metrics(psnr, nfe=start_t, fit_seconds=0.4))
+    said = "the same network gives as much for as little in 0 of the 2 points of the front"
+    assert said in against_no_dip(read_study(tmp_path)), "at 14 and at 64 evaluations-worth"
+    job(tmp_path, ["ddpm.start_t=20"], metrics(26.4, nfe=20, fit_seconds=4.0))  # at 60
+    assert "in 1 of the 3 points of the front" in against_no_dip(read_study(tmp_path))
+    assert "in 1 of the 3 points" in build(tmp_path).read_text()
+    assert "in 1 of the 3 points" in (tmp_path / "summary.md").read_text()
 
 
 def test_only_jobs_with_both_figures_are_points_and_baselines_stand_at_their_own_nfe(mixed):

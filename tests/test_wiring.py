@@ -13,6 +13,7 @@ from test_restoration import LINEAR, data, gaussian_prior
 
 from dipddpm import environment, files, restoration, runs
 from dipddpm.errors import UserError
+from dipddpm.fits import FitStore
 from dipddpm.jobs import Job
 from dipddpm.restoration import run_window
 
@@ -141,3 +142,33 @@ def test_a_fit_that_goes_on_elsewhere_says_what_differs(configure, tmp_path, mon
     monkeypatch.setattr("dipddpm.environment.describe", lambda *given: real(*given) | {"threads": 99})
     runs.fit(configure("dip.max_epochs=50"), Job(tmp_path / "run"))
     assert f"not bit-equal to an uninterrupted fit: threads {torch.get_num_threads()} -> 99" in caplog.text
+
+
+def test_what_a_run_did_not_come_to_is_warned_of(configure, tmp_path, caplog):
+    sample(configure("stopping=loss_floor", "ddpm.init=noise", "baselines=false"), tmp_path / "run")
+    assert "stopping=loss_floor did not fire in 30 epochs, so the start is epoch 30" in caplog.text
+    assert "ddpm.init=noise at level 20" in caplog.text and "ddpm.start_t=1000" in caplog.text
+    assert "hardly any noise" not in caplog.text
+    Image.new("RGB", (16, 16), (200, 100, 50)).save(tmp_path / "flat.png")
+    runs.fit(configure("degrade=none", f"image.path={tmp_path / 'flat.png'}"), Job(tmp_path / "clean"))
+    assert "flat.png has hardly any noise (sigma 0.0, estimated)" in caplog.text
+
+
+def test_the_answer_is_held_against_the_starts_without_a_dip(configure, tmp_path, capsys):
+    metrics = sample(configure(), tmp_path / "run")
+    window, one = (metrics[row]["psnr"] - metrics["result"]["psnr"] for row in ("noisy_window", "posterior_mean"))
+    said = (
+        f"without a DIP, from the noisy picture: 57 evaluations for {window:+.2f} dB, or 1 evaluation for {one:+.2f} dB"
+    )
+    assert said in capsys.readouterr().out
+    sample(configure("baselines=false"), tmp_path / "alone")
+    assert "without a DIP" not in capsys.readouterr().out
+
+
+def test_a_fit_that_was_killed_is_one_that_its_run_uses(configure, tmp_path, monkeypatch):
+    monkeypatch.setattr("dipddpm.starting._work", lambda *given: 1 / 0)
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ZeroDivisionError):
+        runs.fit(configure(), Job(tmp_path / "run"))
+    store = FitStore(tmp_path / "fits")
+    assert [store.uses(key) for key in store.keys()] == [[tmp_path / "run"]]

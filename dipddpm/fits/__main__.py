@@ -6,8 +6,10 @@ import argparse
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import yaml
 from filelock import Timeout
 from rich.console import Console
 from rich.table import Table
@@ -92,8 +94,8 @@ def _list(store: FitStore) -> None:
         table.add_row(
             key,
             epochs,
-            *_request(store.folder(key)),
-            f"{_bytes(store.folder(key)) / 2**20:.1f} MiB",
+            *_request(store, key),
+            _size(store, key),
             f"{_age(store, key) / 3600:.1f} h",
             _count(len(store.uses(key))),
             state,
@@ -101,18 +103,26 @@ def _list(store: FitStore) -> None:
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
-def _request(folder: Path) -> tuple[str, str, str]:
+def _request(store: FitStore, key: str) -> tuple[str, str, str]:
     """Return what tells a fit from others, for people: its picture, its network, its seed."""
     try:
-        request = json.loads((folder / "fit.json").read_text())
+        request = json.loads((store.folder(key) / "fit.json").read_text())
         dip, size = request["dip"], "x".join(map(str, request["size"]))
         return (
-            f"{size} {request['pixels'][:6]}",
+            f"{size} {_picture(store, key) or request['pixels'][:6]}",
             f"{dip['network']} {dip['layers']}x{dip['channels']}",
             str(request["seed"]),
         )
     except (ValueError, KeyError, TypeError):  # of a damaged fit
         return "?", "?", "?"
+
+
+def _picture(store: FitStore, key: str) -> str:
+    """Return the name of a fit's picture, which runs that use it tell; empty where none does."""
+    for folder in store.uses(key):
+        with suppress(OSError, yaml.YAMLError, KeyError, TypeError):
+            return Path(yaml.safe_load((folder / "config.yaml").read_text())["image"]["path"]).name
+    return ""
 
 
 def _show(store: FitStore, key: str) -> None:
@@ -130,12 +140,12 @@ def _show(store: FitStore, key: str) -> None:
         print(f"used by {folder}")
 
 
-def _remove(store: FitStore, key: str) -> None:
+def _remove(store: FitStore, key: str, why: str = "") -> None:
     try:
         store.remove(key)
     except Timeout:
         raise UserError(f"{key} is being fitted by another process: wait for it or stop it first") from None
-    print(f"removed {key}")
+    print(f"removed {key} {why}".rstrip())
 
 
 def _gc(store: FitStore, days: float, dry_run: bool) -> None:
@@ -145,11 +155,12 @@ def _gc(store: FitStore, days: float, dry_run: bool) -> None:
         if _age(store, key) < days * 86400 or (state == "whole" and store.uses(key)):
             continue
         found = True
+        why = f"({state}, {'unused' if state == 'whole' else 'nothing to go on from'}, {_size(store, key)})"
         if dry_run:
-            print(f"would remove {key} ({state}, unused)")
+            print(f"would remove {key} {why}")
             continue
         try:
-            _remove(store, key)
+            _remove(store, key, why)
         except UserError as error:
             print(f"kept: {error}")
     if not found:
@@ -164,8 +175,9 @@ def _condition(store: FitStore, key: str) -> tuple[str, str]:
     return (str(fit.epochs), "whole") if fit else ("0", "begun")
 
 
-def _bytes(folder: Path) -> int:
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+def _size(store: FitStore, key: str) -> str:
+    total = sum(p.stat().st_size for p in store.folder(key).rglob("*") if p.is_file())
+    return f"{total / 2**20:.1f} MiB"
 
 
 def _age(store: FitStore, key: str) -> float:

@@ -16,7 +16,7 @@ from dipddpm.study.cost import cost
 from dipddpm.study.order import short_names
 from dipddpm.study.read import Study, read_study
 from dipddpm.study.table import in_words, rows
-from dipddpm.study.words import commands, cost_line, plural
+from dipddpm.study.words import against_no_dip, commands, cost_line, plural
 
 MOST = 100  # jobs in the terminal; all are in the files
 COLUMNS = [
@@ -73,6 +73,7 @@ def show(study: Study) -> None:
     notes += [f"{job.name}: {job.error}" for job in jobs if job.status == "failed"]
     notes += [f"{n} {status}" for status, n in study.counts.items() if n and status != "complete"]
     notes += [cost_line(cost(study.jobs))] if any(job.metrics for job in study.jobs) else []
+    notes += [against] if (against := against_no_dip(study)) else []
     for note in notes:
         console.print(note, soft_wrap=True, highlight=False, markup=False)
 

@@ -23,7 +23,7 @@ from dipddpm.study.order import is_number, label, natural, short
 from dipddpm.study.read import Job, Study
 from dipddpm.study.sheet import Shown
 from dipddpm.study.table import Column, columns, in_words, rows
-from dipddpm.study.words import averaging, commands, mean_of, no_chart, plural
+from dipddpm.study.words import against_no_dip, averaging, commands, mean_of, no_chart, plural
 
 LINKS = (("panel", "panel.png"), ("strip", "strip.png"), ("config", "config.yaml"), ("metrics", "metrics.json"))
 FOLDER = "summary"  # of the plots, beside the page
@@ -72,6 +72,7 @@ def render(
         output=study.output,
         commands=commands(study),
         averaging=averaging(study),
+        against_no_dip=against_no_dip(study),
         mean=mean_of(over) if over.averaged else "",
         no_chart=no_chart(study),
         errors=_errors(study),

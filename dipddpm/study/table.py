@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from dipddpm.study.cost import Cost
 from dipddpm.study.order import short_names
 from dipddpm.study.read import RESTORATIONS, Job, Study
-from dipddpm.study.words import commands, cost_line, plural
+from dipddpm.study.words import against_no_dip, commands, cost_line, plural
 
 Value = str | int | float | None
 QUALITY_NAMES = {
@@ -131,6 +131,7 @@ def as_markdown(study: Study, cost: Cost) -> str:
     lines += ["", commands(study)] if commands(study) else []
     lines += ["", "The same in all jobs: " + code(study.constant)] if study.constant else []
     lines += ["", cost_line(cost)] if cost.window_seconds or cost.fits else []
+    lines += ["", against] if (against := against_no_dip(study)) else []
     lines += ["", _line(heads), _line(["---" if c.digits is None else "--:" for c in used])]
     lines += [_line([_escaped(in_words(row[c.name], c.digits)) for c in used]) for row in table]
     if cost.fits:

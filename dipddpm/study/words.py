@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dipddpm.jobs import SCRIPTS
 from dipddpm.study.cost import Cost, duration
-from dipddpm.study.front import Problems, problems
+from dipddpm.study.front import Problems, baselines, front_of, measured, problems
 from dipddpm.study.read import Study
 
 
@@ -42,13 +42,26 @@ def commands(study: Study) -> str:
     return f"This folder holds {each}; the chart, the heat maps and the pictures show those with a result."
 
 
+def against_no_dip(study: Study) -> str:
+    """Return how much of the front a start without a DIP beats; empty where the two do not compare."""
+    over, front = problems(study), front_of(measured(study))
+    starts = [pair for each in baselines(study).values() for pair in each]
+    if study.row != "result" or not front or not starts or (over.keys and not over.averaged):
+        return ""
+    beaten = [p for p in front if any(nfe <= p.worth and psnr >= p.psnr for nfe, psnr in starts)]
+    return (
+        f"Without a DIP, from the noisy picture, the same network gives as much for as little in {len(beaten)} of the "
+        f"{plural(len(front), 'point')} of the front, which is of the jobs alone."
+    )
+
+
 def cost_line(cost: Cost) -> str:
     """Return what the complete jobs cost, with every fit counted once and with every fit counted for each job."""
     windows = f", windows {duration(cost.window_seconds)}" if cost.window_seconds else ""
     return (
         f"Cost of the complete jobs: {duration(cost.seconds)} with each fit counted once "
         f"({plural(len(cost.fits), 'fit')} {duration(cost.fit_seconds)}{windows}); "
-        f"{duration(cost.unshared_seconds)} if every job had made its own."
+        f"{duration(cost.unshared_seconds)} if every job had made its own. The starts without a DIP are not in it."
     )
 
 
