@@ -10,7 +10,7 @@ from dipddpm.errors import UserError
 
 
 def check_files(c: Config, command: str, seen: set[str]) -> None:
-    """Look at the pictures, the kept epoch and the prior of a job.
+    """Look at the pictures, the kept epoch, the store and the prior of a job.
 
     Args:
         c: Checked.
@@ -36,6 +36,9 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
             f"checkpoint={file}: no such file; type stop, last, oracle, an epoch, or the path of a kept epoch, such as "
             f"{c.store}/<key>/epochs/000250.safetensors"
         )
+    store = Path(c.store).absolute()
+    if in_the_way := next((p for p in (store, *store.parents) if p.exists() and not p.is_dir()), None):
+        raise UserError(f"store={c.store} is not allowed: {in_the_way} is no folder; type store=<folder>")
     p = c.prior
     here = prior_folder.local(p.name, p.path, p.repo) or not p.repo  # of one on the Hub nothing is asked yet
     if here and new(f"prior {p.name} {p.path} {c.image.size}"):

@@ -52,11 +52,17 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
     )
     for note in problem.notes:
         log.info("%s: %s", c.image.path, note)
-    log.info("noise of sigma %.1f (%s)", problem.sigma, problem.sigma_source)
+    added = c.degrade.kind.name != "none"
+    log.info("noise of sigma %.1f (%s)", problem.sigma, "added" if added else problem.sigma_source)
     if problem.sigma_source == "estimated" and problem.sigma < HARDLY_NOISY:
         log.warning(
             "%s has hardly any noise (sigma %.1f, estimated), and no more is removed: to add some to a clean picture, "
             "type degrade=gaussian degrade.sigma=25", c.image.path, problem.sigma
+        )  # fmt: skip
+    if problem.sigma_source == "estimated" and Path(c.image.path).suffix.lower() in (".jpg", ".jpeg"):
+        log.warning(
+            "%s is a JPEG, whose compression has taken part of the noise away: the estimate is low, and where the sigma is "
+            "known, degrade.sigma=<0-255 scale> says it", c.image.path
         )  # fmt: skip
     return problem
 

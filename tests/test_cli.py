@@ -74,6 +74,7 @@ REFUSALS = [
     (["layers"], "overrides are key=value"),
     (["image.path=me (1).png"], """is quoted twice, 'image.path="me (1).png"'"""),
     (["image.path=~/me.png"], """is quoted twice, 'image.path="~/me.png"'"""),
+    (["store=words.png"], "words.png is no folder; type store=<folder>"),
     (["image=file"], "image.path has no value: type image.path=<value>"),
 ]
 

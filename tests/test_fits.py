@@ -12,6 +12,7 @@ import torch
 from conftest import ROOT
 
 from dipddpm.curves import Curves
+from dipddpm.errors import UserError
 from dipddpm.fits import Damaged, FitStore, fit_key, manifest
 from dipddpm.fits.__main__ import main
 
@@ -197,6 +198,12 @@ def test_the_lock_of_a_killed_process_frees_itself(store):
     owner.stdout.close()
     with store.lock("k", wait=False):
         pass
+
+
+def test_a_root_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="store=.*/file/fits cannot be written .*: type store=<folder>"):
+        FitStore(tmp_path / "file/fits").remove("00ff")
 
 
 def test_work_that_stays_too_short_is_an_error_not_a_loop(store):

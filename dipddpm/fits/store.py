@@ -131,16 +131,19 @@ class FitStore:
 
         Raises:
             filelock.Timeout: When it is held and ``wait`` is false.
+            UserError: When the root cannot be written.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.root / f".{key}.lock")
         try:
+            self.root.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             if not wait:
                 raise
             log.info("another process is fitting %s: waiting for it", key)
             lock.acquire()
+        except OSError as error:
+            raise UserError(f"store={self.root} cannot be written ({error.strerror}): type store=<folder>") from error
         try:
             yield
         finally:
