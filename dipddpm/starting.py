@@ -61,8 +61,8 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
         )  # fmt: skip
     if problem.sigma_source == "estimated" and Path(c.image.path).suffix.lower() in (".jpg", ".jpeg"):
         log.warning(
-            "%s is a JPEG, whose compression has taken part of the noise away: the estimate is low, and where the sigma is "
-            "known, degrade.sigma=<0-255 scale> says it", c.image.path
+            "%s is a JPEG, whose compression has taken part of the noise away, so the estimate is low: where you know "
+            "the noise, type degrade.sigma=<0-255 scale>", c.image.path
         )  # fmt: skip
     return problem
 
