@@ -29,8 +29,8 @@ from dipddpm.checks import QUALITIES, check_start, has_clean
 from dipddpm.config import Config
 from dipddpm.errors import UserError, suggestion
 from dipddpm.explain import explained, parse
+from dipddpm.file_checks import check_files
 from dipddpm.jobs import SCRIPTS
-from dipddpm.reads import check_files
 
 CONF = Path(__file__).parents[1] / "conf"
 KEYS = config.known_keys(Config)

@@ -22,7 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dipddpm import config, inputs
+from dipddpm import config, fingerprints
 from dipddpm.config import Config
 from dipddpm.errors import UserError
 from dipddpm.files import replacing
@@ -103,7 +103,7 @@ def done_before(folder: Path, c: Config, command: str) -> bool:
         before = metrics["inputs"]
     except (OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError):
         return False
-    now = inputs.fingerprints(c, command)
+    now = fingerprints.of(c, command)
     if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
         log.info("done before, but of another %s: run again", ", ".join(changed))
     return not changed

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from dipddpm import checks, environment, fitting, inputs, metrics, outputs, prior, prior_folder, progress, results
+from dipddpm import checks, environment, fingerprints, fitting, metrics, outputs, prior, prior_folder, progress, results
 from dipddpm.config import Config, plain
 from dipddpm.diffusion import window as levels_of
 from dipddpm.fits import FitStore
@@ -39,7 +39,7 @@ def fit(c: Config, job: Job) -> float | None:
     _prepare(c)
     asked = c.image.size == "auto"  # of a prior no more than its size
     folder = prior.resolve(*_prior_names(c), config_only=True) if asked else None
-    read = inputs.fingerprints(c, "fit")
+    read = fingerprints.of(c, "fit")
     problem = problem_of(c, folder)
     start = start_of(c, problem, job)
     rows = results.given_rows(problem, start)
@@ -60,7 +60,7 @@ def sample(c: Config, job: Job) -> float | None:
     device = _prepare(c)
     d = c.ddpm
     folder = prior.resolve(*_prior_names(c))
-    read = inputs.fingerprints(c, "sample")  # before they are read: a file that is changed meanwhile is another's
+    read = fingerprints.of(c, "sample")  # before they are read: a file that is changed meanwhile is another's
     problem = problem_of(c, folder)
     prior_folder.check_size(folder, problem.noisy.shape[-1])
     environment.warn_if_emulated("ddpm.precision", d.precision.name, device)

@@ -13,10 +13,10 @@ from dipddpm.config import Config, plain
 from dipddpm.curves import Curves
 from dipddpm.dip import DeepImagePrior
 from dipddpm.errors import UserError
+from dipddpm.fingerprints import FIT_VERSION
 from dipddpm.fits import Damaged, Fit, FitStore
 from dipddpm.fits.manifest import read_picture, read_pixels
 from dipddpm.fitting import Start
-from dipddpm.inputs import FIT_VERSION
 from dipddpm.jobs import Job
 from dipddpm.problem import Problem, pose
 from dipddpm.stopping import Stop

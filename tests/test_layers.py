@@ -16,8 +16,8 @@ LAYERS = [
     {"callbacks"},
     {"fitting"},
     {"outputs", "results"},
-    {"starting", "inputs"},
-    {"reads", "runs", "cli", "explain", "launch"},
+    {"starting", "fingerprints"},
+    {"file_checks", "runs", "cli", "explain", "launch"},
 ]
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 MODULES = sorted((ROOT / "dipddpm").rglob("*.py"))
@@ -65,7 +65,7 @@ def test_imports_within_a_layer_go_round_in_no_circle():
 
 def test_only_the_top_knows_the_config():
     knowing = {module_name(p) for p in MODULES if "config" in imported(p)}
-    assert knowing == {"starting", "inputs", "runs", "cli", "explain", "launch", "checks", "reads"}
+    assert knowing == {"starting", "fingerprints", "runs", "cli", "explain", "launch", "checks", "file_checks"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))

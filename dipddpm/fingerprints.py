@@ -10,7 +10,7 @@ from dipddpm.config import Config
 FIT_VERSION = 1  # raise it when the same request would no longer give the same fit
 
 
-def fingerprints(c: Config, command: str) -> dict[str, str]:
+def of(c: Config, command: str) -> dict[str, str]:
     """Return by key of the configuration what tells one content from another: a picture, weights, a kept epoch.
 
     Args:
