@@ -41,8 +41,8 @@ class HeatMap:
 def heat_map(study: Study, row_key: str, column_key: str) -> HeatMap:
     """Return the mean PSNR over two swept keys; every value that any job has gets its place.
 
-    As in the chart, where points are means over problems a setting that lacks one counts for nothing: the others
-    would be a hard picture worse than it.
+    Where the chart's points are means over problems, a setting that lacks one is left out, as it is there: without a
+    hard picture its mean would be higher.
     """
     cells: dict[tuple[str, str], list[float]] = {}
     counted = {job.name for job in comparable(study)}
