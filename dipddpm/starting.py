@@ -54,6 +54,11 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
         log.info("%s: %s", c.image.path, note)
     added = c.degrade.kind.name != "none"
     log.info("noise of sigma %.1f (%s)", problem.sigma, "added" if added else problem.sigma_source)
+    if picture.resized and c.degrade.kind.name == "none" and c.degrade.sigma is not None:
+        log.warning(
+            "degrade.sigma=%g is taken for the noise after resizing, which averages noise away: to have it estimated "
+            "there, leave it out", c.degrade.sigma
+        )  # fmt: skip
     if problem.sigma_source == "estimated" and problem.sigma < HARDLY_NOISY:
         log.warning(
             "%s has hardly any noise (sigma %.1f, estimated), and no more is removed: to add some to a clean picture, "
