@@ -258,24 +258,19 @@ def test_a_sweep_looks_at_each_file_once(monkeypatch):
     assert looked == ["astronaut", "faces64"]
 
 
-def test_a_prior_that_only_the_run_can_refuse_is_one_line_too(small, tiny_prior, tmp_path):
+def test_what_cannot_be_met_is_one_line_and_leaves_no_fit(small, tiny_prior, tmp_path):
     shutil.copytree(tiny_prior, tmp_path / "prior")
     scheduler = tmp_path / "prior/scheduler/scheduler_config.json"
     scheduler.write_text(scheduler.read_text().replace('"fixed_small"', '"learned_range"'))
-    done = command("sample.py", *small, "prior.path=prior", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "prior prior/scheduler/scheduler_config.json: cannot be used" in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    assert not (tmp_path / "outputs/fits").exists()
-
-
-def test_what_needs_a_clean_picture_is_refused_without_one(small, tmp_path):
-    small = [*small, "degrade=none"]
-    done = command("sample.py", *small, "ddpm.init=matched", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "ddpm.init=matched needs the error of the DIP output" in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    assert not (tmp_path / "outputs/fits").exists()
+    for arguments, said in (
+        (["prior.path=prior"], "prior prior/scheduler/scheduler_config.json: cannot be used"),  # known by the run alone
+        (["degrade=none", "ddpm.init=matched"], "ddpm.init=matched needs the error of the DIP output"),
+    ):
+        done = command("sample.py", *small, *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert said in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        assert not (tmp_path / "outputs/fits").exists()
 
 
 def test_fit_never_names_the_nearest_fit_and_the_command(small, tmp_path):
