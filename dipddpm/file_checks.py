@@ -37,8 +37,10 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
             f"{c.store}/<key>/epochs/000250.safetensors"
         )
     store = Path(c.store).absolute()
-    if in_the_way := next((p for p in (store, *store.parents) if p.exists() and not p.is_dir()), None):
-        raise UserError(f"store={c.store} is not allowed: {in_the_way} is no folder; type store=<folder>")
+    if new(f"store {store}"):
+        in_the_way = next((p for p in (store, *store.parents) if p.exists() and not p.is_dir()), None)
+        if in_the_way is not None:
+            raise UserError(f"store={c.store} is not allowed: {in_the_way} is no folder; type store=<folder>")
     p = c.prior
     here = prior_folder.local(p.name, p.path, p.repo) or not p.repo  # of one on the Hub nothing is asked yet
     if here and new(f"prior {p.name} {p.path} {c.image.size}"):

@@ -1,4 +1,4 @@
-"""A job of an entry point: its folder, and how a sweep names it."""
+"""A job of an entry point: its folder, how a sweep names it, and the rows that it leaves."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}  # the entry points, by what they run
+RESTORATIONS = ("noisy", "dip", "result", "posterior_mean", "noisy_window")  # rows of metrics.json, each with a picture
+BASELINES = ("posterior_mean", "noisy_window")  # of these the two starts that need no DIP
 MACHINE = ("threads", "device", "panel_every")  # keys that say how a job runs and not what: a done job stays done
 LONGEST = 120  # characters of the readable part; file systems allow 255 in all
 LONG_WORD = 24  # a longer one, such as a path, comes last and may be cut

@@ -17,13 +17,13 @@ from dipddpm.curves import best_kept, crossing, peak
 from dipddpm.dip import fixed_input
 from dipddpm.files import flat, replacing, write_json
 from dipddpm.fitting import Start
+from dipddpm.jobs import BASELINES, RESTORATIONS
 from dipddpm.problem import Problem
 from dipddpm.report import Row
 from dipddpm.restoration import Restoration
 
 UNTRACKED = ("store", "fit", "objective", "panel_every", "ddpm.snapshot_every")  # change neither pictures nor cost
-ROWS = ("noisy", "dip", "result", "posterior_mean", "noisy_window")  # a picture for each that a job has
-PICTURES = ("clean", "panel", "fit", "strip")  # and beside them
+PICTURES = ("clean", "panel", "fit", "strip")  # beside those of the rows
 NUMBER_OR_WORD = ("image.size", "ddpm.start_t", "checkpoint")
 
 
@@ -81,8 +81,8 @@ def leave(
 
 def _clear(folder: Path) -> None:
     """Remove what a job run here before left and this one need not replace: TensorBoard would show both as one run."""
-    samples = (f"{name}-[0-9]*.png" for name in ROWS)
-    for pattern in ("events.out.tfevents.*", *samples, *(f"{name}.png" for name in (*ROWS, *PICTURES))):
+    samples = (f"{name}-[0-9]*.png" for name in RESTORATIONS)
+    for pattern in ("events.out.tfevents.*", *samples, *(f"{name}.png" for name in (*RESTORATIONS, *PICTURES))):
         for older in folder.glob(pattern):
             older.unlink()
 
@@ -167,7 +167,7 @@ def _finals(figures: Mapping[str, Mapping[str, Any]], record: Mapping[str, Any])
 def _without_a_dip(rows: Mapping[str, Row]) -> list[str]:
     """Return what the same network makes of the noisy picture itself, which is what a saving has to be held against."""
     result, said = rows["result"].quality.get("psnr"), []
-    for row in (rows[name] for name in ("noisy_window", "posterior_mean") if name in rows):
+    for row in (rows[name] for name in reversed(BASELINES) if name in rows):
         gain = f" for {row.quality['psnr'] - result:+.2f} dB" if result is not None else ""
         said.append(f"{row.nfe} evaluation{'s' * (row.nfe > 1)}{gain}")
     return [f"without a DIP, from the noisy picture: {', or '.join(said)}"] if said else []

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from dipddpm.jobs import BASELINES
 from dipddpm.study.order import UNSET, label
 from dipddpm.study.read import Job, Study
 
-BASELINES = ("posterior_mean", "noisy_window")  # the two starts that need no DIP
 PROBLEM_GROUPS = ("image", "degrade", "seed")  # keys that say what is restored, not how
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -44,8 +45,12 @@ def heat_map(study: Study, row_key: str, column_key: str) -> HeatMap:
     Where the chart's points are means over problems, a setting that lacks one is left out, as it is there: without a
     hard picture its mean would be higher.
     """
+    return _heat_map(study, {job.name for job in comparable(study)}, row_key, column_key)
+
+
+def _heat_map(study: Study, counted: Collection[str], row_key: str, column_key: str) -> HeatMap:
+    """Return the map of the jobs whose names are ``counted``."""
     cells: dict[tuple[str, str], list[float]] = {}
-    counted = {job.name for job in comparable(study)}
     for job in study.jobs:
         if not job.known:
             continue
@@ -76,7 +81,8 @@ def heat_maps(study: Study) -> tuple[list[HeatMap], str]:
     values = {key: {job.overrides.get(key) for job in study.jobs} for key in study.swept}
     keys = [key for key in study.swept if len(values[key]) <= MOST_VALUES]
     pairs = list(combinations(keys, 2))
-    maps = [heat_map(study, *pair) for pair in pairs[:MOST_MAPS]]
+    counted = {job.name for job in comparable(study)} if pairs else set()
+    maps = [_heat_map(study, counted, *pair) for pair in pairs[:MOST_MAPS]]
     notes = []
     if many := [key for key in study.swept if key not in keys]:
         notes.append(f"{', '.join(many)} took more than {MOST_VALUES} values: no map of them.")

@@ -23,14 +23,13 @@ from typing import Any
 
 import yaml
 
-from dipddpm.jobs import MACHINE
+from dipddpm.jobs import MACHINE, RESTORATIONS
 from dipddpm.study.composed import LOADER, composed
 from dipddpm.study.find import check_holds_jobs, job_folders
 from dipddpm.study.order import natural
 
 STATUSES = ("complete", "failed", "unfinished")
 OUTPUTS = {"result": "result", "dip": "DIP output"}  # what a study is about, by its row
-RESTORATIONS = ("noisy", "dip", "result", "posterior_mean", "noisy_window")  # rows of metrics.json
 
 
 @dataclass(frozen=True)

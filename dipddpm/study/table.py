@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from dipddpm.jobs import RESTORATIONS
 from dipddpm.study.cost import Cost
 from dipddpm.study.order import short_names
-from dipddpm.study.read import RESTORATIONS, Job, Study
+from dipddpm.study.read import Job, Study
 from dipddpm.study.words import against_no_dip, commands, cost_line, plural
 
 Value = str | int | float | None

@@ -44,9 +44,12 @@ def commands(study: Study) -> str:
 
 def against_no_dip(study: Study) -> str:
     """Return how much of the front a start without a DIP beats; empty where the two do not compare."""
-    over, front = problems(study), front_of(measured(study))
+    over = problems(study)
+    if study.row != "result" or (over.keys and not over.averaged):
+        return ""
+    front = front_of(measured(study))
     starts = [pair for each in baselines(study).values() for pair in each]
-    if study.row != "result" or not front or not starts or (over.keys and not over.averaged):
+    if not front or not starts:
         return ""
     beaten = [p for p in front if any(nfe <= p.worth and psnr >= p.psnr for nfe, psnr in starts)]
     return (
