@@ -134,7 +134,8 @@ class Pictures(Callback):
         if epoch % self.every and not trainer.should_stop and epoch != trainer.max_epochs:
             return
         output = pl_module.render()
-        pictures = {"noisy": pl_module.noisy, "z": pl_module.z, "output": output}
+        y = pl_module.noisy if pl_module.known is None else pl_module.noisy * pl_module.known
+        pictures = {"noisy": y, "z": pl_module.z, "output": output}
         if pl_module.clean is not None:
             best = best_kept(self.trajectory.kept)
             file = self.trajectory.folder / manifest.epoch_name(best[0]) if best else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dipddpm.errors import UserError, suggestion
 
 if TYPE_CHECKING:
-    from dipddpm.config import Config, DdpmConfig
+    from dipddpm.config import Config, DdpmConfig, DegradeConfig
 
 T = 1000  # levels of every supported schedule (Ho et al., https://arxiv.org/abs/2006.11239)
 DRAWLESS = ("raw", "scaled")  # inits that draw no noise
@@ -45,12 +45,7 @@ def check(c: Config) -> None:
             f"image.reference={image.reference} needs degrade=none: with degrade={degrade.kind.name} the clean "
             "picture is image.path"
         )
-    if degrade.kind.name == "gaussian":
-        known = degrade.sigma is not None and 0 < degrade.sigma <= 255
-        need(known, "degrade.sigma", degrade.sigma, "above 0, to 255 (0-255 scale)")
-    else:
-        need(degrade.sigma is None or 0 < degrade.sigma <= 255, "degrade.sigma", degrade.sigma,
-             "above 0, to 255 (0-255 scale), or null to estimate it")  # fmt: skip
+    _check_degrade(degrade)
     need(dip.layers >= 0, "dip.layers", dip.layers, "0 or more hidden layers")
     need(dip.channels >= 1, "dip.channels", dip.channels, "1 or more")
     odd = dip.kernel_size >= 1 and dip.kernel_size % 2 == 1
@@ -74,6 +69,30 @@ def check(c: Config) -> None:
         need(name in OBJECTIVES, "objective", name, f"one of {', '.join(OBJECTIVES)}{suggestion(name, OBJECTIVES)}")
     _check_checkpoint(c)
     _check_window(c.ddpm)
+
+
+def _check_degrade(d: DegradeConfig) -> None:
+    holes, given = has_holes(d), d.sigma is not None
+    lowest = "from 0" if holes else "above 0"
+    inside = d.sigma is not None and (0 < d.sigma <= 255 or (holes and d.sigma == 0))
+    if d.kind.name == "gaussian":
+        need(inside, "degrade.sigma", d.sigma, f"{lowest}, to 255 (0-255 scale)")
+        need(d.missing is None or 0 < d.missing < 1, "degrade.missing", d.missing,
+             "a share of the pixels above 0 and below 1, or null")  # fmt: skip
+        return
+    need(d.missing is None, "degrade.missing", d.missing,
+         "null, as the picture of degrade=none is damaged already: type degrade.mask=<file>")  # fmt: skip
+    if holes and not given:
+        raise UserError(
+            f"degrade.mask={d.mask} needs degrade.sigma: noise is not estimated from a picture with holes; type "
+            "degrade.sigma=0 for none, or what it is (0-255 scale)"
+        )
+    need(inside or not given, "degrade.sigma", d.sigma, f"{lowest}, to 255 (0-255 scale), or null to estimate it")
+
+
+def has_holes(d: DegradeConfig) -> bool:
+    """Return whether pixels of the picture are missing."""
+    return d.mask is not None or d.missing is not None
 
 
 def check_start(c: Config) -> None:

@@ -40,6 +40,8 @@ class ImageConfig:
 class DegradeConfig:
     kind: DegradeKind = MISSING
     sigma: float | None = None
+    missing: float | None = None
+    mask: str | None = None
 
 
 @dataclass
@@ -83,6 +85,7 @@ class DdpmConfig:
     samples: int = MISSING
     seed: int | None = None
     error_sigma: float | None = None
+    data_consistency: bool | None = None
     snapshot_every: int = MISSING
     exact: bool = MISSING
     precision: Precision = MISSING

@@ -35,6 +35,7 @@ class DeepImagePrior(pl.LightningModule):
     Args:
         noisy: y, shape (1, 3, H, W); may leave [0, 1].
         clean: The picture behind it, same shape, or None. Only measured against, never learnt from.
+        known: bool, shape (1, 1, H, W): the pixels of y that the loss is over (the paper's eq. 5); None for all.
         network: ``cnn``.
         layers: Hidden layers.
         channels: Width of the hidden layers.
@@ -51,12 +52,14 @@ class DeepImagePrior(pl.LightningModule):
     z: torch.Tensor
     noisy: torch.Tensor
     clean: torch.Tensor | None
+    known: torch.Tensor | None
 
     def __init__(
         self,
         noisy: torch.Tensor,
         clean: torch.Tensor | None,
         *,
+        known: torch.Tensor | None = None,
         network: str,
         layers: int,
         channels: int,
@@ -70,7 +73,7 @@ class DeepImagePrior(pl.LightningModule):
         content: str,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["noisy", "clean"], logger=False)
+        self.save_hyperparameters(ignore=["noisy", "clean", "known"], logger=False)
         self.lr, self.input_noise, self.precision = lr, input_noise, precision
         self.net = networks.build(
             network,
@@ -91,6 +94,7 @@ class DeepImagePrior(pl.LightningModule):
         self.register_buffer("z", z.contiguous(memory_format=as_last), persistent=False)
         self.register_buffer("noisy", noisy.contiguous(memory_format=as_last), persistent=False)
         self.register_buffer("clean", clean, persistent=False)
+        self.register_buffer("known", known, persistent=False)
         self.input_generator = seeds.generator(seed, "dip input noise", content)
         self.windowed, self.moving = WindowedVariance(), MovingVariance()
         self.row: dict[str, float] = {}
@@ -135,10 +139,16 @@ class DeepImagePrior(pl.LightningModule):
             noise = torch.randn(z.shape, generator=self.input_generator)
             z = z + self.input_noise * noise.to(z.device)
         output = self(z)
-        loss = mse_loss(output, self.noisy)
+        loss = self._loss(output)
         if batch_idx == 0:
             self._measure(output.detach(), loss.item())
         return loss
+
+    def _loss(self, output: torch.Tensor) -> torch.Tensor:
+        """Return the mean squared error to y over the values of its known pixels."""
+        if self.known is None:
+            return mse_loss(output, self.noisy)
+        return ((output - self.noisy).square() * self.known).sum() / (output.shape[1] * self.known.sum())
 
     def _measure(self, output: torch.Tensor, loss: float) -> None:
         self._refuse_divergence(output)

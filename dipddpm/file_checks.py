@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dipddpm import images, prior_folder
+from dipddpm import images, masks, prior_folder
 from dipddpm.config import Config
 from dipddpm.errors import UserError
 
@@ -30,6 +30,10 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
         images.check_same(images.check(reference, box, "image.reference"), size)
     elif not reference and new(f"image.path {path} {box}"):
         images.check(path, box)
+    if (mask := c.degrade.mask) and new(f"degrade.mask {mask} {path} {box}"):
+        picture = images.load(mask, box=box, key="degrade.mask")
+        images.check_same(picture.size, images.check(path, box), "degrade.mask")
+        masks.drawn(picture)
     file = str(c.checkpoint)
     if file.endswith(".safetensors") and new(f"checkpoint {file}") and not Path(file).is_file():
         raise UserError(

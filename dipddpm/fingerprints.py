@@ -21,7 +21,8 @@ def of(c: Config, command: str) -> dict[str, str]:
     Returns:
         The SHA-256 of each file that the job reads; of a network on the Hub its commit.
     """
-    named = {"image.path": c.image.path, "image.reference": c.image.reference, "checkpoint": c.checkpoint}
+    named = {"image.path": c.image.path, "image.reference": c.image.reference, "degrade.mask": c.degrade.mask,
+             "checkpoint": c.checkpoint}  # fmt: skip
     paths = {key: Path(path).expanduser() for key, path in named.items() if isinstance(path, str)}
     found = {key: files.sha256(path) for key, path in paths.items() if path.is_file()}  # "stop" is none
     found["fit version"] = str(FIT_VERSION)

@@ -61,11 +61,11 @@ def check(path: str, box: Box | None = None, key: str = "image.path") -> tuple[i
     return width, height
 
 
-def check_same(reference: tuple[int, int], picture: tuple[int, int]) -> None:
-    """Refuse a clean picture that has not the width and height of its noisy one."""
-    if reference != picture:
-        given, wanted = (f"{width}x{height}" for width, height in (reference, picture))
-        raise UserError(f"image.reference is {given}, but image.path is {wanted}: they must show the same pixels")
+def check_same(other: tuple[int, int], picture: tuple[int, int], key: str = "image.reference") -> None:
+    """Refuse a clean picture or a mask that has not the width and height of its picture."""
+    if other != picture:
+        given, wanted = (f"{width}x{height}" for width, height in (other, picture))
+        raise UserError(f"{key} is {given}, but image.path is {wanted}: they must show the same pixels")
 
 
 def load(path: str, size: int | None = None, box: Box | None = None, key: str = "image.path") -> Picture:

@@ -23,7 +23,7 @@ from dipddpm.report import Row
 from dipddpm.restoration import Restoration
 
 UNTRACKED = ("store", "fit", "objective", "panel_every", "ddpm.snapshot_every")  # change neither pictures nor cost
-PICTURES = ("clean", "panel", "fit", "strip")  # beside those of the rows
+PICTURES = ("clean", "masked", "panel", "fit", "strip")  # beside those of the rows
 NUMBER_OR_WORD = ("image.size", "ddpm.start_t", "checkpoint")
 
 
@@ -58,6 +58,9 @@ def leave(
     if problem.clean is not None:
         images.save(folder / "clean.png", problem.clean)
     pictures = {name: row.picture for name, row in rows.items()}
+    if problem.known is not None:
+        images.save(folder / "masked.png", problem.shown)
+        pictures["masked"] = problem.shown
     tracking.log_pictures(events, "restored", pictures, 0)
     _save_panel(folder / "panel.png", events, "panel", panels.result_panel(_titled(problem, rows)))
     if start.fit is not None:
@@ -101,6 +104,8 @@ def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: Any) -> None
 
 def _titled(problem: Problem, rows: Mapping[str, Row]) -> list[tuple[str, torch.Tensor]]:
     items = [] if problem.clean is None else [("clean picture", problem.clean)]
+    if problem.known is not None:
+        items.append((f"{problem.missing:.0%} missing", problem.shown))
     for row in rows.values():
         psnr = f"\n{row.quality['psnr']:.2f} dB" if "psnr" in row.quality else ""
         nfe = f", {row.nfe} NFE" if row.nfe else ""
@@ -111,7 +116,7 @@ def _titled(problem: Problem, rows: Mapping[str, Row]) -> list[tuple[str, torch.
 def _fit_panel(config: Mapping[str, Any], problem: Problem, start: Start) -> Any:
     assert start.fit is not None and start.choice is not None
     fit, choice = start.fit, start.choice
-    marks = {"peak": peak(fit.curves), "crossing": crossing(fit.curves)}
+    marks = {"peak": peak(fit.curves), "crossing": crossing(fit.curves) if problem.sigma else None}
     if choice.stop:
         marks[str(config["stopping"]["rule"])] = choice.stop.epoch
     best = best_kept(fit.kept)
@@ -119,7 +124,7 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: Start) -> Any
     return panels.fit_panel(
         loss_noisy=fit.curves.column("loss_noisy"),
         loss_clean=fit.curves.column("loss_clean") if has_clean else None,
-        noisy=problem.noisy,
+        noisy=problem.shown,
         clean=problem.clean,
         z=fixed_input(problem.noisy.shape, config["seed"], problem.content),
         current=start.picture,
@@ -164,13 +169,13 @@ def _finals(figures: Mapping[str, Mapping[str, Any]], record: Mapping[str, Any])
     return {name: float(value) for name, value in named.items() if value is not None}
 
 
-def _without_a_dip(rows: Mapping[str, Row]) -> list[str]:
-    """Return what the same network makes of the noisy picture itself, which is what a saving has to be held against."""
+def _without_a_dip(rows: Mapping[str, Row], picture: str) -> list[str]:
+    """Return what the same network makes of y itself, which is what a saving has to be held against."""
     result, said = rows["result"].quality.get("psnr"), []
     for row in (rows[name] for name in reversed(BASELINES) if name in rows):
         gain = f" for {row.quality['psnr'] - result:+.2f} dB" if result is not None else ""
         said.append(f"{row.nfe} evaluation{'s' * (row.nfe > 1)}{gain}")
-    return [f"without a DIP, from the noisy picture: {', or '.join(said)}"] if said else []
+    return [f"without a DIP, from the {picture} picture: {', or '.join(said)}"] if said else []
 
 
 def _notes(folder: Path, rows: Mapping[str, Row], record: Mapping[str, Any]) -> list[str]:
@@ -184,7 +189,7 @@ def _notes(folder: Path, rows: Mapping[str, Row], record: Mapping[str, Any]) -> 
         notes.append(
             f"cost: the arithmetic of {total:.0f} evaluations, {fitted:.0f} of them the fit; the whole chain takes {T}"
         )
-        notes += _without_a_dip(rows)
+        notes += _without_a_dip(rows, "filled" if record["degrade"]["missing"] else "noisy")
         seconds, of_fit = cost["total_seconds"], cost["fit_seconds"]
         then = "" if record["fit"]["made_by_this_run"] else ", which was found: they were measured when it was made"
         notes.append(f"time: {seconds:.1f} s, {of_fit:.1f} s of them the fit{then}")

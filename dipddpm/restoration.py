@@ -52,6 +52,7 @@ def run_window(
     samples: int = 1,
     snapshot_every: int = 10,
     exact: bool = False,
+    data_consistency: Callable[[torch.Tensor, int], torch.Tensor] | None = None,
     watch: Callable[[float], None] | None = None,
 ) -> Restoration:
     """Start ``prior`` from a picture at level ``start_t`` and run it down to ``end_t``.
@@ -70,6 +71,7 @@ def run_window(
         samples: Results from the one start.
         snapshot_every: Levels between snapshots.
         exact: Evaluate one picture at a time.
+        data_consistency: Of `dipddpm.consistency`, where clean estimates are to agree with the noisy picture.
         watch: Called after every evaluation with the evaluations done since, per picture.
 
     Raises:
@@ -102,6 +104,7 @@ def run_window(
         prediction_type=prior.prediction_type,
         clip_sample=prior.clip_sample,
         exact=exact,
+        data_consistency=data_consistency,
     ):
         snapshots.append((snapshot.level, _shown(snapshot.x_t[:1])))
     assert snapshot is not None  # a window has at least one evaluation
@@ -115,20 +118,24 @@ def run_window(
     )
 
 
-def posterior_mean(prior: Prior, noisy: torch.Tensor, sigma: float) -> Restoration:
-    """Denoise by one evaluation at the level whose noise is ``sigma``; needs no DIP.
+def posterior_mean(
+    prior: Prior,
+    noisy: torch.Tensor,
+    level: int,
+    data_consistency: Callable[[torch.Tensor, int], torch.Tensor] | None = None,
+) -> Restoration:
+    """Restore by one evaluation; needs no DIP.
 
     Args:
         prior: Network and schedule.
         noisy: Shape (1, 3, H, W).
-        sigma: Its noise on the 0-255 scale.
+        level: The one whose noise the picture has.
+        data_consistency: As for `run_window`.
     """
-    level = prior.schedule.level_of_sigma(sigma)
-    result = run_window(
+    return run_window(
         prior, noisy, start_t=level, end_t=0, steps=1, init="scaled", scheduler="ddim",
-        error_rms=None, seed=0, content="",
+        error_rms=None, seed=0, content="", data_consistency=data_consistency,
     )  # fmt: skip
-    return result
 
 
 def _shown(state: torch.Tensor) -> torch.Tensor:

@@ -11,8 +11,9 @@ from dipddpm.restoration import Restoration
 
 
 def given_rows(problem: Problem, start: Start) -> dict[str, Row]:
-    """Return the rows of what a window starts from: the noisy picture and the DIP output."""
-    noisy = Row("noisy picture", problem.noisy, metrics.evaluate(problem.noisy, problem.clean))
+    """Return the rows of what a window starts from: the noisy picture (filled, where pixels are missing), the DIP's."""
+    name = "noisy picture" if problem.known is None else f"{problem.missing:.0%} missing, filled"
+    noisy = Row(name, problem.noisy, metrics.evaluate(problem.noisy, problem.clean))
     quality = metrics.evaluate(start.picture, problem.clean)
     return {"noisy": noisy, "dip": Row(f"DIP, {start.source}", start.picture, quality, seconds=start.seconds)}
 

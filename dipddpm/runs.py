@@ -16,6 +16,7 @@ import torch
 
 from dipddpm import checks, environment, fingerprints, fitting, metrics, outputs, prior, prior_folder, progress, results
 from dipddpm.config import Config, plain
+from dipddpm.consistency import data_consistency
 from dipddpm.diffusion import window as levels_of
 from dipddpm.fits import FitStore
 from dipddpm.fitting import Start
@@ -70,7 +71,7 @@ def sample(c: Config, job: Job) -> float | None:
     if d.start_t == "auto" and d.error_sigma is not None:  # known now, so refused now
         levels_of(network.schedule.level_of_sigma(d.error_sigma), d.end_t, d.steps, T=network.schedule.T)
     start = start_of(c, problem, job)
-    posterior_mean(network, problem.noisy, problem.sigma)  # a process's first evaluation is slower: not timed
+    posterior_mean(network, problem.noisy, network.schedule.T)  # a process's first evaluation is slower: not timed
 
     true_rms = None if problem.clean is None else 2 * metrics.rms(start.picture, problem.clean).item()
     needed = checks.need_an_error(c)
@@ -90,25 +91,30 @@ def sample(c: Config, job: Job) -> float | None:
         run_window, network, end_t=d.end_t, steps=d.steps, scheduler=d.scheduler.name, seed=seed,
         content=problem.content, snapshot_every=d.snapshot_every, exact=d.exact,
     )  # fmt: skip
+    holes = problem.known is not None
+    consistent = holes if d.data_consistency is None else d.data_consistency
+    agree = data_consistency(problem.noisy, problem.known, problem.sigma, network.schedule) if consistent else None
 
     rows = results.given_rows(problem, start)
     with progress.window_bar(f"window {start_t} to {d.end_t}", d.steps or start_t - d.end_t) as watch:
         result = window(start.picture, start_t=start_t, init=d.init.name, samples=d.samples, watch=watch,
-                        error_rms=error.rms if error else None)  # fmt: skip
+                        error_rms=error.rms if error else None, data_consistency=agree)  # fmt: skip
     level = f"{start_t} to {d.end_t}" + (", still noisy" if d.end_t else "")
     if needed and error and error.source == "oracle":
         level += " (oracle error)"
     fitted = d.init.name != "noise"
     rows["result"] = results.row(f"{'DIP' if fitted else 'noise'}, then {d.scheduler.name} {level}", result, problem)
-    if c.baselines:
-        y_level = network.schedule.level_of_sigma(problem.sigma)
-        one = posterior_mean(network, problem.noisy, problem.sigma)
+    if c.baselines and (fitted or not holes):  # a picture that was filled in has no level of its own: the window's
+        y_level = start_t if holes else network.schedule.level_of_sigma(problem.sigma)
+        if not holes:
+            agree = None  # y is where this starts from
+        one = posterior_mean(network, problem.noisy, y_level, agree)
         rows["posterior_mean"] = results.row(f"no DIP: one evaluation at {y_level}", one, problem)
         end = min(d.end_t, y_level - 1)
         steps = min(d.steps or y_level - end, y_level - end)
         with progress.window_bar(f"no DIP: {y_level} to {end}", steps) as watch:
             whole = window(problem.noisy, start_t=y_level, end_t=end, init="scaled", error_rms=None, watch=watch,
-                           steps=steps)  # fmt: skip
+                           steps=steps, data_consistency=agree)  # fmt: skip
         rows["noisy_window"] = results.row(f"no DIP: {d.scheduler.name} {y_level} to {end}", whole, problem)
 
     record = _record(c, problem, start, job, "sample", read)
@@ -117,7 +123,7 @@ def sample(c: Config, job: Job) -> float | None:
         "start_t": start_t, "end_t": d.end_t, "still_noisy": d.end_t > 0, "levels": len(result.levels),
         "init": d.init.name, "scheduler": d.scheduler.name, "samples": d.samples, "seed": seed,
         "error_sigma": error.sigma if error else None, "error_source": error.source if error else None,
-        "error_used_by": needed,
+        "error_used_by": needed, "data_consistency": consistent,
     }  # fmt: skip
     record["cost"] = results.cost(start, result, network, fitted=fitted)
     outputs.leave(job.folder, plain(c), problem, start, rows, record, result)
@@ -146,7 +152,8 @@ def _record(c: Config, problem: Problem, start: Start, job: Job, command: str, r
         "command": command,
         "picture": {"path": c.image.path, "size": list(problem.noisy.shape[-2:]),
                     "content": problem.content, "notes": problem.notes},
-        "degrade": {"kind": c.degrade.kind.name, "sigma": problem.sigma, "source": problem.sigma_source},
+        "degrade": {"kind": c.degrade.kind.name, "sigma": problem.sigma, "source": problem.sigma_source,
+                    "missing": problem.missing},
         "overrides": job.overrides,
         "inputs": read,
         "environment": environment.describe(environment.choose_device(c.device), _precision(c, command)),
@@ -155,6 +162,8 @@ def _record(c: Config, problem: Problem, start: Start, job: Job, command: str, r
         f, choice = start.fit, start.choice
         threshold = c.stopping.threshold or (problem.sigma / 255) ** 2
         summary = fitting.summarise(f.curves, threshold=threshold, patience=c.stopping.patience or 1000)
+        if not problem.sigma:
+            summary["crossing"] = None  # where half the noise has been learnt
         FitStore(f.folder.parent).record_summary(f.key, summary)
         record["fit"] = {
             "key": f.key, "folder": str(f.folder), "made_by_this_run": start.made, "epochs": f.epochs,

@@ -64,7 +64,7 @@ def sample_window(
         clip_sample: Clip each clean estimate to [-1, 1].
         exact: Evaluate one picture at a time, so that results do not depend on N in the last bits.
         data_consistency: Given the (clipped) clean estimate and the level it was made at, returns
-            what replaces it in the step, as DDNM does (https://arxiv.org/abs/2212.00490).
+            what replaces it in the step: `dipddpm.consistency`.
 
     Returns:
         A lazy iterator; grad mode is off inside its steps only.

@@ -42,18 +42,22 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
     reference = None
     if c.image.reference:
         reference = images.load(c.image.reference, size, c.image.box, key="image.reference")
-    picture = images.load(c.image.path, size, c.image.box)
+    picture, d = images.load(c.image.path, size, c.image.box), c.degrade
+    mask = images.load(d.mask, size, c.image.box, key="degrade.mask") if d.mask else None
+    if mask and picture.resized and d.kind.name == "none":
+        raise UserError(
+            f"degrade.mask={d.mask}: {c.image.path} would be resized to {size}x{size}, which mixes missing pixels with "
+            f"known ones: cut both with image.box=[left,top,right,bottom], or give both at {size}x{size}"
+        )
     problem = pose(
-        picture,
-        kind=c.degrade.kind.name,
-        sigma=c.degrade.sigma,
-        seed=c.seed,
-        reference=reference,
+        picture, kind=d.kind.name, sigma=d.sigma, seed=c.seed, reference=reference, missing=d.missing, mask=mask
     )
     for note in problem.notes:
         log.info("%s: %s", c.image.path, note)
     added = c.degrade.kind.name != "none"
     log.info("noise of sigma %.1f (%s)", problem.sigma, "added" if added else problem.sigma_source)
+    if problem.known is not None:
+        log.info("%.0f%% of the pixels are missing", 100 * problem.missing)
     if picture.resized and c.degrade.kind.name == "none" and c.degrade.sigma is not None:
         log.warning(
             "degrade.sigma=%g is taken for the noise after resizing, which averages noise away: to have it estimated "
@@ -83,6 +87,8 @@ def fit_request(c: Config, problem: Problem) -> dict[str, Any]:
     known: dict[str, Any] = {"sigma": c.degrade.sigma} if c.degrade.kind.name != "none" else {}
     if c.image.reference and problem.clean is not None:  # it enters the stored curves, not the weights
         known["reference"] = seeds.content_hash(problem.clean)
+    if problem.known is not None:
+        known["mask"] = seeds.content_hash(problem.known)
     return {
         "version": FIT_VERSION,
         "pixels": problem.content,
@@ -122,12 +128,14 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
     if job.sweep:
         outputs.link(job.folder / "fit", found.folder)
     log.info("%s fit %s: epoch %d (%s)", "made" if made else "found", found.key, chosen.epoch, chosen.why)
-    if chosen.why == "max_epochs" and c.stopping.rule.name != "never":
+    if chosen.why == "max_epochs" and c.stopping.rule.name == "loss_floor" and not rule.keywords["threshold"]:
+        log.info("no noise for stopping=loss_floor to stop at: the start is epoch %d (dip.max_epochs)", chosen.epoch)
+    elif chosen.why == "max_epochs" and c.stopping.rule.name != "never":
         log.warning(
             "stopping=%s did not fire in %d epochs, so the start is epoch %d, for better or worse: type "
             "dip.max_epochs=<more>", c.stopping.rule.name, c.dip.max_epochs, chosen.epoch
         )  # fmt: skip
-    picture = found.picture(chosen.epoch).clamp(0, 1)
+    picture = problem.put_back(found.picture(chosen.epoch).clamp(0, 1))
     return Start(picture, f"epoch {chosen.epoch} ({chosen.why})", found, chosen, made)
 
 
@@ -141,10 +149,10 @@ def _start_from_file(path: str, problem: Problem, shown: str) -> Start:
         raise UserError(f"checkpoint={path} holds a picture of {size}, but the noisy picture is {wanted}")
     if pixels not in (None, problem.content):
         log.warning("checkpoint=%s was fitted to another picture than image.path=%s", path, shown)
-    return Start(picture.clamp(0, 1), path)
+    return Start(problem.put_back(picture.clamp(0, 1)), path)
 
 
-def _rule(c: Config, problem: Problem) -> fitting.Rule:
+def _rule(c: Config, problem: Problem) -> partial[Stop | None]:
     s = c.stopping
     threshold = s.threshold
     if s.rule.name == "loss_floor" and threshold is None:
@@ -162,7 +170,7 @@ def _work(c: Config, problem: Problem, rule: fitting.Rule, folder: Path, key: st
     d, device = c.dip, environment.choose_device(c.device)
     environment.warn_if_emulated("dip.precision", d.precision.name, device)
     module = DeepImagePrior(
-        problem.noisy, problem.clean, network=d.network.name, layers=d.layers, channels=d.channels,
+        problem.noisy, problem.clean, known=problem.known, network=d.network.name, layers=d.layers, channels=d.channels,
         kernel_size=d.kernel_size, final_relu=d.final_relu, lr=d.lr, input_noise=d.input_noise, ema=d.ema,
         precision=d.precision.name, seed=c.seed, content=problem.content,
     )  # fmt: skip

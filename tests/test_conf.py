@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from dipddpm import config
+from dipddpm.checks import has_holes
 from dipddpm.errors import UserError
 
 GROUPS = {g.name: sorted(p.stem for p in g.glob("*.yaml")) for g in (ROOT / "conf").iterdir() if g.is_dir()}
@@ -37,7 +38,8 @@ def test_every_choice_composes(group, choice):
 def test_every_pair_of_rule_and_degradation_composes():
     for rule, kind in itertools.product(GROUPS["stopping"], GROUPS["degrade"]):
         typed = config.typed(composed(f"stopping={rule}", f"degrade={kind}"))
-        assert (typed.stopping.rule.name, typed.degrade.kind.name) == (rule, kind)
+        assert (typed.stopping.rule.name, typed.degrade.kind.name) == (rule, "none" if kind == "none" else "gaussian")
+        assert has_holes(typed.degrade) == (kind == "mask")
 
 
 def test_an_experiment_changes_what_it_names_and_nothing_else():
@@ -97,6 +99,12 @@ REFUSED = [
     ("device=gpu", "device=gpu is not allowed: auto, cpu, cuda or cuda:<number>"),
     ("device=cpu:0", "device=cpu:0 is not allowed"),
     ("image.reference=clean.png", "needs degrade=none"),
+    ("degrade=mask degrade.sigma=-1", "degrade.sigma=-1.0 is not allowed: from 0, to 255"),
+    ("degrade.missing=0", "degrade.missing=0.0 is not allowed: a share of the pixels above 0 and below 1"),
+    ("degrade.missing=1", "degrade.missing=1.0 is not allowed"),
+    ("degrade=none degrade.missing=0.5", "degrade.missing=0.5 is not allowed: null, as the picture of degrade=none is"),
+    ("degrade=none degrade.mask=holes.png", "degrade.mask=holes.png needs degrade.sigma: noise is not estimated"),
+    ("degrade=none degrade.sigma=0", "degrade.sigma=0.0 is not allowed: above 0, to 255 (0-255 scale), or null"),
 ]  # fmt: skip
 
 
@@ -111,7 +119,9 @@ def test_refusals_say_what_was_given_and_what_is_allowed(override, message):
 @pytest.mark.parametrize("override", ["ddpm.start_t=1", "ddpm.start_t=1000", "ddpm.end_t=24", "ddpm.steps=25",
                                       "ddpm.samples=3 ddpm.steps=1 ddpm.end_t=1", "ddpm.samples=3 ddpm.start_t=2",
                                       "device=cuda:1", "dip.layers=0",
-                                      "dip.kernel_size=1", "image.size=8", "checkpoint=20",
+                                      "dip.kernel_size=1", "degrade=mask degrade.missing=0.99", "degrade.missing=0.5",
+                                      "degrade=none degrade.mask=holes.png degrade.sigma=0",
+                                      "image.size=8", "checkpoint=20",
                                       "ddpm.start_t=auto", "ddpm.samples=3 ddpm.scheduler=ddim ddpm.init=diffused",
                                       "checkpoint=oracle degrade=none image.reference=clean.png",
                                       "checkpoint=some/epochs/000010.safetensors"])  # fmt: skip

@@ -76,6 +76,27 @@ def test_a_kept_picture_is_the_forward_pass_of_the_weights_beside_it(store):
     assert torch.equal(module.render(), made.picture(20))
 
 
+def test_what_a_missing_pixel_holds_is_never_learnt():
+    noisy, clean = problem()
+    known = torch.rand(1, 1, *noisy.shape[-2:], generator=torch.Generator().manual_seed(1)) > 0.5
+    outputs = []
+    for hidden in (noisy, 5 + noisy, clean):
+        module = DeepImagePrior(torch.where(known, noisy, hidden), clean, known=known, **SETTINGS)
+        optimizer = module.configure_optimizers()
+        for _ in range(20):
+            optimizer.zero_grad()
+            loss = module.training_step(None, 0)
+            loss.backward()
+            optimizer.step()
+        outputs.append(module.render())
+        at_known = (module(module.z) - noisy)[known.expand_as(noisy)]
+        assert module.training_step(None, 0).item() == pytest.approx(at_known.square().mean().item(), rel=1e-5)
+    assert torch.equal(outputs[0], outputs[1]) and torch.equal(outputs[0], outputs[2])
+    everything = DeepImagePrior(noisy, clean, known=torch.ones_like(known), **SETTINGS)
+    whole = DeepImagePrior(noisy, clean, **SETTINGS)
+    assert everything.training_step(None, 0).item() == pytest.approx(whole.training_step(None, 0).item(), rel=1e-6)
+
+
 @pytest.mark.parametrize("options", [{}, {"input_noise": 0.05, "ema": 0.9}, {"steps": 3}, {"precision": "bf16"}])
 def test_a_resumed_fit_is_bit_equal_to_an_uninterrupted_one(tmp_path, options):
     whole = fit(FitStore(tmp_path / "whole"), 47, **options)

@@ -10,8 +10,9 @@ from conftest import ROOT
 
 LAYERS = [
     {"errors", "files", "checks", "config", "jobs"},
-    {"images", "panels", "degrade", "networks", "curves", "variance", "stopping", "metrics", "seeds"},
-    {"problem", "diffusion", "prior", "prior_folder", "sampler", "restoration", "environment", "dip", "operations"},
+    {"images", "masks", "panels", "degrade", "networks", "curves", "variance", "stopping", "metrics", "seeds"},
+    {"problem", "diffusion", "consistency", "sampler", "restoration"}
+    | {"prior", "prior_folder", "environment", "dip", "operations"},
     {"fits", "tracking", "progress", "report", "study"},
     {"callbacks"},
     {"fitting"},

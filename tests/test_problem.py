@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from dipddpm import degrade
+from dipddpm.errors import UserError
 from dipddpm.images import Picture
 from dipddpm.problem import pose
 
@@ -56,3 +57,30 @@ def test_noise_is_estimated_only_where_it_is_not_given_and_then_once(monkeypatch
     posed = pose(noisy_picture(20), kind="none", sigma=None, seed=0)
     assert not asked, "not before something needs it"
     assert (posed.sigma, posed.sigma, len(asked)) == (17.0, 17.0, 1)
+
+
+def test_pixels_are_taken_away_at_random_or_as_drawn_and_filled_from_the_others():
+    drawn = np.ones((61, 67, 3), np.float32)
+    drawn[20:30, 10:40] = 0
+    mask = Picture(drawn, (), (67, 61))
+    for more, share in (({"missing": 0.25}, 0.25), ({"mask": mask, "missing": 0.25}, 300 / (61 * 67))):
+        posed = pose(smooth(), kind="gaussian", sigma=25.0, seed=0, **more)
+        whole = pose(smooth(), kind="gaussian", sigma=25.0, seed=0)
+        assert posed.missing == pytest.approx(share, abs=1e-3) and whole.missing == 0
+        known = posed.known.expand_as(posed.noisy)
+        assert torch.equal(posed.noisy[known], whole.noisy[known]), "the noise is the same"
+        assert torch.equal(posed.clean, whole.clean) and posed.content == whole.content
+        assert torch.equal(posed.noisy, degrade.fill(whole.noisy, posed.known))
+        assert (posed.shown[~known] == 0).all() and torch.equal(posed.shown[known], posed.noisy[known])
+    masks = [pose(smooth(), kind="gaussian", sigma=0, seed=seed, missing=0.25).known for seed in (0, 0, 1)]
+    assert torch.equal(masks[0], masks[1]) and not torch.equal(masks[0], masks[2])
+    with pytest.raises(UserError, match="degrade.mask is 40x61, but image.path is 67x61"):
+        pose(smooth(), kind="none", sigma=0, seed=0, mask=Picture(drawn[:, :40], (), (40, 61)))
+
+
+def test_known_pixels_are_put_back_where_they_have_no_noise():
+    guess = torch.zeros(1, 3, 61, 67)
+    posed = pose(smooth(), kind="gaussian", sigma=0, seed=0, missing=0.5)
+    assert torch.equal(posed.put_back(guess), posed.shown)
+    for other in ({"sigma": 5.0, "missing": 0.5}, {"sigma": 5.0}):
+        assert pose(smooth(), kind="gaussian", seed=0, **other).put_back(guess) is guess

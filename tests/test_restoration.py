@@ -46,7 +46,7 @@ def test_the_posterior_mean_of_gaussian_data_is_wieners(sigma: float, level: int
     """E[clean | y] = M + g (y - M), g = S^2 / (S^2 + s^2), s the noise of the level in [-1, 1] units."""
     prior, oracle = gaussian_prior()
     clean, noisy = data(sigma)
-    result = posterior_mean(prior, noisy, sigma)
+    result = posterior_mean(prior, noisy, prior.schedule.level_of_sigma(sigma))
     s = LINEAR.sigma(level) / 127.5
     g = S**2 / (S**2 + s**2)
     expected = (M + g * (2 * noisy - 1 - M) + 1) / 2
@@ -61,7 +61,7 @@ def test_the_posterior_mean_is_clipped_to_the_range_of_a_picture():
     prior, _ = gaussian_prior()
     noisy = torch.full((1, 3, 5, 7), 4.0)
     noisy[..., 3:] = -4.0
-    assert posterior_mean(prior, noisy, 5.0).picture.unique().tolist() == [0.0, 1.0]
+    assert posterior_mean(prior, noisy, prior.schedule.level_of_sigma(5.0)).picture.unique().tolist() == [0.0, 1.0]
 
 
 def test_what_is_given_comes_before_what_an_oracle_knows():

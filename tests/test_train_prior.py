@@ -146,7 +146,7 @@ def faces(tmp_path_factory):
     return folder
 
 
-SMALL = ["batch_size=2", "unet.channels=[8,16]", "unet.norm_num_groups=4", "unet.attention_head_dim=8",
+SMALL = ["batch_size=2", "unet.channels=[8,16,16]", "unet.norm_num_groups=4", "unet.attention_head_dim=8",
          "unet.layers_per_block=1", "warmup_pictures=2", "ema=0.5", "lr=5e-3"]  # fmt: skip
 WITHOUT_GPU = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # several processes are for a CPU
 
@@ -164,7 +164,7 @@ def test_a_run_learns_resumes_and_leaves_a_prior(faces, tmp_path):
     assert "600 pictures seen: done" in train("out=out", "pictures=600")
     learnt = prior.load(out)
     torch.manual_seed(0)
-    unlearnt = build_unet(UNetConfig([8, 16], 1, 1, 4, 8))
+    unlearnt = build_unet(UNetConfig([8, 16, 16], 1, 1, 4, 8))
     picture = read_faces(faces / "faces64-val.tar", 1)
     a, b = (errors_by_level(u, learnt.schedule.alphas_cumprod, picture, (100, 300)) for u in (learnt.unet, unlearnt))
     for (level, error, _), (_, before, _) in zip(a, b, strict=True):
@@ -262,11 +262,11 @@ def test_a_training_may_start_deeper_than_the_weights_it_starts_from(faces, tmp_
     with torch.no_grad():
         assert torch.allclose(deeper.unet(x, index_t).sample, first.unet(x, index_t).sample, atol=1e-4)
     assert composed(*onward).unet.layers_per_block == 1
-    for key, value in (("channels", "[8,8]"), ("norm_num_groups", "8"), ("layers_per_block", "0")):
+    for key, value in (("channels", "[8,8,16]"), ("norm_num_groups", "8"), ("layers_per_block", "0")):
         with pytest.raises(UserError, match=rf"unet.{key}="):
             composed(*onward, f"unet.{key}={value}")
-    with pytest.raises(UserError, match=r"has: type unet.channels=\[8,16\]$"):
-        composed(*onward, "unet.channels=[8,8]")
+    with pytest.raises(UserError, match=r"has: type unet.channels=\[8,16,16\]$"):
+        composed(*onward, "unet.channels=[8,8,16]")
 
 
 def test_a_training_goes_on_deeper_with_merged_groups_that_let_the_scale_through(faces, tmp_path):

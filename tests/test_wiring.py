@@ -42,7 +42,7 @@ def test_every_setting_reaches_the_window_and_the_baseline_shares_what_it_can(co
     metrics = sample(configure(*(f"ddpm.{k}={v}" for k, v in typed.items())), tmp_path / "run")
     (dip, of_dip), (noisy, of_noisy) = windows
     shared = {"end_t": 3, "steps": 7, "scheduler": "ddpm", "seed": 5, "snapshot_every": 4, "exact": True,
-              "content": metrics["picture"]["content"]}  # fmt: skip
+              "content": metrics["picture"]["content"], "data_consistency": None}  # fmt: skip
     own = {"start_t": 19, "init": "matched", "samples": 2, "error_rms": pytest.approx(51 / 127.5)}
     assert of_dip == {**shared, **own}
     assert of_noisy == {**shared, "start_t": 57, "init": "scaled", "error_rms": None}, "sigma 25 is level 57"
@@ -80,7 +80,7 @@ def test_what_a_prior_was_trained_for_reaches_the_sampler(monkeypatch):
     prior = replace(gaussian_prior()[0], prediction_type="v_prediction", clip_sample=True)
     run_window(prior, data(25, (7, 5))[1], start_t=9, end_t=2, steps=3, init="raw", scheduler="ddim", error_rms=None,
                seed=0, content="", snapshot_every=2, exact=True)  # fmt: skip
-    del asked["generators"]
+    del asked["generators"], asked["data_consistency"]
     assert asked == {"scheduler": "ddim", "snapshot_every": 2, "prediction_type": "v_prediction", "clip_sample": True,
                      "exact": True}  # fmt: skip
 
