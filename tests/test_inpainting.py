@@ -1,13 +1,17 @@
 """Pictures with missing pixels, from the command's configuration to what a run leaves."""
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from test_runs import read, run
+from test_runs import events, read, run
 
-from dipddpm import cli, runs
+from dipddpm import cli, images, runs
 from dipddpm.errors import UserError
+from dipddpm.fits import manifest
 from dipddpm.jobs import Job
 
 HOLES = ["degrade=mask", "ddpm.steps=4"]
@@ -34,13 +38,12 @@ def photo(tmp_path):
 
 def test_a_run_puts_the_known_pixels_back_and_restores_the_others(configure, tmp_path, capsys):
     _, metrics = run(configure(*HOLES), tmp_path / "run")
-    clean, masked, noisy, dip, result = (
-        read(tmp_path / f"run/{n}.png").astype(int) for n in ("clean", "masked", "noisy", "dip", "result")
-    )
+    names = ("clean", "masked", "dip", "result", "noisy", "posterior_mean", "noisy_window")
+    clean, masked, dip, result, *others = (read(tmp_path / f"run/{n}.png").astype(int) for n in names)
     known = (masked > 0).any(axis=2)
     assert known.mean() == pytest.approx(0.5, abs=0.02) and metrics["degrade"]["missing"] == 0.5
     assert (masked[known] == clean[known]).all()
-    for restored in (noisy, dip, result):
+    for restored in (dip, result, *others):
         assert (restored[known] == clean[known]).all() and (restored[~known] != clean[~known]).any()
     assert (dip[~known] != result[~known]).any()
     for row, nfe in (("result", 4), ("posterior_mean", 1), ("noisy_window", 4)):
@@ -66,6 +69,20 @@ def test_the_start_without_a_dip_differs_from_the_dips_in_the_picture_alone(conf
     result, clean = (read(tmp_path / f"without/{n}.png").astype(int) for n in ("result", "clean"))
     known = (read(tmp_path / "without/masked.png") > 0).any(axis=2)
     assert (result[known] != clean[known]).any()
+
+
+def test_the_dip_learns_from_the_known_pixels(configure, tmp_path):
+    _, metrics = run(configure(*HOLES), tmp_path / "run", runs.fit)
+    fit = manifest.read(Path(metrics["fit"]["folder"]))
+    masked = images.to_tensor(images.load(str(tmp_path / "run/masked.png")).pixels)
+    known = (masked > 0).any(dim=1, keepdim=True).expand_as(masked)  # but for a black one or two of the picture's own
+    loss = (fit.picture(20) - masked)[known].square().mean().item()
+    assert loss == pytest.approx(fit.curves.column("loss_noisy")[20], rel=0.02), "of the weights of epoch 20"
+    with Image.open(tmp_path / "run/fit.png") as panel:
+        dark = (np.asarray(panel.crop((panel.width // 3, 40, 2 * panel.width // 3, panel.height // 2))) < 8).all(axis=2)
+    assert dark.mean() > 0.2, "y is shown with its holes"
+    with Image.open(io.BytesIO(events(fit.folder).Images("dip/noisy")[0].encoded_image_string)) as shown:
+        assert np.abs(np.asarray(shown).astype(int) - read(tmp_path / "run/masked.png")).max() <= 1
 
 
 def test_from_noise_there_is_no_start_to_compare_with(configure, tmp_path):

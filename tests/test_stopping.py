@@ -43,7 +43,7 @@ RULES = [partial(loss_floor, threshold=t) for t in (-0.1, 0.1, 0.3)]
 RULES += [partial(rule, patience=p) for rule in (wmv, emv) for p in (1, 5, 31)]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.func.__name__} {rule.keywords}")
 def test_a_rule_never_fires_earlier_and_never_changes_its_answer(rule):
     fired = 0
     for seed in SEEDS:
