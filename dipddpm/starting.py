@@ -84,16 +84,16 @@ def fit_request(c: Config, problem: Problem) -> dict[str, Any]:
     """
     dip = plain(c.dip)
     del dip["max_epochs"]
-    known: dict[str, Any] = {"sigma": c.degrade.sigma} if c.degrade.kind.name != "none" else {}
+    degraded: dict[str, Any] = {"sigma": c.degrade.sigma} if c.degrade.kind.name != "none" else {}
     if c.image.reference and problem.clean is not None:  # it enters the stored curves, not the weights
-        known["reference"] = seeds.content_hash(problem.clean)
+        degraded["reference"] = seeds.content_hash(problem.clean)
     if problem.known is not None:
-        known["mask"] = seeds.content_hash(problem.known)
+        degraded["mask"] = seeds.content_hash(problem.known)
     return {
         "version": FIT_VERSION,
         "pixels": problem.content,
         "size": list(problem.noisy.shape[-2:]),
-        "degrade": {"kind": c.degrade.kind.name} | known,
+        "degrade": {"kind": c.degrade.kind.name} | degraded,
         "dip": dip,
         "seed": c.seed,
     }

@@ -85,6 +85,13 @@ def test_the_dip_learns_from_the_known_pixels(configure, tmp_path):
         assert np.abs(np.asarray(shown).astype(int) - read(tmp_path / "run/masked.png")).max() <= 1
 
 
+def test_a_rule_that_waits_for_noise_says_that_there_is_none(configure, tmp_path, caplog):
+    caplog.set_level("INFO")
+    run(configure(*HOLES, "stopping=loss_floor"), tmp_path / "run", runs.fit)
+    assert "no noise for stopping=loss_floor to stop at: the start is epoch 30 (dip.max_epochs)" in caplog.text
+    assert not [r for r in caplog.records if r.levelname == "WARNING" and r.name.startswith("dipddpm")]
+
+
 def test_from_noise_there_is_no_start_to_compare_with(configure, tmp_path):
     metrics = run(configure(*HOLES, "ddpm.init=noise", "ddpm.start_t=1000"), tmp_path / "run")[1]
     assert "noisy_window" not in metrics and "posterior_mean" not in metrics
