@@ -56,6 +56,8 @@ def table(jobs: Sequence[Job], faces: Sequence[str], problems: Sequence[str]) ->
         key, value = degrade.split("=")
         wanted = {key: value, **{f"ddpm.{k}": v for k, v in typed.items()}}
         of = {j.overrides["image.path"]: j for j in jobs if all(j.overrides.get(k) == v for k, v in wanted.items())}
+        if lacking := [face for face in faces if face not in of]:
+            raise SystemExit(f"error: no job of {lacking[0]} with {wanted}: run again, it goes on with what is missing")
         return [of[face] for face in faces]
 
     def psnr(degrade: str, row: str, **typed: str) -> list[float]:

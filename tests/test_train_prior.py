@@ -153,7 +153,8 @@ WITHOUT_GPU = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # several processes ar
 
 def test_a_run_learns_resumes_and_leaves_a_prior(faces, tmp_path):
     def train(*more):
-        command = [sys.executable, str(ROOT / "scripts" / "train_prior.py"), f"data={faces}", *SMALL, *more]
+        script = str(ROOT / "scripts" / "train_prior.py")
+        command = [sys.executable, script, f"data={faces}", *SMALL, "batch_size=4", *more]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=WITHOUT_GPU)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
