@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dipddpm.errors import UserError, suggestion
 
 if TYPE_CHECKING:
-    from dipddpm.config import Config, DdpmConfig, DegradeConfig
+    from dipddpm.config import Config, DdpmConfig, DegradeConfig, DipConfig
 
 T = 1000  # levels of every supported schedule (Ho et al., https://arxiv.org/abs/2006.11239)
 DRAWLESS = ("raw", "scaled")  # inits that draw no noise
@@ -46,10 +46,7 @@ def check(c: Config) -> None:
             "picture is image.path"
         )
     _check_degrade(degrade)
-    need(dip.layers >= 0, "dip.layers", dip.layers, "0 or more hidden layers")
-    need(dip.channels >= 1, "dip.channels", dip.channels, "1 or more")
-    odd = dip.kernel_size >= 1 and dip.kernel_size % 2 == 1
-    need(odd, "dip.kernel_size", dip.kernel_size, "an odd number, such as 3 or 5")
+    _check_network(dip)
     need(0 < dip.lr < math.inf, "dip.lr", dip.lr, "above 0")
     for name in ("max_epochs", "steps_per_epoch", "checkpoint_every"):
         need(getattr(dip, name) >= 1, f"dip.{name}", getattr(dip, name), "1 or more")
@@ -69,6 +66,33 @@ def check(c: Config) -> None:
         need(name in OBJECTIVES, "objective", name, f"one of {', '.join(OBJECTIVES)}{suggestion(name, OBJECTIVES)}")
     _check_checkpoint(c)
     _check_window(c.ddpm)
+
+
+def _check_network(d: DipConfig) -> None:
+    skip = d.network.name == "skip"
+    need(d.layers >= skip, "dip.layers", d.layers, "1 or more halvings (dip=skip)" if skip else "0 or more hidden layers")
+    need(d.channels >= 1, "dip.channels", d.channels, "1 or more")
+    odd = d.kernel_size >= 1 and d.kernel_size % 2 == 1
+    need(odd, "dip.kernel_size", d.kernel_size, "an odd number, such as 3 or 5")
+    need(not (skip and d.final_relu), "dip.final_relu", d.final_relu, "false with dip=skip, which ends in a sigmoid")
+
+
+def check_halvings(d: DipConfig, size: int) -> None:
+    """Refuse a skip network whose smallest scale would be too small to be normalised or to be padded by reflection.
+
+    Args:
+        d: Of the network.
+        size: Pixels a side of the picture.
+
+    Raises:
+        UserError: One line that names how often a picture of this size can be halved.
+    """
+    if d.network.name != "skip":
+        return
+    least = max(2, d.kernel_size // 2 + 1)
+    most = max((n for n in range(size.bit_length()) if math.ceil(size / 2**n) >= least), default=0)
+    need(d.layers <= most, "dip.layers", d.layers,
+         f"at most {most} with dip=skip at {size}x{size}, as each halves the picture")  # fmt: skip
 
 
 def _check_degrade(d: DegradeConfig) -> None:

@@ -20,7 +20,7 @@ from dipddpm.checks import check
 from dipddpm.errors import UserError, suggestion
 
 DegradeKind = Enum("DegradeKind", "gaussian none")
-Network = Enum("Network", "cnn")
+Network = Enum("Network", "cnn skip")
 Rule = Enum("Rule", "loss_floor wmv emv never")
 Precision = Enum("Precision", "fp32 bf16")
 Init = Enum("Init", "raw scaled diffused matched noise")

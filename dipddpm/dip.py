@@ -36,11 +36,11 @@ class DeepImagePrior(pl.LightningModule):
         noisy: y, shape (1, 3, H, W); may leave [0, 1].
         clean: The picture behind it, same shape, or None. Only measured against, never learnt from.
         known: bool, shape (1, 1, H, W): the pixels of y that the loss is over (the paper's eq. 5); None for all.
-        network: ``cnn``.
-        layers: Hidden layers.
+        network: ``cnn`` or ``skip`` (`dipddpm.networks`).
+        layers: Hidden layers of the plain network; scales of the other.
         channels: Width of the hidden layers.
         kernel_size: Odd.
-        final_relu: Whether the output passes a ReLU.
+        final_relu: Whether the output of the plain network passes a ReLU.
         lr: Adam's learning rate.
         input_noise: Standard deviation of the noise added to z at every step.
         ema: Decay of the averaged weights, 0 for none; where they exist they are the ones kept.
@@ -85,7 +85,7 @@ class DeepImagePrior(pl.LightningModule):
         )
         self.content = content
         z = fixed_input(noisy.shape, seed, content)
-        self.revived = self.net.revive(z, seeds.generator(seed, "dip revival", content))
+        self.revived = networks.revive(self.net, self.net.last, z, seeds.generator(seed, "dip revival", content))
         if self.revived:
             log.info("a dead output channel at the start: last layer redrawn %d times", self.revived)
         self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

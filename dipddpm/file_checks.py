@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dipddpm import images, masks, prior_folder
+from dipddpm.checks import check_halvings
 from dipddpm.config import Config
 from dipddpm.errors import UserError
 
@@ -47,9 +48,13 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
             raise UserError(f"store={c.store} is not allowed: {in_the_way} is no folder; type store=<folder>")
     p = c.prior
     here = prior_folder.local(p.name, p.path, p.repo) or not p.repo  # of one on the Hub nothing is asked yet
-    if here and new(f"prior {p.name} {p.path} {c.image.size}"):
+    size = c.image.size if isinstance(c.image.size, int) else None
+    if here and new(f"prior {p.name} {p.path} {size} {c.dip.network.name} {c.dip.layers} {c.dip.kernel_size}"):
         folder = prior_folder.resolve(p.name, p.path, None, None, config_only=command == "fit")
-        if command == "sample" or c.image.size == "auto":  # a fit asks a prior for its size alone
-            prior_folder.sample_size(folder)
-        if command == "sample" and isinstance(c.image.size, int):
-            prior_folder.check_size(folder, c.image.size)
+        if command == "sample" and size is not None:
+            prior_folder.check_size(folder, size)
+        if command == "sample" or size is None:  # a fit asks a prior for its size alone
+            own = prior_folder.sample_size(folder)
+            size = own if size is None else size
+    if size is not None:
+        check_halvings(c.dip, size)

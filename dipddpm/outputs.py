@@ -130,7 +130,7 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: Start) -> Any
         current=start.picture,
         best=fit.picture(best[0]) if best else None,
         marks={name: epoch for name, epoch in marks.items() if epoch is not None},
-        title=f"DIP, {config['dip']['layers']} layers, {start.source}",
+        title="DIP, {network} {layers}x{channels}, ".format(**config["dip"]) + start.source,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dipddpm import environment, fitting, images, outputs, prior, seeds, stopping
+from dipddpm.checks import check_halvings
 from dipddpm.config import Config, plain
 from dipddpm.curves import Curves
 from dipddpm.dip import DeepImagePrior
@@ -39,6 +40,7 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
     if size == "auto":
         assert prior_folder is not None
         size = prior.sample_size(prior_folder)
+    check_halvings(c.dip, size)
     reference = None
     if c.image.reference:
         reference = images.load(c.image.reference, size, c.image.box, key="image.reference")

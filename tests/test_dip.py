@@ -142,7 +142,7 @@ def test_hyperparameters_are_builtins_and_the_state_loads_without_pickle(store):
 
 def test_a_channel_that_dies_later_is_an_error_that_names_it():
     module = DeepImagePrior(*problem(), **SETTINGS)
-    module.net.revive(module.z, torch.Generator().manual_seed(0))
+    networks.revive(module.net, module.net.last, module.z, torch.Generator().manual_seed(0))
     with torch.no_grad():
         module.net.convs[-1].weight[1].zero_()
         module.net.convs[-1].bias[1] = -1

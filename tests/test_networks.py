@@ -52,24 +52,80 @@ def test_revival_redraws_until_every_channel_is_alive():
     for seed in seeds:
         net = cnn(seed=seed, channels=16, layers=4)
         hidden = net.convs[0].weight.clone()
-        assert net.revive(z, torch.Generator().manual_seed(seed)) > 0
+        assert networks.revive(net, net.last, z, torch.Generator().manual_seed(seed)) > 0
         assert networks.dead_channels(net(z)) == []
         assert torch.equal(net.convs[0].weight, hidden), "only the last layer is redrawn"
 
 
 def test_revival_leaves_a_living_network_alone_and_gives_up_on_a_hopeless_one():
     net = cnn(final_relu=False)
-    before = net.convs[-1].weight.clone()
-    assert net.revive(torch.rand(1, 3, 9, 9), torch.Generator()) == 0
-    assert torch.equal(net.convs[-1].weight, before)
+    before = net.last.weight.clone()
+    assert networks.revive(net, net.last, torch.rand(1, 3, 9, 9), torch.Generator()) == 0
+    assert torch.equal(net.last.weight, before)
     hopeless = cnn()
     hopeless.forward = lambda z: z * 0
     with pytest.raises(RuntimeError, match="after 3 redraws"):
-        hopeless.revive(torch.rand(1, 3, 9, 9), torch.Generator(), attempts=3)
+        networks.revive(hopeless, hopeless.last, torch.rand(1, 3, 9, 9), torch.Generator(), attempts=3)
 
 
-def test_even_kernels_and_unknown_networks_are_refused():
-    with pytest.raises(ValueError, match="odd, got 4"):
-        cnn(kernel_size=4)
-    with pytest.raises(ValueError, match="got skip"):
-        networks.build("skip", generator=torch.Generator())
+def skip(seed: int = 0, **options):
+    settings = {"layers": 3, "channels": 6, "kernel_size": 3} | options
+    return networks.Skip(**settings, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("layers", "size"), [(1, (4, 4)), (3, (16, 16)), (3, (13, 19)), (4, (64, 48))])
+def test_the_skip_network_gives_a_picture_of_any_size_within_0_and_1(layers, size):
+    output = skip(layers=layers)(torch.rand(1, 3, *size))
+    assert output.shape == (1, 3, *size)
+    assert 0 < output.min() < output.max() < 1
+
+
+@pytest.mark.parametrize("layers", [1, 4])
+def test_the_skip_network_has_the_parameters_of_its_scales(layers):
+    c, k2, s, norm = 7, 25, 4, 2
+    first, other = (a * c * k2 + c + a * s + s for a in (3, c))  # strided, and the skip
+    scale = norm * c + (c * c * k2 + c) + norm * c + norm * s  # the rest of the way down, and the skip's norm
+    scale += norm * (c + s) + ((c + s) * c * k2 + c) + norm * c + (c * c + c) + norm * c  # the way up
+    net = skip(layers=layers, channels=c, kernel_size=5)
+    assert sum(p.numel() for p in net.parameters()) == first + (layers - 1) * other + layers * scale + 3 * c + 3
+    assert not list(net.buffers()), "kept weights are all that a picture depends on"
+
+
+def reach(net, size=96):
+    """How far from its own place, in pixels, an output still depends on z."""
+    z = torch.rand(1, 3, size, size, requires_grad=True)
+    net(z)[0, :, size // 2, size // 2].sum().backward()
+    rows, columns = torch.nonzero(z.grad.abs().sum(dim=(0, 1)) > 0, as_tuple=True)
+    return max((rows - size // 2).abs().max(), (columns - size // 2).abs().max()).item()
+
+
+def test_a_plain_network_sees_its_kernels_and_a_skip_network_the_whole_picture():
+    assert reach(cnn(layers=4, channels=16, final_relu=False)) == 6
+    net = skip(layers=4)
+    for module in net.modules():  # whose statistics are those of the whole picture by themselves
+        if isinstance(module, torch.nn.InstanceNorm2d):
+            module.forward = lambda x: x
+    assert reach(net) == 48
+
+
+def test_the_skip_network_in_training_is_that_of_batch_normalisation_without_its_state():
+    net, z = skip(), torch.rand(1, 3, 32, 32)
+    expected = net(z)
+    for parent in list(net.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, torch.nn.InstanceNorm2d):
+                setattr(parent, name, torch.nn.BatchNorm2d(child.num_features))
+    torch.testing.assert_close(net(z), expected)
+
+
+def test_what_networks_cannot_be_is_refused():
+    for make in (cnn, skip):
+        with pytest.raises(ValueError, match="odd, got 4"):
+            make(kernel_size=4)
+    with pytest.raises(ValueError, match="1 or more, got 0"):
+        skip(layers=0)
+    settings: dict = {"layers": 1, "channels": 2, "kernel_size": 3, "generator": torch.Generator()}
+    with pytest.raises(ValueError, match="cnn or skip, got unet"):
+        networks.build("unet", final_relu=False, **settings)
+    with pytest.raises(ValueError, match="ends in a sigmoid"):
+        networks.build("skip", final_relu=True, **settings)
