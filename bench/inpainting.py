@@ -1,4 +1,4 @@
-"""Where pixels are missing: a DIP start, a filled start and pure noise, before the same few evaluations.
+"""Where pixels are missing: DIP starts, a filled start and pure noise, before the same few evaluations.
 
     python bench/inpainting.py ../shared/data/faces256 --overrides hydra/launcher=joblib hydra.launcher.n_jobs=2
 
@@ -13,6 +13,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
@@ -23,16 +24,19 @@ from bench.starts import ROOT, figure
 from dipddpm.study import Job, read_study
 from scripts.paired import paired_difference
 
+DIPS = ("cnn", "skip")
 LEVELS = ("50", "100", "200", "400", "600", "800")
 PROBLEMS = {"half of the pixels, anywhere": "degrade.missing=0.5", "a square of a quarter": "degrade.mask="}
 
 
 def run(faces: Sequence[Path], problems: Sequence[str], out: Path, more: Sequence[str]) -> None:
-    """Run the windows from a DIP and from the filled picture, and those from noise."""
+    """Run the windows from both DIPs and from the filled picture, and those from noise."""
     for degrade in problems:
         common = [f"image.path={','.join(map(str, faces))}", degrade, f"store={out / 'fits'}", *more,
                   "experiment=inpaint", f"hydra.sweep.dir={out / 'jobs'}"]  # fmt: skip
-        for window in (f"ddpm.start_t={','.join(LEVELS)}", "ddpm.init=noise ddpm.start_t=1000 ddpm.steps=10,100"):
+        levels = f"ddpm.start_t={','.join(LEVELS)}"
+        noise = "ddpm.init=noise ddpm.start_t=1000 ddpm.steps=10,100"
+        for window in (levels, f"{levels} dip=skip baselines=false", noise):
             command = [sys.executable, str(ROOT / "sample.py"), "-m", *common, *window.split()]
             subprocess.run(command, check=True)
 
@@ -52,10 +56,11 @@ def hole(faces: Sequence[Path], out: Path) -> str:
 def table(jobs: Sequence[Job], faces: Sequence[str], problems: Sequence[str]) -> list[str]:
     """Return the table's lines: a start each, with its PSNR on each problem, mean over the faces."""
 
-    def found(degrade: str, **typed: str) -> list[Job]:
+    def found(degrade: str, dip: str = "cnn", **typed: str) -> list[Job]:
         key, value = degrade.split("=")
-        wanted = {key: value, **{f"ddpm.{k}": v for k, v in typed.items()}}
-        of = {j.overrides["image.path"]: j for j in jobs if all(j.overrides.get(k) == v for k, v in wanted.items())}
+        wanted = {key: value, "dip": dip, **{f"ddpm.{k}": v for k, v in typed.items()}}
+        overrides = [({"dip": "cnn", **j.overrides}, j) for j in jobs]
+        of = {o["image.path"]: j for o, j in overrides if all(o.get(k) == v for k, v in wanted.items())}
         if lacking := [face for face in faces if face not in of]:
             raise SystemExit(f"error: no job of {lacking[0]} with {wanted}: run again, it goes on with what is missing")
         return [of[face] for face in faces]
@@ -70,16 +75,18 @@ def table(jobs: Sequence[Job], faces: Sequence[str], problems: Sequence[str]) ->
         lines.append(f"| {label} | {' | '.join(means)} | {nfe} |")
 
     add("filled, no network", 0, "noisy", start_t=LEVELS[0])
-    add("DIP alone", 0, "dip", start_t=LEVELS[0])
+    for dip in DIPS:
+        add(f"DIP ({dip}) alone", 0, "dip", dip=dip, start_t=LEVELS[0])
     for steps in ("10", "100"):
         add(f"noise, from 1000 in {steps} steps", int(steps), "result", init="noise", steps=steps)
-    for row, name in (("noisy_window", "filled"), ("result", "DIP")):
-        for level in LEVELS:
-            add(f"{name}, from {level} in 10 steps", 10, row, start_t=level)
     for level in LEVELS:
-        gains = (paired_difference(psnr(d, "result", start_t=level), psnr(d, "noisy_window", start_t=level))
+        add(f"filled, from {level} in 10 steps", 10, "noisy_window", start_t=level)
+    for dip, level in product(DIPS, LEVELS):
+        add(f"DIP ({dip}), from {level} in 10 steps", 10, "result", dip=dip, start_t=level)
+    for dip, level in product(DIPS, LEVELS):
+        gains = (paired_difference(psnr(d, "result", dip=dip, start_t=level), psnr(d, "noisy_window", start_t=level))
                  for d in problems)  # fmt: skip
-        lines.append(f"| DIP above filled, from {level} (95%) | {' | '.join(map(str, gains))} | |")
+        lines.append(f"| DIP ({dip}) above filled, from {level} (95%) | {' | '.join(map(str, gains))} | |")
     return lines
 
 

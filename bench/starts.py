@@ -22,12 +22,15 @@ from dipddpm.study import Job, read_study
 from scripts.paired import paired_difference
 
 ROOT = Path(__file__).parents[1]
-HEAD = "| start | PSNR (dB) | above the DIP of 4 layers (95%) | SSIM | NFE |\n|---|---|---|---|---|"
+HEAD = "| start | PSNR (dB) | above the DIP of 4 layers (95%) | SSIM | NFE | with the fit |\n|---|---|---|---|---|---|"
 SWEEPS = (
     ["ddpm.start_t=10,25,50,100", "dip.layers=4,6", "ddpm.scheduler=ddpm,ddim"],
     ["ddpm.start_t=25,50,100", "ddpm.init=raw,diffused,matched"],
+    ["ddpm.start_t=10,25,50,100", "dip=skip", "ddpm.scheduler=ddpm,ddim"],
+    ["ddpm.start_t=50,100", "dip=cnn,skip", "ddpm.scheduler=ddim", "ddpm.steps=10"],
 )
-DEFAULTS = {"dip.layers": "4", "ddpm.scheduler": "ddpm", "ddpm.init": "scaled"}
+DEFAULTS = {"dip": "cnn", "dip.layers": "4", "ddpm.scheduler": "ddpm", "ddpm.init": "scaled", "ddpm.steps": "all"}
+PLAIN = "DIP of 4 layers"
 
 
 def run(faces: Sequence[Path], out: Path, more: Sequence[str]) -> None:
@@ -44,31 +47,34 @@ def rows(jobs: Sequence[Job]) -> list[str]:
     base: dict[str, Job] = {}
     for job in jobs:
         of = {**DEFAULTS, **job.overrides}
-        name = (of["dip.layers"], of["ddpm.start_t"], of["ddpm.init"], of["ddpm.scheduler"])
+        network = "skip DIP" if of["dip"] == "skip" else f"DIP of {of['dip.layers']} layers"
+        name = (network, *(of[f"ddpm.{key}"] for key in ("start_t", "init", "scheduler", "steps")))
         groups[name][of["image.path"]] = job
-        if of["dip.layers"] == "4":
+        if network == PLAIN:
             base.setdefault(of["image.path"], job)
         if of.get("baselines", "true").lower() == "true":
             base[of["image.path"]] = job
     faces = sorted(base)
     table: list[tuple[float, str]] = []
 
-    def add(label: str, row: str, of: dict[str, Job]) -> None:
+    def add(label: str, row: str, of: dict[str, Job], fit: bool = True) -> None:
         psnr = [figure(of[f], row, "psnr") for f in faces]
         gain = paired_difference(psnr, [figure(base[f], "dip", "psnr") for f in faces])
         ssim, nfe = (fmean(figure(of[f], row, name) for f in faces) for name in ("ssim", "nfe"))
-        table.append((fmean(psnr), f"| {label} | {fmean(psnr):.2f} | {gain} | {ssim:.3f} | {nfe:.0f} |"))
+        cost = nfe + fit * fmean(figure(of[f], "cost", "fit_evaluations_worth") for f in faces)
+        line = f"| {label} | {fmean(psnr):.2f} | {gain} | {ssim:.3f} | {nfe:.0f} | {cost:.0f} |"
+        table.append((fmean(psnr), line))
 
-    add("noisy picture", "noisy", base)
-    add("no DIP, one evaluation at the noise's level", "posterior_mean", base)
-    add("no DIP, ddpm over that window", "noisy_window", base)
-    for (layers, start_t, init, scheduler), of in groups.items():
-        if set(of) == set(faces):
-            known = " (oracle error)" if init == "matched" else ""  # from the clean picture
-            add(f"DIP of {layers} layers, {init} at {start_t}{known}, {scheduler} to 0", "result", of)
-    for layers in ("4", "6"):
-        if of := next((g for k, g in groups.items() if k[0] == layers and set(g) == set(faces)), None):
-            add(f"DIP of {layers} layers alone", "dip", of)
+    add("noisy picture", "noisy", base, fit=False)
+    add("no DIP, one evaluation at the noise's level", "posterior_mean", base, fit=False)
+    add("no DIP, ddpm over that window", "noisy_window", base, fit=False)
+    whole = {name: of for name, of in groups.items() if set(of) == set(faces)}
+    for (network, start_t, init, scheduler, steps), of in whole.items():
+        known = " (oracle error)" if init == "matched" else ""  # from the clean picture
+        few = "" if steps == "all" else f" in {steps} steps"
+        add(f"{network}, {init} at {start_t}{known}, {scheduler} to 0{few}", "result", of)
+    for network, of in {name[0]: of for name, of in whole.items()}.items():
+        add(f"{network} alone", "dip", of)
     return [line for _, line in sorted(table, reverse=True)]
 
 

@@ -70,7 +70,9 @@ def check(c: Config) -> None:
 
 def _check_network(d: DipConfig) -> None:
     skip = d.network.name == "skip"
-    need(d.layers >= skip, "dip.layers", d.layers, "1 or more halvings (dip=skip)" if skip else "0 or more hidden layers")
+    need(
+        d.layers >= skip, "dip.layers", d.layers, "1 or more halvings (dip=skip)" if skip else "0 or more hidden layers"
+    )
     need(d.channels >= 1, "dip.channels", d.channels, "1 or more")
     odd = d.kernel_size >= 1 and d.kernel_size % 2 == 1
     need(odd, "dip.kernel_size", d.kernel_size, "an odd number, such as 3 or 5")

@@ -55,7 +55,9 @@ REFUSALS = [
     (["imag=file"], "imag is not a key (did you mean image?)"),
     (["dip.layers=four"], "dip.layers=four is not allowed"),
     (["dip.layers=null"], "dip.layers=null is not allowed"),
-    (["dip=unet"], "dip=unet is not a choice; dip is one of: cnn"),
+    (["dip=unet"], "dip=unet is not a choice; dip is one of: cnn skip"),
+    (["dip=skip", "dip.layers=6"], "dip.layers=6 is not allowed: at most 5 with dip=skip at 64x64"),
+    (["dip=skip", "image.size=16"], "dip.layers=4 is not allowed: at most 3 with dip=skip at 16x16"),
     (
         ["stopping=wmw"],
         "stopping=wmw is not a choice (did you mean wmv?); stopping is one of: emv loss_floor",

@@ -3,12 +3,13 @@
 import itertools
 
 import pytest
+import torch
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from dipddpm import config
-from dipddpm.checks import has_holes
+from dipddpm import config, networks
+from dipddpm.checks import check_halvings, has_holes
 from dipddpm.errors import UserError
 
 GROUPS = {g.name: sorted(p.stem for p in g.glob("*.yaml")) for g in (ROOT / "conf").iterdir() if g.is_dir()}
@@ -50,6 +51,29 @@ def test_an_experiment_changes_what_it_names_and_nothing_else():
     assert experiment == plain
 
 
+@pytest.mark.parametrize(("kernel_size", "size", "most"), [(3, 8, 2), (3, 64, 5), (3, 9, 3), (5, 64, 4), (7, 64, 4),
+                                                             (1, 64, 5)])  # fmt: skip
+def test_a_skip_network_halves_as_often_as_it_can_be_evaluated(kernel_size, size, most):
+    dip = config.typed(composed("dip=skip", f"dip.kernel_size={kernel_size}")).dip
+    z = torch.rand(1, 3, size, size)
+    for layers in range(1, 8):
+        dip.layers = layers
+        net = networks.Skip(layers=layers, channels=2, kernel_size=kernel_size, generator=torch.Generator())
+        if layers <= most:
+            check_halvings(dip, size)
+            assert net(z).shape == z.shape
+        else:
+            with pytest.raises(UserError, match=f"at most {most} with dip=skip at {size}x{size}"):
+                check_halvings(dip, size)
+            with pytest.raises((ValueError, RuntimeError)):
+                net(z)
+
+
+def test_a_plain_network_is_never_too_deep_for_a_picture():
+    dip = config.typed(composed("dip.layers=20")).dip
+    check_halvings(dip, 8)
+
+
 def test_defaults_are_the_originals_network():
     c = config.typed(composed())
     assert (c.dip.layers, c.dip.final_relu, c.dip.checkpoint_every, c.ddpm.start_t) == (4, True, 10, 25)
@@ -76,6 +100,9 @@ REFUSED = [
     ("checkpoint=oracle degrade=none", "checkpoint=oracle needs a clean picture"),
     ("dip.kernel_size=4", "dip.kernel_size=4 is not allowed: an odd number, such as 3 or 5"),
     ("dip.layers=-1", "dip.layers=-1 is not allowed"),
+    ("dip=skip dip.layers=0", "dip.layers=0 is not allowed: 1 or more halvings (dip=skip)"),
+    ("dip=skip dip.kernel_size=2", "dip.kernel_size=2 is not allowed"),
+    ("dip.network=skip", "dip.final_relu=True is not allowed: false with dip=skip, which ends in a sigmoid"),
     ("dip.lr=0", "dip.lr=0.0 is not allowed: above 0"),
     ("dip.lr=inf", "dip.lr=inf is not allowed: above 0"),
     ("dip.input_noise=inf", "dip.input_noise=inf is not allowed"),
@@ -118,7 +145,7 @@ def test_refusals_say_what_was_given_and_what_is_allowed(override, message):
 
 @pytest.mark.parametrize("override", ["ddpm.start_t=1", "ddpm.start_t=1000", "ddpm.end_t=24", "ddpm.steps=25",
                                       "ddpm.samples=3 ddpm.steps=1 ddpm.end_t=1", "ddpm.samples=3 ddpm.start_t=2",
-                                      "device=cuda:1", "dip.layers=0",
+                                      "device=cuda:1", "dip.layers=0", "dip=skip dip.layers=1",
                                       "dip.kernel_size=1", "degrade=mask degrade.missing=0.99", "degrade.missing=0.5",
                                       "degrade=none degrade.mask=holes.png degrade.sigma=0",
                                       "image.size=8", "checkpoint=20",

@@ -19,6 +19,8 @@ from dipddpm.fits import FitStore
 SETTINGS = {"network": "cnn", "layers": 1, "channels": 8, "kernel_size": 3, "final_relu": True, "lr": 5e-3,
             "input_noise": 0.0, "ema": 0.0, "precision": "fp32", "seed": 0, "content": "c"}  # fmt: skip
 
+SKIP = {"network": "skip", "layers": 2, "final_relu": False}
+
 
 def problem(size=(17, 19)):
     rows, columns = torch.meshgrid(torch.linspace(0, 1, size[0]), torch.linspace(0, 1, size[1]), indexing="ij")
@@ -66,12 +68,13 @@ def test_a_row_belongs_to_the_weights_before_its_step_and_the_picture_to_those_a
     assert 21 in made.kept, "the last epoch is kept too, also between two tens"
 
 
-def test_a_kept_picture_is_the_forward_pass_of_the_weights_beside_it(store):
+@pytest.mark.parametrize("network", [{}, SKIP], ids=["cnn", "skip"])
+def test_a_kept_picture_is_the_forward_pass_of_the_weights_beside_it(store, network):
     from safetensors.torch import load_file
 
-    made = fit(store, 20, ema=0.8)
+    made = fit(store, 20, ema=0.8, **network)
     tensors = load_file(made.epoch_file(20))
-    module = DeepImagePrior(*problem(), **SETTINGS)
+    module = DeepImagePrior(*problem(), **SETTINGS | network)
     module.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
     assert torch.equal(module.render(), made.picture(20))
 
@@ -97,7 +100,8 @@ def test_what_a_missing_pixel_holds_is_never_learnt():
     assert everything.training_step(None, 0).item() == pytest.approx(whole.training_step(None, 0).item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("options", [{}, {"input_noise": 0.05, "ema": 0.9}, {"steps": 3}, {"precision": "bf16"}])
+@pytest.mark.parametrize("options", [{}, {"input_noise": 0.05, "ema": 0.9}, {"steps": 3}, {"precision": "bf16"},
+                                     SKIP | {"ema": 0.9}, SKIP | {"precision": "bf16"}])  # fmt: skip
 def test_a_resumed_fit_is_bit_equal_to_an_uninterrupted_one(tmp_path, options):
     whole = fit(FitStore(tmp_path / "whole"), 47, **options)
     parts = FitStore(tmp_path / "parts")

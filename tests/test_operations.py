@@ -21,6 +21,19 @@ def test_an_epoch_is_its_convolutions_forward_and_twice_backward(layers, channel
     assert operations.of_epoch(dip, (13, 11)) == pytest.approx(steps * by_hand / 1e9)
 
 
+def test_an_epoch_of_a_skip_network_is_that_of_its_scales():
+    def conv(a, b, kernel_size, side):
+        return 2 * kernel_size**2 * a * b * side**2
+
+    down = conv(3, 5, 3, 8) + conv(5, 5, 3, 8), conv(5, 5, 3, 4) + conv(5, 5, 3, 4)
+    skips = conv(3, 4, 1, 16), conv(5, 4, 1, 8)
+    up = conv(9, 5, 3, 16) + conv(5, 5, 1, 16), conv(9, 5, 3, 8) + conv(5, 5, 1, 8)
+    forward = sum(down) + sum(skips) + sum(up) + conv(5, 3, 1, 16)
+    of_z = conv(3, 5, 3, 8) + skips[0]  # z needs no gradient
+    dip = {"network": "skip", "layers": 2, "channels": 5, "kernel_size": 3, "final_relu": False, "steps_per_epoch": 1}
+    assert operations.of_epoch(dip, (16, 16)) == pytest.approx((3 * forward - of_z) / 1e9)
+
+
 def test_an_evaluation_is_that_of_the_real_network(tiny_prior):
     network = prior.load(tiny_prior)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

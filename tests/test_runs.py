@@ -46,6 +46,16 @@ def test_a_run_leaves_what_there_is_to_see(configure, tmp_path):
     assert beside_the_fit["epochs"] == 30
 
 
+def test_a_skip_network_starts_a_window_for_a_thirtieth_of_the_arithmetic(configure, tmp_path):
+    settings = "image.size=64", "dip.layers=4", "dip.channels=64", "ddpm.start_t=1", "baselines=false"
+    _, plain = run(configure(*settings), tmp_path / "plain")
+    _, skip = run(configure("dip=skip", *settings[:2], "dip.channels=16", *settings[3:]), tmp_path / "skip")
+    assert skip["fit"]["summary"]["epochs"] == plain["fit"]["summary"]["epochs"] == 30
+    assert 28 < plain["cost"]["fit_gflop"] / skip["cost"]["fit_gflop"] < 29
+    assert skip["dip"]["psnr"] > plain["dip"]["psnr"] + 5
+    assert skip["fit"]["key"] != plain["fit"]["key"]
+
+
 def test_metrics_are_those_of_the_pictures(configure, tmp_path):
     run(configure(), tmp_path / "run")
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())

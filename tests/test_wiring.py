@@ -106,6 +106,8 @@ def test_a_prior_or_a_level_that_cannot_be_is_refused_before_anything_is_fitted(
     scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"variance_type": "learned_range"}))
     with pytest.raises(UserError, match="learned_range"):
         sample(configure(f"prior.path={other}"), tmp_path / "run")
+    with pytest.raises(UserError, match="at most 3 with dip=skip at 16x16"):
+        sample(configure("dip=skip", "dip.layers=4"), tmp_path / "run")
     with pytest.raises(UserError, match="ddpm.end_t=500"):
         sample(configure("ddpm.start_t=auto", "ddpm.error_sigma=10", "ddpm.end_t=500"), tmp_path / "run")
     assert not (tmp_path / "fits").exists()

@@ -45,7 +45,9 @@ class CNN(nn.Module):
     @property
     def last(self) -> nn.Conv2d:
         """The convolution to RGB."""
-        return self.convs[-1]
+        conv = self.convs[-1]
+        assert isinstance(conv, nn.Conv2d)
+        return conv
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """Map z, shape (N, 3, H, W), to a picture of the same shape; at least 0 with ``final_relu``."""
