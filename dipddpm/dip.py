@@ -88,11 +88,11 @@ class DeepImagePrior(pl.LightningModule):
         self.revived = networks.revive(self.net, self.net.last, z, seeds.generator(seed, "dip revival", content))
         if self.revived:
             log.info("a dead output channel at the start: last layer redrawn %d times", self.revived)
-        self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        fast = self.net.memory_format
+        self.net.to(memory_format=fast)  # pyright: ignore[reportCallIssue]
         self.averaged = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema else None
-        as_last = torch.channels_last
-        self.register_buffer("z", z.contiguous(memory_format=as_last), persistent=False)
-        self.register_buffer("noisy", noisy.contiguous(memory_format=as_last), persistent=False)
+        self.register_buffer("z", z.contiguous(memory_format=fast), persistent=False)
+        self.register_buffer("noisy", noisy.contiguous(memory_format=fast), persistent=False)
         self.register_buffer("clean", clean, persistent=False)
         self.register_buffer("known", known, persistent=False)
         self.input_generator = seeds.generator(seed, "dip input noise", content)

@@ -56,7 +56,7 @@ def warn_if_emulated(key: str, precision: str, device: str) -> None:
         log.warning("%s=bf16 is emulated on this processor and many times slower: type %s=fp32", key, key)
 
 
-def describe(device: str, precision: str) -> dict[str, Any]:
+def describe(device: str, precision: str, memory_format: torch.memory_format = torch.channels_last) -> dict[str, Any]:
     """Return versions, threads, precision, memory format and device of this process."""
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
     return {
@@ -64,7 +64,7 @@ def describe(device: str, precision: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
         "precision": precision,
-        "memory_format": "channels_last",
+        "memory_format": str(memory_format).removeprefix("torch."),
         "device": f"{device} ({where})",
     }
 

@@ -157,7 +157,7 @@ def run(
         panel_every: Epochs between picture grids.
         device: A torch device.
     """
-    now = environment.describe(device, module.precision)
+    now = environment.describe(device, module.precision, module.net.memory_format)
     if before:
         log.info("going on from epoch %d of the stored fit %s", before.epochs, key)
         if changed := environment.changes(before.environments[-1], now):

@@ -21,6 +21,7 @@ from dipddpm.diffusion import window as levels_of
 from dipddpm.fits import FitStore
 from dipddpm.fitting import Start
 from dipddpm.jobs import Job
+from dipddpm.networks import NETWORKS
 from dipddpm.problem import Problem
 from dipddpm.restoration import error_of_start, posterior_mean, run_window
 from dipddpm.starting import problem_of, start_of
@@ -142,8 +143,12 @@ def _prepare(c: Config) -> str:
     return environment.choose_device(c.device)
 
 
-def _precision(c: Config, command: str) -> str:
-    return (c.dip if command == "fit" else c.ddpm).precision.name
+def _environment(c: Config, command: str) -> dict[str, Any]:
+    """Return what the bits of a fit, or of the windows, depend on here."""
+    device = environment.choose_device(c.device)
+    if command == "fit":
+        return environment.describe(device, c.dip.precision.name, NETWORKS[c.dip.network.name].memory_format)
+    return environment.describe(device, c.ddpm.precision.name)
 
 
 def _record(c: Config, problem: Problem, start: Start, job: Job, command: str, read: dict[str, str]) -> dict[str, Any]:
@@ -156,7 +161,7 @@ def _record(c: Config, problem: Problem, start: Start, job: Job, command: str, r
                     "missing": problem.missing},
         "overrides": job.overrides,
         "inputs": read,
-        "environment": environment.describe(environment.choose_device(c.device), _precision(c, command)),
+        "environment": _environment(c, command),
     }  # fmt: skip
     if start.fit and start.choice:
         f, choice = start.fit, start.choice

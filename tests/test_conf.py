@@ -69,6 +69,10 @@ def test_a_skip_network_halves_as_often_as_it_can_be_evaluated(kernel_size, size
                 net(z)
 
 
+def test_every_network_that_can_be_typed_can_be_built():
+    assert {n.name for n in config.Network} == set(networks.NETWORKS)
+
+
 def test_a_plain_network_is_never_too_deep_for_a_picture():
     dip = config.typed(composed("dip.layers=20")).dip
     check_halvings(dip, 8)

@@ -56,6 +56,16 @@ def test_a_skip_network_starts_a_window_for_a_thirtieth_of_the_arithmetic(config
     assert skip["fit"]["key"] != plain["fit"]["key"]
 
 
+def test_the_memory_format_of_the_fit_is_recorded(configure, tmp_path):
+    for network, expected in (("cnn", "channels_last"), ("skip", "contiguous_format")):
+        c = configure(f"dip={network}", "dip.max_epochs=10")
+        _, of_fit = run(c, tmp_path / network / "fit", job=runs.fit)
+        assert of_fit["environment"]["memory_format"] == expected
+        assert of_fit["fit"]["environments"][0]["memory_format"] == expected
+        _, of_window = run(c, tmp_path / network / "window")
+        assert of_window["environment"]["memory_format"] == "channels_last", "the prior's"
+
+
 def test_metrics_are_those_of_the_pictures(configure, tmp_path):
     run(configure(), tmp_path / "run")
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())

@@ -11,7 +11,9 @@ from dipddpm.networks.cnn import CNN
 from dipddpm.networks.skip import Skip
 from dipddpm.networks.weights import dead_channels, draw, revive
 
-__all__ = ["CNN", "Skip", "build", "dead_channels", "draw", "revive"]
+__all__ = ["NETWORKS", "CNN", "Skip", "build", "dead_channels", "draw", "revive"]
+
+NETWORKS: dict[str, type[CNN | Skip]] = {"cnn": CNN, "skip": Skip}
 
 
 def build(

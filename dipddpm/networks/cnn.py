@@ -22,6 +22,8 @@ class CNN(nn.Module):
         ValueError: For an even ``kernel_size``.
     """
 
+    memory_format = torch.channels_last  # at 256x256 0.8 of the time of the other, two cores
+
     def __init__(
         self,
         *,

