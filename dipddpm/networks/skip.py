@@ -12,12 +12,12 @@ SKIP_CHANNELS = 4  # the paper's for denoising: enough for edges, too few for th
 
 
 class Skip(nn.Module):
-    """The "skip" network of Ulyanov et al., supplement, figure 21 (https://arxiv.org/abs/1711.10925).
+    """The network that Ulyanov et al. denoise with, "skip" in their code (https://arxiv.org/abs/1711.10925).
 
     Every scale halves the resolution by a strided convolution, works there, and is brought back bilinearly and joined
-    with 4 channels of what came in. Its coarse scales see the whole picture. As the paper's it pads by
-    reflection, normalises each channel of the one picture, and ends in a sigmoid; other than there z has
-    3 channels, all scales have one width, and the picture may have any size.
+    with 4 channels of what came in. Its coarse scales see the whole picture. As theirs it pads by reflection,
+    normalises each channel of the one picture, and ends in a sigmoid; other than theirs it takes a z of 3 channels and
+    a picture of any size.
 
     Args:
         layers: Scales below the picture's own, 1 or more; the smallest must have 2 pixels or more a side.
