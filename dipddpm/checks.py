@@ -70,13 +70,13 @@ def check(c: Config) -> None:
 
 def _check_network(d: DipConfig) -> None:
     skip = d.network.name == "skip"
-    need(
-        d.layers >= skip, "dip.layers", d.layers, "1 or more halvings (dip=skip)" if skip else "0 or more hidden layers"
-    )
+    least, what = (1, "halvings (dip=skip)") if skip else (0, "hidden layers")
+    need(d.layers >= least, "dip.layers", d.layers, f"{least} or more {what}")
     need(d.channels >= 1, "dip.channels", d.channels, "1 or more")
     odd = d.kernel_size >= 1 and d.kernel_size % 2 == 1
     need(odd, "dip.kernel_size", d.kernel_size, "an odd number, such as 3 or 5")
-    need(not (skip and d.final_relu), "dip.final_relu", d.final_relu, "false with dip=skip, which ends in a sigmoid")
+    need(not (skip and d.final_relu), "dip.final_relu", d.final_relu,
+         "the skip network ends in a sigmoid; type dip=skip, which sets what goes with it")  # fmt: skip
 
 
 def check_halvings(d: DipConfig, size: int) -> None:
@@ -94,7 +94,8 @@ def check_halvings(d: DipConfig, size: int) -> None:
     least = max(2, d.kernel_size // 2 + 1)
     most = max((n for n in range(size.bit_length()) if math.ceil(size / 2**n) >= least), default=0)
     need(d.layers <= most, "dip.layers", d.layers,
-         f"at most {most} with dip=skip at {size}x{size}, as each halves the picture")  # fmt: skip
+         f"at most {most} with dip=skip at {size}x{size}, as each halves the picture"
+         + f"; type dip.layers={most}" * bool(most))  # fmt: skip
 
 
 def _check_degrade(d: DegradeConfig) -> None:
@@ -113,7 +114,8 @@ def _check_degrade(d: DegradeConfig) -> None:
             f"degrade.mask={d.mask} needs degrade.sigma: noise is not estimated from a picture with holes; type "
             "degrade.sigma=0 for none, or what it is (0-255 scale)"
         )
-    need(inside or not given, "degrade.sigma", d.sigma, f"{lowest}, to 255 (0-255 scale), or null to estimate it")
+    need(inside or not given, "degrade.sigma", d.sigma, f"{lowest}, to 255 (0-255 scale), or null to estimate it"
+         + ("" if holes else "; 0 is for a picture with holes, degrade.mask=<file>"))  # fmt: skip
 
 
 def has_holes(d: DegradeConfig) -> bool:

@@ -51,10 +51,10 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
     size = c.image.size if isinstance(c.image.size, int) else None
     if here and new(f"prior {p.name} {p.path} {size} {c.dip.network.name} {c.dip.layers} {c.dip.kernel_size}"):
         folder = prior_folder.resolve(p.name, p.path, None, None, config_only=command == "fit")
-        if command == "sample" and size is not None:
-            prior_folder.check_size(folder, size)
         if command == "sample" or size is None:  # a fit asks a prior for its size alone
             own = prior_folder.sample_size(folder)
-            size = own if size is None else size
+            if size is not None:
+                prior_folder.check_size(folder, size)
+            size = size or own
     if size is not None:
         check_halvings(c.dip, size)

@@ -106,7 +106,7 @@ REFUSED = [
     ("dip.layers=-1", "dip.layers=-1 is not allowed"),
     ("dip=skip dip.layers=0", "dip.layers=0 is not allowed: 1 or more halvings (dip=skip)"),
     ("dip=skip dip.kernel_size=2", "dip.kernel_size=2 is not allowed"),
-    ("dip.network=skip", "dip.final_relu=True is not allowed: false with dip=skip, which ends in a sigmoid"),
+    ("dip.network=skip", "dip.final_relu=True is not allowed: the skip network ends in a sigmoid; type dip=skip"),
     ("dip.lr=0", "dip.lr=0.0 is not allowed: above 0"),
     ("dip.lr=inf", "dip.lr=inf is not allowed: above 0"),
     ("dip.input_noise=inf", "dip.input_noise=inf is not allowed"),
@@ -136,6 +136,7 @@ REFUSED = [
     ("degrade=none degrade.missing=0.5", "degrade.missing=0.5 is not allowed: null, as the picture of degrade=none is"),
     ("degrade=none degrade.mask=holes.png", "degrade.mask=holes.png needs degrade.sigma: noise is not estimated"),
     ("degrade=none degrade.sigma=0", "degrade.sigma=0.0 is not allowed: above 0, to 255 (0-255 scale), or null"),
+    ("degrade=none degrade.sigma=0", "0 is for a picture with holes, degrade.mask=<file>"),
 ]  # fmt: skip
 
 

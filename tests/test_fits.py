@@ -1,6 +1,7 @@
 """The store of fits: written whole or not at all, verified when read, made once."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -236,6 +237,19 @@ def test_runs_that_moved_with_their_store_still_use_its_fits(tmp_path):
     assert moved.uses(fit.key) == []
 
 
+def test_a_folder_that_was_run_again_uses_the_fit_of_its_last_run_alone(store, tmp_path):
+    first, second = (store.obtain(REQUEST | {"seed": s}, long_enough(2), work_until(2))[0] for s in (0, 1))
+    run = tmp_path / "run"
+    run.mkdir()
+    for fit in (first, second):
+        store.record_use(fit.key, run)
+    assert store.uses(first.key) == store.uses(second.key) == [run], "it may have been killed before it said which"
+    (run / "metrics.json").write_text(json.dumps({"fit": {"key": second.key}}))
+    assert (store.uses(first.key), store.uses(second.key)) == ([], [run])
+    (run / "metrics.json").write_text('{"fit"')
+    assert store.uses(first.key) == [run]
+
+
 def test_commands_list_show_remove_and_collect(store, tmp_path, capsys):
     used, _, _ = store.obtain(REQUEST, long_enough(2), work_until(2))
     unused, _, _ = store.obtain(REQUEST | {"seed": 1}, long_enough(2), work_until(2))
@@ -300,3 +314,9 @@ def test_remove_wants_four_characters_and_force_for_what_runs_use(store, tmp_pat
     assert main(["rm", *at, unused.key[:4], unused.key]) == 0
     assert main(["rm", *at, used.key, "--force"]) == 0
     assert store.keys() == []
+
+
+def test_a_store_without_fits_is_told_from_one_that_was_meant(tmp_path, capsys):
+    assert main(["list", "--store", str(tmp_path / "none")]) == 0
+    assert capsys.readouterr().out == f"no fits in {tmp_path / 'none'}: another store is --store <folder>\n"
+    assert not (tmp_path / "none").exists()

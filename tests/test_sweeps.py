@@ -91,7 +91,7 @@ def test_a_killed_search_under_joblib_goes_on_with_one_fit_and_shared_threads(sa
     search = [
         *sample, "experiment=search", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_trials=4",
         "hydra.sweeper.n_jobs=2", "dip.max_epochs=60", "checkpoint=choice(20,60,stop)",
-        "ddpm.start_t=int(interval(5,20))", "ddpm.init=choice(raw,scaled)",
+        "ddpm.start_t=int(interval(5,20))", "ddpm.init=choice(raw,scaled)", "ddpm.steps=null",
     ]  # fmt: skip
     killed = start(search, tmp_path, "killed.log")
     wait_for(lambda: list(tmp_path.glob("sweep/*/metrics.json")), killed)

@@ -217,7 +217,16 @@ class FitStore:
         except FileNotFoundError:
             return []
         paths = [(self.root / line).resolve() for line in lines if line]
-        return [p for p in dict.fromkeys(paths) if p.is_dir()]
+        return [p for p in dict.fromkeys(paths) if p.is_dir() and _still_uses(p, key)]
+
+
+def _still_uses(run: Path, key: str) -> bool:
+    """Whether the run in a folder still uses a fit: one that was run again there may have come to another."""
+    try:
+        fit = json.loads((run / "metrics.json").read_text())["fit"]
+        return fit["key"] == key
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # it has not ended
 
 
 def _sweep_out(folder: Path) -> None:
