@@ -29,6 +29,7 @@ SWEEPS = (
     ["ddpm.start_t=25,50,100", "ddpm.init=raw,diffused,matched"],
     ["ddpm.start_t=10,25,50,100", "dip=skip", "ddpm.scheduler=ddpm,ddim"],
     ["ddpm.start_t=50,100", "dip=cnn,skip", *QUICK],
+    ["ddpm.start_t=25,50", "dip=cnn,skip", "ddpm.scheduler=ddim", "ddpm.steps=1"],
 )
 DEFAULTS = {"dip": "cnn", "dip.layers": "4", "ddpm.scheduler": "ddpm", "ddpm.init": "scaled", "ddpm.steps": "null"}
 PLAIN = "DIP of 4 layers"
@@ -74,7 +75,7 @@ def rows(jobs: Sequence[Job]) -> list[str]:
     whole = {name: of for name, of in groups.items() if set(of) == set(faces)}
     for (network, start_t, init, scheduler, steps), of in whole.items():
         known = " (oracle error)" if init == "matched" else ""  # from the clean picture
-        few = "" if steps == "null" else f" in {steps} steps"
+        few = {"null": "", "1": " in one evaluation"}.get(steps, f" in {steps} steps")
         add(f"{network}, {init} at {start_t}{known}, {scheduler} to 0{few}", "result", of)
     for network, of in {name[0]: of for name, of in whole.items()}.items():
         add(f"{network} alone", "dip", of)
