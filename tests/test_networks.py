@@ -118,6 +118,12 @@ def test_the_skip_network_in_training_is_that_of_batch_normalisation_without_its
     torch.testing.assert_close(net(z), expected)
 
 
+def test_the_skip_network_is_the_one_that_was_measured():
+    output = skip()(torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1)))[0]
+    assert output[:, 5, 7].tolist() == pytest.approx([0.57203, 0.46228, 0.37585], abs=1e-4)
+    assert output[:, 0, 15].tolist() == pytest.approx([0.40836, 0.58968, 0.49501], abs=1e-4), "at the padded edge"
+
+
 def test_what_networks_cannot_be_is_refused():
     for make in (cnn, skip):
         with pytest.raises(ValueError, match="odd, got 4"):
