@@ -65,9 +65,7 @@ def check_same(other: tuple[int, int], picture: tuple[int, int], key: str = "ima
     """Refuse a clean picture or a mask that has not the width and height of its picture."""
     if other != picture:
         given, wanted = (f"{width}x{height}" for width, height in (other, picture))
-        raise UserError(
-            f"{key} is {given}, but image.path is {wanted}: they must show the same pixels; give both at one size"
-        )
+        raise UserError(f"{key} is {given}, but image.path is {wanted}: give the same pixels at one size")
 
 
 def load(path: str, size: int | None = None, box: Box | None = None, key: str = "image.path") -> Picture:

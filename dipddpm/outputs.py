@@ -121,7 +121,9 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: Start) -> Any
         marks[str(config["stopping"]["rule"])] = choice.stop.epoch
     best = best_kept(fit.kept)
     has_clean = problem.clean is not None
+    given = {} if problem.known is None else {"given": f"y, {problem.missing:.0%} missing"}
     return panels.fit_panel(
+        **given,
         loss_noisy=fit.curves.column("loss_noisy"),
         loss_clean=fit.curves.column("loss_clean") if has_clean else None,
         noisy=problem.shown,

@@ -47,6 +47,7 @@ def fit_panel(
     best: torch.Tensor | None,
     marks: Mapping[str, int],
     title: str,
+    given: str = "noisy picture y",
 ) -> np.ndarray:
     """Draw a fit in six pictures: both losses, y and the clean picture; z, the output, the best output.
 
@@ -60,6 +61,7 @@ def fit_panel(
         best: The best kept output, or None.
         marks: Epochs to mark in the chart, by name.
         title: Over the whole.
+        given: What y is called.
 
     Returns:
         uint8, shape (height, width, 3).
@@ -69,7 +71,7 @@ def fit_panel(
     figure.suptitle(title)
     axes = figure.subplots(2, 3)
     _losses(axes[0, 0], loss_noisy, loss_clean, marks)
-    shown = [("noisy picture y", noisy), ("clean picture", clean), ("input z", z), ("output", current),
+    shown = [(given, noisy), ("clean picture", clean), ("input z", z), ("output", current),
              ("best kept output", best)]  # fmt: skip
     for ax, (name, picture) in zip(axes.flat[1:], shown, strict=True):
         _show(ax, name, picture)

@@ -56,8 +56,9 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
     )
     for note in problem.notes:
         log.info("%s: %s", c.image.path, note)
-    added = c.degrade.kind.name != "none"
-    log.info("noise of sigma %.1f (%s)", problem.sigma, "added" if added else problem.sigma_source)
+    if problem.sigma:
+        added = c.degrade.kind.name != "none"
+        log.info("noise of sigma %.1f (%s)", problem.sigma, "added" if added else problem.sigma_source)
     if problem.known is not None:
         log.info("%.0f%% of the pixels are missing", 100 * problem.missing)
     if picture.resized and c.degrade.kind.name == "none" and c.degrade.sigma is not None:
