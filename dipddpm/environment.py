@@ -57,7 +57,7 @@ def warn_if_emulated(key: str, precision: str, device: str) -> None:
 
 
 def describe(device: str, precision: str, memory_format: torch.memory_format = torch.channels_last) -> dict[str, Any]:
-    """Return versions, threads, precision, memory format and device of this process."""
+    """Return versions, threads, precision, memory format (the prior's by default) and device of this process."""
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
     return {
         **{name.replace("-", "_"): version(name) for name in PACKAGES},

@@ -121,9 +121,7 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: Start) -> Any
         marks[str(config["stopping"]["rule"])] = choice.stop.epoch
     best = best_kept(fit.kept)
     has_clean = problem.clean is not None
-    given = {} if problem.known is None else {"given": f"y, {problem.missing:.0%} missing"}
     return panels.fit_panel(
-        **given,
         loss_noisy=fit.curves.column("loss_noisy"),
         loss_clean=fit.curves.column("loss_clean") if has_clean else None,
         noisy=problem.shown,
@@ -133,6 +131,7 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: Start) -> Any
         best=fit.picture(best[0]) if best else None,
         marks={name: epoch for name, epoch in marks.items() if epoch is not None},
         title="DIP, {network} {layers}x{channels}, ".format(**config["dip"]) + start.source,
+        given="noisy picture y" if problem.known is None else f"y, {problem.missing:.0%} missing",
     )
 
 

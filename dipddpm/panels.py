@@ -47,7 +47,7 @@ def fit_panel(
     best: torch.Tensor | None,
     marks: Mapping[str, int],
     title: str,
-    given: str = "noisy picture y",
+    given: str,
 ) -> np.ndarray:
     """Draw a fit in six pictures: both losses, y and the clean picture; z, the output, the best output.
 

@@ -86,13 +86,14 @@ def _count(runs: int) -> str:
 
 
 def _list(store: FitStore) -> None:
-    if not store.keys():
+    keys = store.keys()
+    if not keys:
         print(f"no fits in {store.root}: another store is --store <folder>")
         return
     table = Table(box=None)
     for name in ("key", "epochs", "picture", "network", "seed", "size", "age", "used by", "state"):
         table.add_column(name, no_wrap=True)
-    for key in store.keys():
+    for key in keys:
         epochs, state = _condition(store, key)
         table.add_row(
             key,

@@ -28,8 +28,8 @@ def build(
         return CNN(
             layers=layers, channels=channels, kernel_size=kernel_size, final_relu=final_relu, generator=generator
         )
-    if network != "skip":
-        raise ValueError(f"network must be cnn or skip, got {network}")
+    if network not in NETWORKS:
+        raise ValueError(f"network must be {' or '.join(NETWORKS)}, got {network}")
     if final_relu:
         raise ValueError("final_relu is the plain network's: skip ends in a sigmoid")
     return Skip(layers=layers, channels=channels, kernel_size=kernel_size, generator=generator)
