@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dipddpm.errors import UserError, suggestion
+from dipddpm.jobs import QUALITIES
 
 if TYPE_CHECKING:
     from dipddpm.config import Config, DdpmConfig, DegradeConfig, DipConfig
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 T = 1000  # levels of every supported schedule (Ho et al., https://arxiv.org/abs/2006.11239)
 DRAWLESS = ("raw", "scaled")  # inits that draw no noise
 CHECKPOINTS = ("stop", "last", "oracle")
-QUALITIES = tuple(f"{row}.{figure}" for row in ("result", "dip") for figure in ("psnr", "ssim"))
+STLPIPS_PACKAGE, STLPIPS_SMALLEST = "stlpips_pytorch", 21  # what has its weights; the pixels a side that it needs
+MEASURED = tuple(f"{row}.{figure}" for row in ("result", "dip") for figure in QUALITIES)  # against a clean picture
 OBJECTIVES = (
-    *QUALITIES,
+    *MEASURED,
     *(f"cost.{figure}" for figure in ("total_seconds", "total_evaluations_worth", "fit_seconds")),
     "result.nfe",
 )

@@ -12,6 +12,7 @@ import functools
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig
 
 from dipddpm import config, images
-from dipddpm.checks import QUALITIES, check_start, has_clean
+from dipddpm.checks import MEASURED, STLPIPS_PACKAGE, STLPIPS_SMALLEST, check_start, has_clean, need
 from dipddpm.config import Config
 from dipddpm.errors import UserError, suggestion
 from dipddpm.explain import explained, parse
@@ -199,7 +200,8 @@ def _check_directions(c: Config, sweeper: Any, command: str) -> None:
             f"{typed} has {len(names)}, but objective=[{','.join(c.objective)}] has {len(c.objective)}: one of each"
         )
     for objective, name in zip(c.objective, names, strict=True):
-        wanted = "maximize" if objective in QUALITIES else "minimize"
+        better = objective in MEASURED and not objective.endswith(".stlpips")
+        wanted = "maximize" if better else "minimize"
         if name != wanted:
             raise UserError(f"{typed} would {name} {objective}: {wanted} it")
     costs = [o for o in c.objective if o.startswith("cost.")]
@@ -208,11 +210,16 @@ def _check_directions(c: Config, sweeper: Any, command: str) -> None:
             f"objective={costs[0]} is not known of a start from a file, whose fit nobody counted: type "
             "checkpoint=<epoch>, or objective=[result.psnr,result.nfe]"
         )
-    unknown = [o for o in c.objective if o in QUALITIES]
+    unknown = [o for o in c.objective if o in MEASURED]
     if unknown and not has_clean(c):
         raise UserError(
             f"objective={unknown[0]} needs a clean picture: type image.reference=<file>, or degrade=gaussian"
         )
+    looks = [o for o in c.objective if o.endswith(".stlpips")]
+    if looks and find_spec(STLPIPS_PACKAGE) is None:
+        raise UserError(f'objective={looks[0]} is not installed: type pip install -e ".[perceptual]"')
+    need(not looks or c.image.size == "auto" or c.image.size >= STLPIPS_SMALLEST, "image.size", c.image.size,
+         f"{STLPIPS_SMALLEST} or more, for objective={''.join(looks[:1])}")  # fmt: skip
 
 
 def _check_point(

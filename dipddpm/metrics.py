@@ -1,9 +1,11 @@
-"""Quality of pictures: PSNR and SSIM, per picture, on outputs clipped to [0, 1]."""
+"""Quality of pictures: PSNR, SSIM and (`perceptual`) ST-LPIPS, per picture, on outputs clipped to [0, 1]."""
 
 from __future__ import annotations
 
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
+
+from dipddpm.perceptual import stlpips
 
 BEST_PSNR = 100.0  # dB; what a perfect match is given, since JSON has no infinity
 
@@ -35,7 +37,13 @@ def rms(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
 
 
 def evaluate(output: torch.Tensor, reference: torch.Tensor | None) -> dict[str, float]:
-    """Return mean PSNR and SSIM over the pictures; nothing where there is no reference."""
+    """Return the means over the pictures of PSNR, SSIM and, where its weights are installed, ST-LPIPS.
+
+    Args:
+        output: Shape (N, 3, H, W); clipped to [0, 1] here.
+        reference: Same shape, in [0, 1]; nothing is returned where there is none.
+    """
     if reference is None:
         return {}
-    return {"psnr": psnr(output, reference).mean().item(), "ssim": ssim(output, reference).mean().item()}
+    measured = {"psnr": psnr(output, reference), "ssim": ssim(output, reference), "stlpips": stlpips(output, reference)}
+    return {name: each.mean().item() for name, each in measured.items() if each is not None}

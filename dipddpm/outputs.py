@@ -17,7 +17,7 @@ from dipddpm.curves import best_kept, crossing, peak
 from dipddpm.dip import fixed_input
 from dipddpm.files import flat, replacing, write_json
 from dipddpm.fitting import Start
-from dipddpm.jobs import BASELINES, RESTORATIONS
+from dipddpm.jobs import BASELINES, QUALITIES, RESTORATIONS
 from dipddpm.problem import Problem
 from dipddpm.report import Row
 from dipddpm.restoration import Restoration
@@ -160,7 +160,7 @@ def _finals(figures: Mapping[str, Mapping[str, Any]], record: Mapping[str, Any])
     named: dict[str, Any] = {}
     for row, values in figures.items():
         row = "unrestored" if row == "noisy" else row  # sorts behind what was restored
-        named |= {f"{q.upper()}/{row}": values.get(q) for q in ("psnr", "ssim")}
+        named |= {f"{title.split()[0]}/{row}": values.get(key) for key, (title, _) in QUALITIES.items()}
     if fit := record.get("fit"):
         named |= {"epoch/start": fit["epoch"], "seconds/fit": fit["seconds"]}
         named |= {f"epoch/{name}": fit["summary"][name] for name in ("peak", "crossing")}

@@ -10,6 +10,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from dipddpm.jobs import QUALITIES
+
 
 @dataclass
 class Row:
@@ -18,7 +20,7 @@ class Row:
     Attributes:
         name: As shown.
         picture: Shape (N, 3, H, W), in [0, 1] up to clipping; N results from one start.
-        quality: PSNR in dB and SSIM, empty where there is no clean picture.
+        quality: PSNR in dB, SSIM, ST-LPIPS where it is installed; empty where there is no clean picture.
         nfe: Network evaluations of the DDPM per picture.
         seconds: Of its window (or fit), per picture.
         facts: What else metrics.json says of it.
@@ -40,13 +42,12 @@ def show(rows: Sequence[Row], notes: Sequence[str]) -> None:
     """Print the rows as a table, and the notes beneath it."""
     table = Table(title=None, header_style="bold")
     table.add_column("", overflow="fold")
-    for name in ("PSNR (dB)", "SSIM", "NFE", "seconds"):
-        table.add_column(name, justify="right")
+    shown = {key: how for key, how in QUALITIES.items() if key != "stlpips" or any(key in r.quality for r in rows)}
+    for title in (*(title for title, _ in shown.values()), "NFE", "seconds"):
+        table.add_column(title, justify="right")
     for row in rows:
-        q = row.quality
-        psnr = f"{q['psnr']:.2f}" if "psnr" in q else "-"
-        ssim = f"{q['ssim']:.3f}" if "ssim" in q else "-"
-        table.add_row(row.name, psnr, ssim, str(row.nfe), f"{row.seconds:.2f}" if row.seconds else "-")
+        figures = [f"{row.quality[k]:.{digits}f}" if k in row.quality else "-" for k, (_, digits) in shown.items()]
+        table.add_row(row.name, *figures, str(row.nfe), f"{row.seconds:.2f}" if row.seconds else "-")
     console = Console()
     console.print(table)
     for note in notes:

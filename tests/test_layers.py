@@ -10,7 +10,8 @@ from conftest import ROOT
 
 LAYERS = [
     {"errors", "files", "checks", "config", "jobs"},
-    {"images", "masks", "panels", "degrade", "networks", "curves", "variance", "stopping", "metrics", "seeds"},
+    {"images", "masks", "panels", "degrade", "networks", "curves", "variance", "stopping", "seeds"}
+    | {"metrics", "perceptual"},
     {"problem", "diffusion", "consistency", "sampler", "restoration"}
     | {"prior", "prior_folder", "environment", "dip", "operations"},
     {"fits", "tracking", "progress", "report", "study"},

@@ -128,6 +128,12 @@ SEARCHES = [
     (["objective=[result.psnr]"], "objective=[result.psnr] has 1: one of each"),
     (["hydra.sweeper.direction=[maximise,minimize]"], "minimize or maximize (did you mean maximize?)"),
     (["degrade=none"], "objective=result.psnr needs a clean picture"),
+    (["objective=[result.stlpips,result.nfe]"], "would maximize result.stlpips: minimize it"),
+    (
+        ["objective=[result.stlpips,result.nfe]", "hydra.sweeper.direction=[minimize,minimize]", "image.size=16"],
+        "image.size=16 is not allowed: 21 or more, for objective=result.stlpips",
+    ),
+    (["objective=[dip.stlpips,result.nfe]", "hydra.sweeper.direction=[minimize,minimize]"], ""),
     (["hydra.sweeper.trials=3"], "hydra.sweeper.trials is not a key of Hydra's"),
     (["ddpm.start_t=30", "~hydra.callbacks.study"], ""),
 ]
@@ -143,6 +149,18 @@ def test_the_ends_and_choices_of_a_search_are_checked_before_it(typed, message, 
         cli.check_arguments("sample", ["-m", "experiment=search", *typed])
     assert left.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_search_for_what_looks_alike_needs_its_weights(capsys, monkeypatch):
+    needs("hydra_optuna_sweeper", "optuna")
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as left:
+        cli.check_arguments(
+            "sample",
+            ["-m", "experiment=search", "objective=[dip.stlpips]", "hydra.sweeper.direction=[minimize]"],
+        )
+    assert left.value.code == 2
+    assert 'dip.stlpips is not installed: type pip install -e ".[perceptual]"' in capsys.readouterr().err
 
 
 def test_a_grid_over_an_interval_and_a_missing_plugin_are_refused_with_what_to_type(capsys, monkeypatch):

@@ -125,6 +125,7 @@ def _build(folder: Path) -> None:
     shown, more = sheet.results(study)
     pictures = {
         "quality.png": plots.quality_against_cost(study),
+        "perception.png": plots.perception_against_distortion(study),
         "results.png": plots.contact_sheet([s.picture for s in shown], [s.text for s in shown], more),
         **{name: plots.heat_map(heat) for name, heat in zip(page.heat_names(maps), maps, strict=True)},
     }

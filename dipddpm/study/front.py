@@ -48,6 +48,21 @@ class Point:
     psnr: float
 
 
+@dataclass(frozen=True)
+class Look:
+    """A setting of a study, or one job of it, by how far off its output is and how different it looks.
+
+    Attributes:
+        jobs: Whose mean it is.
+        psnr: In dB.
+        stlpips: ST-LPIPS, 0 or more; lower looks more alike.
+    """
+
+    jobs: tuple[Job, ...]
+    psnr: float
+    stlpips: float
+
+
 Figures = Callable[[Job], tuple[float, ...] | None]
 Means = list[tuple[tuple[Job, ...], tuple[float, ...]]]
 
@@ -96,6 +111,12 @@ def baselines(study: Study) -> dict[str, list[tuple[float, float]]]:
         name: sorted({(nfe, psnr) for _, (nfe, psnr) in _means(study, over, lambda job, name=name: _start(job, name))})
         for name in BASELINES
     }
+
+
+def looks(study: Study, row: str) -> list[Look]:
+    """Return where the outputs of a row stand by PSNR and ST-LPIPS, those that have both."""
+    over = problems(study)
+    return [Look(jobs, *pair) for jobs, pair in _means(study, over, lambda job: _psnr_and_stlpips(job, row))]
 
 
 def problems(study: Study) -> Problems:
@@ -161,6 +182,11 @@ def _cost_and_psnr(study: Study, job: Job) -> tuple[float, float] | None:
 def _psnr(study: Study, job: Job) -> tuple[float] | None:
     psnr = study.psnr(job)
     return None if psnr is None else (psnr,)
+
+
+def _psnr_and_stlpips(job: Job, row: str) -> tuple[float, float] | None:
+    psnr, stlpips = job.figure(row, "psnr"), job.figure(row, "stlpips")
+    return None if psnr is None or stlpips is None else (psnr, stlpips)
 
 
 def _start(job: Job, name: str) -> tuple[float, float] | None:

@@ -22,7 +22,7 @@ from dipddpm.study.heat import HeatMap
 from dipddpm.study.order import is_number, label, natural, short
 from dipddpm.study.read import Job, Study
 from dipddpm.study.sheet import Shown
-from dipddpm.study.table import Column, columns, in_words, rows
+from dipddpm.study.table import Column, Value, in_words, rows, shown_columns
 from dipddpm.study.words import against_no_dip, averaging, commands, mean_of, no_chart, plural
 
 LINKS = (("panel", "panel.png"), ("strip", "strip.png"), ("config", "config.yaml"), ("metrics", "metrics.json"))
@@ -58,7 +58,8 @@ def render(
     """
     front = front_of(measured(study))
     over = problems(study)
-    shape = columns(study.swept)
+    table = rows(study.jobs, study.swept)
+    shape = shown_columns(study.swept, table)
     return _template().render(
         title=study.title,
         jobs=len(study.jobs),
@@ -79,6 +80,7 @@ def render(
         best=_best(study),
         baseline=_best_baseline(study),
         chart=f"{FOLDER}/quality.png" if "quality.png" in drawn else None,
+        perception=f"{FOLDER}/perception.png" if "perception.png" in drawn else None,
         front=[{**_told(study, point.jobs), "worth": point.worth, "psnr": point.psnr} for point in front],
         maps=[
             {
@@ -102,7 +104,7 @@ def render(
         groups=_groups(shape),
         columns=shape,
         numeric=_numeric(study, shape),
-        rows=_rows(study, shape, {job.name for point in front for job in point.jobs}),
+        rows=_rows(study, table, shape, {job.name for point in front for job in point.jobs}),
     )
 
 
@@ -112,9 +114,10 @@ def _template() -> Template:
     return environment.from_string(Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8"))
 
 
-def _rows(study: Study, shape: Sequence[Column], front: Collection[str]) -> list[dict[str, Any]]:
+def _rows(
+    study: Study, table: Sequence[dict[str, Value]], shape: Sequence[Column], front: Collection[str]
+) -> list[dict[str, Any]]:
     """Return what the table shows: of each cell its text, what to sort by, and whether it is a number."""
-    table = rows(study.jobs, study.swept)
     ranks: dict[str, dict[Any, int]] = {}
     for column in shape:
         if column.key is not None:

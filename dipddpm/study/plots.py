@@ -19,10 +19,10 @@ from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
 from dipddpm.files import replacing
-from dipddpm.study.front import Point, baselines, front_of, measured, problems, setting_keys
+from dipddpm.study.front import baselines, front_of, looks, measured, problems, setting_keys
 from dipddpm.study.heat import HeatMap
 from dipddpm.study.order import UNSET, natural, short, short_names
-from dipddpm.study.read import Study
+from dipddpm.study.read import Job, Study
 
 DPI = 150
 MOST_COLOURS = 8  # values of a swept key that a legend can tell apart
@@ -48,7 +48,7 @@ def quality_against_cost(study: Study) -> Figure | None:
     FigureCanvasAgg(figure)
     ax = figure.subplots()
     xy = np.array([(point.worth, point.psnr) for point in points])
-    for name, chosen in _coloured(study, points):
+    for name, chosen in _coloured(study, [point.jobs for point in points]):
         ax.scatter(*xy[chosen].T, s=28, alpha=0.8, linewidths=0, label=name, zorder=3)
     front = np.array([(point.worth, point.psnr) for point in front_of(points)])
     ax.step(*front.T, where="post", color="0.25", linewidth=1, label=f"Pareto front of the {study.output}s", zorder=2)
@@ -65,6 +65,37 @@ def quality_against_cost(study: Study) -> Figure | None:
         ax.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     ax.set_xlabel(AXES[study.row])
     ax.set_ylabel(f"{'mean ' if problems(study).averaged else ''}PSNR of the {study.output} (dB)")
+    ax.grid(alpha=0.25)
+    ax.legend(fontsize=8, loc="best")
+    return figure
+
+
+def perception_against_distortion(study: Study) -> Figure | None:
+    """Draw ST-LPIPS against PSNR: what a window draws looks more alike and is further off than an average of pictures.
+
+    Blau and Michaeli, The Perception-Distortion Tradeoff, CVPR 2018, https://arxiv.org/abs/1711.06077.
+
+    Returns:
+        None when no job has both.
+    """
+    points = looks(study, study.row)
+    if not points:
+        return None
+    figure = Figure(figsize=(8, 5), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = figure.subplots()
+    xy = np.array([(point.psnr, point.stlpips) for point in points])
+    for name, chosen in _coloured(study, [point.jobs for point in points]):
+        ax.scatter(*xy[chosen].T, s=28, alpha=0.8, linewidths=0, label=name, zorder=3)
+    others = {} if study.row == "dip" else {"dip": ("^", "DIP alone"), **BASELINE_LOOKS}
+    for row, (marker, title) in others.items():
+        places = sorted({(point.psnr, point.stlpips) for point in looks(study, row)})
+        if places:
+            colour = "0.5" if row == "dip" else "C3"
+            ax.scatter(*np.array(places).T, s=42, marker=marker, facecolors="none", edgecolors=colour, label=title)
+    ax.set_xlabel(f"{'mean ' if problems(study).averaged else ''}PSNR of the {study.output} (dB), more is nearer")
+    ax.set_ylabel("ST-LPIPS, less looks more alike")
+    ax.set_ylim(bottom=0)
     ax.grid(alpha=0.25)
     ax.legend(fontsize=8, loc="best")
     return figure
@@ -147,13 +178,13 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
-def _coloured(study: Study, points: Sequence[Point]) -> list[tuple[str, list[int]]]:
+def _coloured(study: Study, points: Sequence[Sequence[Job]]) -> list[tuple[str, list[int]]]:
     """Return (label, indices) by the first swept key that a legend can show; one group where there is none."""
     keys = setting_keys(study, problems(study).keys) if problems(study).averaged else study.swept
     names = short_names(study.swept)
     what = "DIP, then DDPM" if study.row == "result" else study.output
     for key in keys:
-        told = [point.jobs[0].overrides.get(key, UNSET) for point in points]
+        told = [jobs[0].overrides.get(key, UNSET) for jobs in points]
         values = sorted(set(told), key=natural)
         if 1 < len(values) <= MOST_COLOURS:
             return [(_plain(f"{what}: {names[key]}={short(v)}"), [i for i, o in enumerate(told) if o == v])

@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dipddpm.jobs import RESTORATIONS
+from dipddpm.jobs import QUALITIES, RESTORATIONS
 from dipddpm.study.cost import Cost
 from dipddpm.study.order import short_names
 from dipddpm.study.read import Job, Study
 from dipddpm.study.words import against_no_dip, commands, cost_line, plural
 
 Value = str | int | float | None
-QUALITY_NAMES = {
+ROW_NAMES = {
     "noisy": "noisy",
     "dip": "DIP",
     "result": "result",
@@ -48,8 +48,10 @@ class Column:
     key: str | None = None
 
 
-PSNR = [Column(f"{row}_psnr", QUALITY_NAMES[row], "PSNR (dB)", 2) for row in RESTORATIONS]
-SSIM = [Column(f"{row}_ssim", QUALITY_NAMES[row], "SSIM", 3) for row in RESTORATIONS]
+PSNR, SSIM, STLPIPS = (
+    [Column(f"{row}_{key}", ROW_NAMES[row], title, digits) for row in RESTORATIONS]
+    for key, (title, digits) in QUALITIES.items()
+)
 COST = [
     Column("total_evaluations_worth", "total (evaluations-worth)", "cost", 1),
     Column("nfe", "NFE", "cost", 0),
@@ -62,7 +64,16 @@ FIT = [
     Column("fit_epoch", "epoch", "fit", 0),
     Column("fit_jobs", "shared by", "fit", 0),
 ]
-FIXED = [Column("job", "job"), Column("status", "status"), *PSNR, *COST, *SSIM, *FIT, Column("error", "error")]
+FIXED = [
+    Column("job", "job"),
+    Column("status", "status"),
+    *PSNR,
+    *COST,
+    *SSIM,
+    *STLPIPS,
+    *FIT,
+    Column("error", "error"),
+]
 
 
 def columns(swept: Sequence[str]) -> list[Column]:
@@ -71,6 +82,12 @@ def columns(swept: Sequence[str]) -> list[Column]:
     short = short_names(swept)
     overrides = [Column(key if key not in taken else f"override.{key}", short[key], "swept", key=key) for key in swept]
     return [FIXED[0], *overrides, *FIXED[1:]]
+
+
+def shown_columns(swept: Sequence[str], table: Sequence[Mapping[str, Value]]) -> list[Column]:
+    """Return the columns of the page: ST-LPIPS only where a job has it, as its weights need not be installed."""
+    known = any(row[c.name] is not None for row in table for c in STLPIPS)
+    return [c for c in columns(swept) if known or c not in STLPIPS]
 
 
 def rows(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Value]]:
@@ -82,13 +99,12 @@ def rows(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Value]]:
             "job": job.name,
             **{name: job.overrides.get(key) for name, key in shown},
             "status": job.status,
-            **{f"{row}_psnr": job.figure(row, "psnr") for row in RESTORATIONS},
+            **{f"{row}_{key}": job.figure(row, key) for key in QUALITIES for row in RESTORATIONS},
             "total_evaluations_worth": job.figure("cost", "total_evaluations_worth"),
             "nfe": job.figure("result", "nfe"),
             "fit_seconds": _of_fit(job, "seconds"),
             "window_seconds": job.figure("result", "seconds"),
             "fit_gflop": _of_fit(job, "gflop"),
-            **{f"{row}_ssim": job.figure(row, "ssim") for row in RESTORATIONS},
             "fit_key": job.fit_key,
             "fit_epoch": job.figure("fit", "epoch"),
             "fit_jobs": sharing[job.fit_key] if job.fit_key else None,
@@ -125,7 +141,8 @@ def as_markdown(study: Study, cost: Cost) -> str:
     """Return summary.md: the columns in which any job has a value, numbers rounded; the fits and who shares them."""
     table = rows(study.jobs, study.swept)
     used = [c for c in columns(study.swept) if any(row[c.name] is not None for row in table)]
-    heads = [_escaped(f"{c.group}: {c.title}" if c.group in ("PSNR (dB)", "SSIM", "fit") else c.title) for c in used]
+    grouped = {"fit", *(title for title, _ in QUALITIES.values())}
+    heads = [_escaped(f"{c.group}: {c.title}" if c.group in grouped else c.title) for c in used]
     lines = [f"# Study {_escaped(study.title)}", ""]
     counts = ", ".join(f"{n} {status}" for status, n in study.counts.items() if n)
     lines += [f"{plural(len(study.jobs), 'job')}: {counts}"]
