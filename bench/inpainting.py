@@ -21,11 +21,13 @@ from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
 from bench.starts import ROOT, figure
+from dipddpm.jobs import QUALITIES
 from dipddpm.study import Job, read_study
 from scripts.paired import paired_difference
 
 DIPS = ("cnn", "skip")
 LEVELS = ("50", "100", "200", "400", "600", "800")
+SHOWN = {key: QUALITIES[key] for key in ("psnr", "stlpips")}
 PROBLEMS = {"half of the pixels, anywhere": "degrade.missing=0.5", "a square of a quarter": "degrade.mask="}
 
 
@@ -65,13 +67,16 @@ def table(jobs: Sequence[Job], faces: Sequence[str], problems: Sequence[str]) ->
             raise SystemExit(f"error: no job of {lacking[0]} with {wanted}: run again, it goes on with what is missing")
         return [of[face] for face in faces]
 
-    def psnr(degrade: str, row: str, **typed: str) -> list[float]:
-        return [figure(job, row, "psnr") for job in found(degrade, **typed)]
+    def quality(key: str, degrade: str, row: str, **typed: str) -> list[float]:
+        return [figure(job, row, key) for job in found(degrade, **typed)]
 
     lines = []
 
     def add(label: str, nfe: int, row: str, **typed: str) -> None:
-        means = (f"{fmean(psnr(d, row, **typed)):.2f}" for d in problems)
+        means = (
+            f"{fmean(quality(key, d, row, **typed)):.{digits}f}"
+            for d, (key, (_, digits)) in product(problems, SHOWN.items())
+        )
         lines.append(f"| {label} | {' | '.join(means)} | {nfe} |")
 
     add("filled, no network", 0, "noisy", start_t=LEVELS[0])
@@ -84,9 +89,12 @@ def table(jobs: Sequence[Job], faces: Sequence[str], problems: Sequence[str]) ->
     for dip, level in product(DIPS, LEVELS):
         add(f"DIP ({dip}), from {level} in 10 steps", 10, "result", dip=dip, start_t=level)
     for dip, level in product(DIPS, LEVELS):
-        gains = (paired_difference(psnr(d, "result", dip=dip, start_t=level), psnr(d, "noisy_window", start_t=level))
-                 for d in problems)  # fmt: skip
-        lines.append(f"| DIP ({dip}) above filled, from {level} (95%) | {' | '.join(map(str, gains))} | |")
+        gains = []
+        for d, (key, (_, digits)) in product(problems, SHOWN.items()):
+            of_dip = quality(key, d, "result", dip=dip, start_t=level)
+            of_filled = quality(key, d, "noisy_window", start_t=level)
+            gains.append(f"{paired_difference(of_dip, of_filled):+.{digits}f}")
+        lines.append(f"| DIP ({dip}) minus filled, from {level} (95%) | {' | '.join(gains)} | |")
     return lines
 
 
@@ -105,7 +113,8 @@ def main() -> None:
     if not args.only_table:
         run(faces, problems, args.out, args.overrides)
     jobs = [j for j in read_study(args.out / "jobs").jobs if j.status == "complete"]
-    print(f"{len(faces)} faces\n\n| start | {' | '.join(PROBLEMS)} | NFE |\n|---|{'---:|' * (len(problems) + 1)}")
+    heads = [f"{problem}: {title}" for problem, (title, _) in product(PROBLEMS, SHOWN.values())]
+    print(f"{len(faces)} faces\n\n| start | {' | '.join(heads)} | NFE |\n|---|{'---:|' * (len(heads) + 1)}")
     print("\n".join(table(jobs, [str(face) for face in faces], problems)))
 
 

@@ -22,7 +22,8 @@ from dipddpm.study import Job, read_study
 from scripts.paired import paired_difference
 
 ROOT = Path(__file__).parents[1]
-HEAD = "| start | PSNR (dB) | above the DIP of 4 layers (95%) | SSIM | NFE | with the fit |\n|---|---|---|---|---|---|"
+HEAD = "| start | PSNR (dB) | above the DIP of 4 layers (95%) | SSIM | ST-LPIPS | NFE | with the fit |\n"
+HEAD += "|---|---|---|---|---|---|---|"
 QUICK = ["ddpm.scheduler=ddim", "ddpm.steps=10"]
 SWEEPS = (
     ["ddpm.start_t=10,25,50,100", "dip.layers=4,6", "ddpm.scheduler=ddpm,ddim"],
@@ -63,9 +64,9 @@ def rows(jobs: Sequence[Job]) -> list[str]:
     def add(label: str, row: str, of: dict[str, Job], fit: bool = True) -> None:
         psnr = [figure(of[f], row, "psnr") for f in faces]
         gain = paired_difference(psnr, [figure(base[f], "dip", "psnr") for f in faces])
-        ssim, nfe = (fmean(figure(of[f], row, name) for f in faces) for name in ("ssim", "nfe"))
+        ssim, look, nfe = (fmean(figure(of[f], row, name) for f in faces) for name in ("ssim", "stlpips", "nfe"))
         cost = nfe + fit * fmean(figure(of[f], "cost", "fit_evaluations_worth") for f in faces)
-        line = f"| {label} | {fmean(psnr):.2f} | {gain} | {ssim:.3f} | {nfe:.0f} | {cost:.0f} |"
+        line = f"| {label} | {fmean(psnr):.2f} | {gain} | {ssim:.3f} | {look:.3f} | {nfe:.0f} | {cost:.0f} |"
         table.append((fmean(psnr), line))
 
     add("noisy picture", "noisy", base, fit=False)

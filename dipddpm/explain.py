@@ -22,6 +22,11 @@ EXTRAS = {  # of pyproject.toml, by what needs them
     "hydra/launcher=ray": "ray",
     "hydra/sweeper=optuna": "optuna",
 }
+KINDS = {  # of values, by what omegaconf says of another kind
+    "could not be converted to Integer": "a whole number",
+    "could not be converted to Float": "a number",
+    "is not a valid bool": "true or false",
+}
 SPACE = "hydra.sweeper.params"
 
 
@@ -65,7 +70,11 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         return f"{group}={choice} is not a choice{near}; {group} is one of: {' '.join(names)}"
     if found := re.search(r"Error merging override (\S+)", text):
         reason = config.one_line(cause) if isinstance(cause, OmegaConfBaseException) else str(cause)
-        return f"{found[1]} is not allowed: {' '.join(reason.split())}"
+        if choice := re.search(r"Invalid value '(.*)', expected one of \[(.*)\]", reason):
+            return f"{found[1]} is not allowed: one of {choice[2]}{suggestion(choice[1], choice[2].split(', '))}"
+        reason = " ".join(reason.split()).removeprefix(f"{found[1].partition('=')[0]}: ")
+        wanted = [kind for said, kind in KINDS.items() if said in reason]
+        return f"{found[1]} is not allowed: {' '.join(wanted) or reason}"
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
         if not equals or not key:

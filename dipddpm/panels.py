@@ -70,7 +70,7 @@ def fit_panel(
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     axes = figure.subplots(2, 3)
-    _losses(axes[0, 0], loss_noisy, loss_clean, marks)
+    _losses(axes[0, 0], loss_noisy, loss_clean, marks, given)
     shown = [(given, noisy), ("clean picture", clean), ("input z", z), ("output", current),
              ("best kept output", best)]  # fmt: skip
     for ax, (name, picture) in zip(axes.flat[1:], shown, strict=True):
@@ -78,11 +78,11 @@ def fit_panel(
     return _pixels(figure)
 
 
-def _losses(ax: Axes, noisy: np.ndarray, clean: np.ndarray | None, marks: Mapping[str, int]) -> None:
+def _losses(ax: Axes, noisy: np.ndarray, clean: np.ndarray | None, marks: Mapping[str, int], given: str) -> None:
     epochs = np.arange(1, len(noisy) + 1)
-    ax.semilogy(epochs, noisy, label="to noisy y", linewidth=1)
+    ax.semilogy(epochs, noisy, label=f"to {given}", linewidth=1)
     if clean is not None:
-        ax.semilogy(epochs, clean, label="to clean", linewidth=1)
+        ax.semilogy(epochs, clean, label="to clean picture", linewidth=1)
     for i, (name, epoch) in enumerate(marks.items()):
         ax.axvline(epoch, color=f"C{i + 2}", linestyle="--", linewidth=1, label=f"{name}: {epoch}")
     ax.set_title("mean squared error", fontsize=10)

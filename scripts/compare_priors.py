@@ -14,6 +14,7 @@ import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -22,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
 from dipddpm import config, files, images, prior_folder
 from dipddpm.errors import UserError
-from dipddpm.jobs import Job
+from dipddpm.jobs import QUALITIES, Job
 from scripts.paired import Difference, paired_difference
 
 ROOT = Path(__file__).parents[1]
@@ -66,13 +67,18 @@ def restore(face: Path, prior: Path, folder: Path, store: Path, overrides: list[
 
 
 def summarise(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return mean PSNR of the DIP output and of both results, and the paired difference new - old, JSON types."""
+    """Return, by quality, the means of DIP output and both results and the paired difference new - old, JSON types.
+
+    ST-LPIPS is left out where not every run has it.
+    """
     keys = [[m["fit"]["key"] for m in runs] for runs in (old, new)]
     assert keys[0] == keys[1], "the two priors started from different fits"
-    before, after = ([m["result"]["psnr"] for m in runs] for runs in (old, new))
-    mean = {"old": sum(before) / len(before), "new": sum(after) / len(after)}
-    mean["dip"] = sum(m["dip"]["psnr"] for m in old) / len(old)
-    return {"count": len(old), "psnr": mean, "new_minus_old": vars(paired_difference(after, before))}
+    found: dict[str, Any] = {"count": len(old)}
+    for key in (key for key in QUALITIES if all(key in m["result"] for m in (*old, *new))):
+        before, after = ([m["result"][key] for m in runs] for runs in (old, new))
+        found[key] = {"dip": fmean(m["dip"][key] for m in old), "old": fmean(before), "new": fmean(after),
+                      "new_minus_old": vars(paired_difference(after, before))}  # fmt: skip
+    return found
 
 
 def _done(file: Path, settings: list[str], prior: Path) -> dict[str, Any] | None:
@@ -113,9 +119,12 @@ def main() -> None:
         sys.exit(f"error: {error}")
     summary = summarise(results["old"], results["new"])
     files.write_json(args.out / "comparison.json", {"overrides": args.overrides, **summary})
-    means, count, difference = summary["psnr"], summary["count"], Difference(**summary["new_minus_old"])
-    print(f"{count} faces, mean PSNR: DIP {means['dip']:.2f}, old {means['old']:.2f}, new {means['new']:.2f} dB")
-    print(f"new minus old, with its 95% interval: {difference} dB")
+    print(f"{summary['count']} faces; means, and new minus old with its 95% interval")
+    for key, (title, digits) in QUALITIES.items():
+        if of := summary.get(key):
+            dip, old, new = (f"{of[name]:.{digits}f}" for name in ("dip", "old", "new"))
+            gain = Difference(**of["new_minus_old"])
+            print(f"{title}: DIP {dip}, old {old}, new {new}: {gain:+.{digits}f}")
 
 
 if __name__ == "__main__":

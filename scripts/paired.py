@@ -21,8 +21,12 @@ class Difference:
     high: float
     count: int
 
+    def __format__(self, spec: str) -> str:
+        spec = spec or "+.2f"
+        return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
     def __str__(self) -> str:
-        return f"{self.mean:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+        return format(self)
 
 
 def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Difference:

@@ -240,7 +240,9 @@ def test_two_priors_are_compared_on_one_fit_a_face(tiny_prior: Path, tar: Path, 
     found = summarise(old, new)
     assert found["count"] == 2
     gains = [n["result"]["psnr"] - o["result"]["psnr"] for o, n in zip(old, new, strict=True)]
-    assert Difference(**found["new_minus_old"]).mean == pytest.approx(sum(gains) / 2)
+    assert Difference(**found["psnr"]["new_minus_old"]).mean == pytest.approx(sum(gains) / 2)
+    assert found["psnr"]["new"] == pytest.approx(sum(n["result"]["psnr"] for n in new) / 2)
+    assert set(found) == {"count", "psnr", "ssim"}, "these are too small for ST-LPIPS"
     other = restore(faces[0], tiny_prior, file.parent, tmp_path / "fits", [*small, "ddpm.init=scaled"])
     assert other["result"]["psnr"] == new[0]["result"]["psnr"], "other settings are run again"
     assert file.stat().st_mtime_ns != stamp
