@@ -12,6 +12,7 @@ SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}  # the entry points, by
 RESTORATIONS = ("noisy", "dip", "result", "posterior_mean", "noisy_window")  # rows of metrics.json, each with a picture
 BASELINES = ("posterior_mean", "noisy_window")  # of these the two starts that need no DIP
 QUALITIES = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "stlpips": ("ST-LPIPS", 3)}  # of a row: title, decimals
+STOPPED = "stopped by a signal"  # what error.txt says of a job that did not fail
 MACHINE = ("threads", "device", "panel_every")  # keys that say how a job runs and not what: a done job stays done
 LONGEST = 120  # characters of the readable part; file systems allow 255 in all
 LONG_WORD = 24  # a longer one, such as a path, comes last and may be cut

@@ -26,7 +26,7 @@ from dipddpm import config, fingerprints
 from dipddpm.config import Config
 from dipddpm.errors import UserError
 from dipddpm.files import replacing
-from dipddpm.jobs import MACHINE, Job
+from dipddpm.jobs import MACHINE, STOPPED, Job
 
 log = logging.getLogger(__name__)
 _LIMITED: list[int] = []  # the threads that jobs of this process were given
@@ -70,7 +70,7 @@ def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -
     except (SystemExit, KeyboardInterrupt) as stop:
         # Lightning makes the first of SIGTERM, without a code: the sweep would end as if all were done.
         log.error("stopped by a signal: the same command goes on")
-        _leave_note(failed, "stopped by a signal")
+        _leave_note(failed, STOPPED)
         code = stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT
         raise SystemExit(code or 128 + signal.SIGTERM) from stop
     except Exception as error:

@@ -174,9 +174,10 @@ def _without_a_dip(rows: Mapping[str, Row], picture: str) -> list[str]:
     """Return what the same network makes of y itself, which is what a saving has to be held against."""
     result, said = rows["result"].quality.get("psnr"), []
     for row in (rows[name] for name in reversed(BASELINES) if name in rows):
-        gain = f" for {row.quality['psnr'] - result:+.2f} dB" if result is not None else ""
+        gain = f" {row.quality['psnr'] - result:+.2f} dB" if result is not None else ""
         said.append(f"{row.nfe} evaluation{'s' * (row.nfe > 1)}{gain}")
-    return [f"without a DIP, from the {picture} picture: {', or '.join(said)}"] if said else []
+    against = " against the result" if result is not None else ""
+    return [f"without a DIP, from the {picture} picture: {', '.join(said)}{against}"] if said else []
 
 
 def _notes(folder: Path, rows: Mapping[str, Row], record: Mapping[str, Any]) -> list[str]:

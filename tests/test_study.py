@@ -8,6 +8,7 @@ import sys
 import pytest
 from study_jobs import by_override, fit_metrics, job, metrics, mixed_sweep, table
 
+from dipddpm.jobs import STOPPED
 from dipddpm.study import build, read_frame, read_study, sheet
 from dipddpm.study.cost import cost, duration
 from dipddpm.study.front import baselines, measured, pareto_front
@@ -74,6 +75,17 @@ def test_a_complete_job_stays_complete_when_a_later_attempt_failed(tmp_path):
     assert (found.status, found.error) == ("complete", "out of memory")
     build(tmp_path)
     assert table(tmp_path)[0]["error"] == "out of memory"
+
+
+def test_a_job_that_was_stopped_has_not_failed(tmp_path):
+    job(tmp_path, ["a=1"], error=f"{STOPPED}\n")
+    job(tmp_path, ["a=2"], error="out of memory")
+    build(tmp_path)
+    assert [(row["status"], row["error"]) for row in table(tmp_path)] == [
+        ("unfinished", STOPPED),
+        ("failed", "out of memory"),
+    ]
+    assert STOPPED not in (tmp_path / "index.html").read_text().split("<h2>Quality")[0], "not among those that failed"
 
 
 def test_a_key_that_only_some_jobs_set_was_swept_and_unread_overrides_say_nothing(tmp_path):

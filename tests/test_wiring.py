@@ -161,7 +161,8 @@ def test_the_answer_is_held_against_the_starts_without_a_dip(configure, tmp_path
     metrics = sample(configure(), tmp_path / "run")
     window, one = (metrics[row]["psnr"] - metrics["result"]["psnr"] for row in ("noisy_window", "posterior_mean"))
     said = (
-        f"without a DIP, from the noisy picture: 57 evaluations for {window:+.2f} dB, or 1 evaluation for {one:+.2f} dB"
+        f"without a DIP, from the noisy picture: 57 evaluations {window:+.2f} dB, 1 evaluation {one:+.2f} dB "
+        "against the result"
     )
     assert said in capsys.readouterr().out
     sample(configure("baselines=false"), tmp_path / "alone")

@@ -4,7 +4,7 @@ A job is a folder with ``.hydra/overrides.yaml`` (there from its start). It is
 
     complete     when metrics.json, which is written last, is whole
     failed       otherwise, when there is an error.txt: the one line of its last attempt
-    unfinished   otherwise: killed, or still running
+    unfinished   otherwise: stopped, killed, or still running
 
 A file that is truncated, invalid or vanishes while it is read counts as absent.
 """
@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from dipddpm.jobs import MACHINE, RESTORATIONS
+from dipddpm.jobs import MACHINE, RESTORATIONS, STOPPED
 from dipddpm.study.composed import LOADER, composed
 from dipddpm.study.find import check_holds_jobs, job_folders
 from dipddpm.study.order import natural
@@ -192,7 +192,7 @@ def _job(folder: Path) -> Job | None:
     overrides = _overrides(folder / ".hydra" / "overrides.yaml")
     if overrides is None:
         overrides = parse_overrides(metrics.get("overrides"))
-    status = "complete" if metrics else "unfinished" if error is None else "failed"
+    status = "complete" if metrics else "unfinished" if error in (None, STOPPED) else "failed"
     return Job(folder.name, folder, overrides or {}, status, overrides is not None, error, metrics, files)
 
 
