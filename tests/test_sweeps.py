@@ -363,7 +363,7 @@ def test_a_terminated_sweep_says_so_and_its_code_is_no_success(sample, tmp_path)
     (note,) = tmp_path.glob("sweep/*/error.txt")
     assert note.read_text() == "stopped by a signal\n"
     assert "stopped by a signal" in (tmp_path / "log").read_text()
-    assert "1 failed" in (tmp_path / "sweep/summary.md").read_text(), "the summary tells of it"
+    assert "1 unfinished" in (tmp_path / "sweep/summary.md").read_text(), "the summary tells of it"
 
 
 def test_a_fit_needs_no_room_in_the_systems_temporary_folder(sample, small_disk, tmp_path):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from dipddpm.jobs import QUALITIES, RESTORATIONS
 from dipddpm.study.cost import Cost
-from dipddpm.study.order import short_names
+from dipddpm.study.order import label, short_names
 from dipddpm.study.read import Job, Study
 from dipddpm.study.words import against_no_dip, commands, cost_line, plural
 
@@ -138,9 +138,12 @@ def as_csv(study: Study) -> str:
 
 
 def as_markdown(study: Study, cost: Cost) -> str:
-    """Return summary.md: the columns in which any job has a value, numbers rounded; the fits and who shares them."""
+    """Return summary.md: the columns in which any job has a value, numbers rounded; the fits and who shares them.
+
+    The names of the jobs' folders, which say again what was swept, come last.
+    """
     table = rows(study.jobs, study.swept)
-    used = [c for c in columns(study.swept) if any(row[c.name] is not None for row in table)]
+    used = [c for c in columns(study.swept)[1:] if any(row[c.name] is not None for row in table)] + [FIXED[0]]
     grouped = {"fit", *(title for title, _ in QUALITIES.values())}
     heads = [_escaped(f"{c.group}: {c.title}" if c.group in grouped else c.title) for c in used]
     lines = [f"# Study {_escaped(study.title)}", ""]
@@ -154,8 +157,9 @@ def as_markdown(study: Study, cost: Cost) -> str:
     lines += [_line([_escaped(in_words(row[c.name], c.digits)) for c in used]) for row in table]
     if cost.fits:
         lines += ["", "## Fits", "", _line(["fit", "seconds", "jobs", "names"]), _line(["---", "--:", "--:", "---"])]
+        told = {job.name: label(job.overrides, study.swept) or job.name for job in study.jobs}
         for fit in cost.fits:
-            names = _escaped("; ".join(fit.jobs))
+            names = _escaped("; ".join(told[name] for name in fit.jobs))
             lines.append(_line([_escaped(fit.key), f"{fit.seconds:.2f}", str(len(fit.jobs)), names]))
     return "\n".join(lines) + "\n"
 
