@@ -13,6 +13,7 @@ from dipddpm.jobs import QUALITIES
 if TYPE_CHECKING:
     from dipddpm.config import Config, DdpmConfig, DegradeConfig, DipConfig
 
+SMALLEST = 8  # pixels a side of a picture
 T = 1000  # levels of every supported schedule (Ho et al., https://arxiv.org/abs/2006.11239)
 DRAWLESS = ("raw", "scaled")  # inits that draw no noise
 CHECKPOINTS = ("stop", "last", "oracle")
@@ -39,7 +40,7 @@ def check(c: Config) -> None:
     """
 
     image, degrade, dip, stopping = c.image, c.degrade, c.dip, c.stopping
-    size_ok = image.size == "auto" or (_is_int(image.size) and image.size >= 8)
+    size_ok = image.size == "auto" or (_is_int(image.size) and image.size >= SMALLEST)
     need(size_ok, "image.size", image.size, "auto (the prior's) or a number of pixels from 8")
     need(image.box is None or len(image.box) == 4, "image.box", image.box, "[left,top,right,bottom]")
     if image.reference is not None and degrade.kind.name != "none":
@@ -101,9 +102,12 @@ def check_halvings(d: DipConfig, size: int) -> None:
 
 
 def _check_degrade(d: DegradeConfig) -> None:
-    holes, given = has_holes(d), d.sigma is not None
-    lowest = "from 0" if holes else "above 0"
-    inside = d.sigma is not None and (0 < d.sigma <= 255 or (holes and d.sigma == 0))
+    partial, given = is_partial(d), d.sigma is not None
+    lowest = "from 0" if partial else "above 0"
+    inside = d.sigma is not None and (0 < d.sigma <= 255 or (partial and d.sigma == 0))
+    need(d.downscale is None or d.downscale >= 2, "degrade.downscale", d.downscale, "2 or more times smaller, or null")
+    need(d.downscale is None or (d.missing is None and d.mask is None), "degrade.downscale", d.downscale,
+         "null with degrade.missing or degrade.mask: a smaller picture, or one with holes")  # fmt: skip
     if d.kind.name == "gaussian":
         need(inside, "degrade.sigma", d.sigma, f"{lowest}, to 255 (0-255 scale)")
         need(d.missing is None or 0 < d.missing < 1, "degrade.missing", d.missing,
@@ -111,18 +115,26 @@ def _check_degrade(d: DegradeConfig) -> None:
         return
     need(d.missing is None, "degrade.missing", d.missing,
          "null, as the picture of degrade=none is damaged already: type degrade.mask=<file>")  # fmt: skip
-    if holes and not given:
+    if partial and not given:
+        what = f"degrade.mask={d.mask}" if d.mask else f"degrade.downscale={d.downscale}"
         raise UserError(
-            f"degrade.mask={d.mask} needs degrade.sigma: noise is not estimated from a picture with holes; type "
-            "degrade.sigma=0 for none, or what it is (0-255 scale)"
+            f"{what} needs degrade.sigma: noise is not estimated from such a picture; type degrade.sigma=0 for none, "
+            "or what it is (0-255 scale)"
         )
     need(inside or not given, "degrade.sigma", d.sigma, f"{lowest}, to 255 (0-255 scale), or null to estimate it"
-         + ("" if holes else "; 0 is for a picture with holes, degrade.mask=<file>"))  # fmt: skip
+         + ("" if partial else "; 0 is for a picture with holes, degrade.mask=<file>, or a smaller one"))  # fmt: skip
 
 
-def has_holes(d: DegradeConfig) -> bool:
-    """Return whether pixels of the picture are missing."""
-    return d.mask is not None or d.missing is not None
+def is_partial(d: DegradeConfig) -> bool:
+    """Return whether the picture given tells of a part of the clean one: pixels are missing, or it is smaller."""
+    return d.mask is not None or d.missing is not None or d.downscale is not None
+
+
+def check_divides(d: DegradeConfig, size: int) -> None:
+    """Refuse a picture of ``size`` pixels a side that cannot be so many times smaller."""
+    f = d.downscale
+    need(f is None or (size % f == 0 and size >= SMALLEST * f), "degrade.downscale", f,
+         f"a divisor of image.size={size} that leaves {SMALLEST} pixels or more")  # fmt: skip
 
 
 def check_start(c: Config) -> None:

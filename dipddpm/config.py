@@ -42,6 +42,7 @@ class DegradeConfig:
     sigma: float | None = None
     missing: float | None = None
     mask: str | None = None
+    downscale: int | None = None
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Degradations y = A x + noise: A is the identity, or takes pixels away (all three colours of each)."""
+"""Noise, which pixels are taken away, what fills them again, and how noisy a picture is."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from torch.nn.functional import mse_loss
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dipddpm import metrics, networks, seeds
+from dipddpm.operators import Operator
 from dipddpm.variance import MovingVariance, WindowedVariance
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class DeepImagePrior(pl.LightningModule):
     Args:
         noisy: y, shape (1, 3, H, W); may leave [0, 1].
         clean: The picture behind it, same shape, or None. Only measured against, never learnt from.
-        known: bool, shape (1, 1, H, W): the pixels of y that the loss is over (the paper's eq. 5); None for all.
+        operator: A of y = A x + noise: the loss is over what y tells (the paper's eq. 4 and 5); None for the identity.
         network: ``cnn`` or ``skip`` (`dipddpm.networks`).
         layers: Hidden layers of the plain network; scales of the other.
         channels: Width of the hidden layers.
@@ -52,14 +53,13 @@ class DeepImagePrior(pl.LightningModule):
     z: torch.Tensor
     noisy: torch.Tensor
     clean: torch.Tensor | None
-    known: torch.Tensor | None
 
     def __init__(
         self,
         noisy: torch.Tensor,
         clean: torch.Tensor | None,
         *,
-        known: torch.Tensor | None = None,
+        operator: Operator | None = None,
         network: str,
         layers: int,
         channels: int,
@@ -73,7 +73,7 @@ class DeepImagePrior(pl.LightningModule):
         content: str,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["noisy", "clean", "known"], logger=False)
+        self.save_hyperparameters(ignore=["noisy", "clean", "operator"], logger=False)
         self.lr, self.input_noise, self.precision = lr, input_noise, precision
         self.net = networks.build(
             network,
@@ -94,7 +94,7 @@ class DeepImagePrior(pl.LightningModule):
         self.register_buffer("z", z.contiguous(memory_format=fast), persistent=False)
         self.register_buffer("noisy", noisy.contiguous(memory_format=fast), persistent=False)
         self.register_buffer("clean", clean, persistent=False)
-        self.register_buffer("known", known, persistent=False)
+        self.operator = operator
         self.input_generator = seeds.generator(seed, "dip input noise", content)
         self.windowed, self.moving = WindowedVariance(), MovingVariance()
         self.row: dict[str, float] = {}
@@ -145,10 +145,10 @@ class DeepImagePrior(pl.LightningModule):
         return loss
 
     def _loss(self, output: torch.Tensor) -> torch.Tensor:
-        """Return the mean squared error to y over the values of its known pixels."""
-        if self.known is None:
+        """Return the mean squared error to y over its values."""
+        if self.operator is None:
             return mse_loss(output, self.noisy)
-        return ((output - self.noisy).square() * self.known).sum() / (output.shape[1] * self.known.sum())
+        return self.operator.loss(output - self.noisy)
 
     def _measure(self, output: torch.Tensor, loss: float) -> None:
         self._refuse_divergence(output)

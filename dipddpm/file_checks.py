@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dipddpm import images, masks, prior_folder
-from dipddpm.checks import check_halvings
+from dipddpm.checks import check_divides, check_halvings
 from dipddpm.config import Config
 from dipddpm.errors import UserError
 
@@ -26,9 +26,9 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
         return not (name in seen or seen.add(name))
 
     path, reference, box = c.image.path, c.image.reference, c.image.box
-    if reference and new(f"image.reference {reference} {path} {box}"):
+    if reference and new(f"image.reference {reference} {path} {box} {c.degrade.downscale}"):
         size = images.check(path, box)
-        images.check_same(images.check(reference, box, "image.reference"), size)
+        images.check_same(images.check(reference, box, "image.reference"), size, times=c.degrade.downscale or 1)
     elif not reference and new(f"image.path {path} {box}"):
         images.check(path, box)
     if (mask := c.degrade.mask) and new(f"degrade.mask {mask} {path} {box}"):
@@ -49,7 +49,9 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
     p = c.prior
     here = prior_folder.local(p.name, p.path, p.repo) or not p.repo  # of one on the Hub nothing is asked yet
     size = c.image.size if isinstance(c.image.size, int) else None
-    if here and new(f"prior {p.name} {p.path} {size} {c.dip.network.name} {c.dip.layers} {c.dip.kernel_size}"):
+    if here and new(
+        f"prior {p.name} {p.path} {size} {c.dip.network.name} {c.dip.layers} {c.dip.kernel_size} {c.degrade.downscale}"
+    ):
         folder = prior_folder.resolve(p.name, p.path, None, None, config_only=command == "fit")
         if command == "sample" or size is None:  # a fit asks a prior for its size alone
             own = prior_folder.sample_size(folder)
@@ -58,3 +60,4 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
             size = size or own
     if size is not None:
         check_halvings(c.dip, size)
+        check_divides(c.degrade, size)

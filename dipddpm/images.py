@@ -61,10 +61,10 @@ def check(path: str, box: Box | None = None, key: str = "image.path") -> tuple[i
     return width, height
 
 
-def check_same(other: tuple[int, int], picture: tuple[int, int], key: str = "image.reference") -> None:
-    """Refuse a clean picture or a mask that has not the width and height of its picture."""
-    if other != picture:
-        given, wanted = (f"{width}x{height}" for width, height in (other, picture))
+def check_same(other: tuple[int, int], of: tuple[int, int], key: str = "image.reference", times: int = 1) -> None:
+    """Refuse a clean picture or a mask that has not the width and height of its picture, ``times`` over."""
+    if other != (times * of[0], times * of[1]):
+        given, wanted = f"{other[0]}x{other[1]}", f"{f'{times} times ' if times > 1 else ''}{of[0]}x{of[1]}"
         raise UserError(f"{key} is {given}, but image.path is {wanted}: give the same pixels at one size")
 
 

@@ -23,7 +23,7 @@ from dipddpm.report import Row
 from dipddpm.restoration import Restoration
 
 UNTRACKED = ("store", "fit", "objective", "panel_every", "ddpm.snapshot_every")  # change neither pictures nor cost
-PICTURES = ("clean", "masked", "panel", "fit", "strip")  # beside those of the rows
+PICTURES = ("clean", "masked", "downscaled", "panel", "fit", "strip")  # beside those of the rows
 NUMBER_OR_WORD = ("image.size", "ddpm.start_t", "checkpoint")
 
 
@@ -58,9 +58,9 @@ def leave(
     if problem.clean is not None:
         images.save(folder / "clean.png", problem.clean)
     pictures = {name: row.picture for name, row in rows.items()}
-    if problem.known is not None:
-        images.save(folder / "masked.png", problem.shown)
-        pictures["masked"] = problem.shown
+    if problem.operator is not None:
+        images.save(folder / f"{problem.operator.kept}.png", problem.shown)
+        pictures[problem.operator.kept] = problem.shown
     tracking.log_pictures(events, "restored", pictures, 0)
     _save_panel(folder / "panel.png", events, "panel", panels.result_panel(_titled(problem, rows)))
     if start.fit is not None:
@@ -79,7 +79,7 @@ def leave(
     tracking.log_hparams(events, _hparams(config, record), _finals(figures, record), nfe)
     events.close()
     write_json(folder / "metrics.json", {**figures, **record})
-    report.show(list(rows.values()), _notes(folder, rows, record))
+    report.show(list(rows.values()), _notes(folder, problem, rows, record))
 
 
 def _clear(folder: Path) -> None:
@@ -104,8 +104,8 @@ def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: Any) -> None
 
 def _titled(problem: Problem, rows: Mapping[str, Row]) -> list[tuple[str, torch.Tensor]]:
     items = [] if problem.clean is None else [("clean picture", problem.clean)]
-    if problem.known is not None:
-        items.append((f"{problem.missing:.0%} missing", problem.shown))
+    if problem.operator is not None:
+        items.append((problem.operator.words, problem.shown))
     for row in rows.values():
         psnr = f"\n{row.quality['psnr']:.2f} dB" if "psnr" in row.quality else ""
         nfe = f", {row.nfe} NFE" if row.nfe else ""
@@ -131,7 +131,7 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: Start) -> Any
         best=fit.picture(best[0]) if best else None,
         marks={name: epoch for name, epoch in marks.items() if epoch is not None},
         title="DIP, {network} {layers}x{channels}, ".format(**config["dip"]) + start.source,
-        given="noisy picture y" if problem.known is None else f"y, {problem.missing:.0%} missing",
+        given="noisy picture y" if problem.operator is None else f"y, {problem.operator.words}",
     )
 
 
@@ -180,7 +180,7 @@ def _without_a_dip(rows: Mapping[str, Row], picture: str) -> list[str]:
     return [f"without a DIP, from the {picture} picture: {', '.join(said)}{against}"] if said else []
 
 
-def _notes(folder: Path, rows: Mapping[str, Row], record: Mapping[str, Any]) -> list[str]:
+def _notes(folder: Path, problem: Problem, rows: Mapping[str, Row], record: Mapping[str, Any]) -> list[str]:
     notes = []
     if fit := record.get("fit"):
         s = fit["summary"]
@@ -191,7 +191,7 @@ def _notes(folder: Path, rows: Mapping[str, Row], record: Mapping[str, Any]) -> 
         notes.append(
             f"cost: the arithmetic of {total:.0f} evaluations, {fitted:.0f} of them the fit; the whole chain takes {T}"
         )
-        notes += _without_a_dip(rows, "filled" if record["degrade"]["missing"] else "noisy")
+        notes += _without_a_dip(rows, problem.operator.completed if problem.operator else "noisy")
         seconds, of_fit = cost["total_seconds"], cost["fit_seconds"]
         then = "" if record["fit"]["made_by_this_run"] else ", which was found: they were measured when it was made"
         notes.append(f"time: {seconds:.1f} s, {of_fit:.1f} s of them the fit{then}")

@@ -9,6 +9,7 @@ import torch
 
 from dipddpm import degrade, images, masks, seeds
 from dipddpm.images import Picture
+from dipddpm.operators import Downscaling, MissingPixels, Operator
 
 
 @dataclass(frozen=True)
@@ -16,13 +17,13 @@ class Problem:
     """A noisy picture y and what is known about it.
 
     Attributes:
-        noisy: y, shape (1, 3, H, W); neither clipped nor quantised. Missing pixels hold what `degrade.fill` makes of
-            the known ones.
+        noisy: y, shape (1, 3, H, W); neither clipped nor quantised. Where an operator took something away, completed as
+            its ``complete`` says.
         clean: The picture behind it, same shape, or None.
         content: Content hash of the picture as loaded, which enters every seed and the fit's key.
         known_sigma: Noise of y on the 0-255 scale where it is given, else None.
         notes: What was done to the picture on loading.
-        known: bool, shape (1, 1, H, W), False where pixels are missing; None where none are.
+        operator: A of y = A x + noise; None for the identity.
     """
 
     noisy: torch.Tensor
@@ -30,7 +31,7 @@ class Problem:
     content: str
     known_sigma: float | None
     notes: tuple[str, ...]
-    known: torch.Tensor | None = None
+    operator: Operator | None = None
 
     @cached_property
     def sigma(self) -> float:
@@ -44,23 +45,23 @@ class Problem:
         return "given" if self.known_sigma is not None else "estimated"
 
     @property
-    def missing(self) -> float:
-        """Share of the pixels that are missing."""
-        return 0.0 if self.known is None else 1 - self.known.double().mean().item()
+    def shown(self) -> torch.Tensor:
+        """y for people: black where pixels are missing, in squares where it is smaller."""
+        return self.noisy if self.operator is None else self.operator.project(self.noisy)
 
     @property
-    def shown(self) -> torch.Tensor:
-        """y for people: black where pixels are missing."""
-        return self.noisy if self.known is None else self.noisy * self.known
+    def words(self) -> str:
+        """What y is called, such as ``50% missing, filled``."""
+        return "noisy picture" if self.operator is None else f"{self.operator.words}, {self.operator.completed}"
 
     def put_back(self, picture: torch.Tensor) -> torch.Tensor:
-        """Return a picture of the same shape with the known pixels as they are, where these have no noise.
+        """Return a picture of the same shape with what y tells put in, where that has no noise.
 
-        Where they have, or none are missing, it is returned as it is: which of the two is better is not known.
+        Where it has, or y tells of everything, it is returned as it is: which of the two is better is not known.
         """
-        if self.known is None or self.sigma > 0:
+        if self.operator is None or self.sigma > 0:
             return picture
-        return torch.where(self.known, self.noisy, picture)
+        return self.operator.replace(picture, self.noisy)
 
 
 def pose(
@@ -72,39 +73,43 @@ def pose(
     reference: Picture | None = None,
     missing: float | None = None,
     mask: Picture | None = None,
+    downscale: int | None = None,
 ) -> Problem:
     """Degrade a picture, or take it as the noisy one.
 
     Args:
-        picture: As loaded.
+        picture: As loaded; where it is y and smaller than the clean one, at y's size.
         kind: ``gaussian`` (the picture is clean) or ``none`` (the picture is y).
         sigma: On the 0-255 scale; needed for ``gaussian``.
         seed: Of the noise and of the mask.
         reference: The clean picture behind a noisy one, where there is one.
         missing: Share of the pixels to take away at random; None for none.
         mask: White where pixels are known; takes the place of ``missing``.
+        downscale: How many times smaller y is than the clean picture; None for as large.
 
     Raises:
         UserError: When reference or mask had another size, or the mask hides nothing or everything.
     """
     pixels = images.to_tensor(picture.pixels)
     content = seeds.content_hash(picture.pixels)
-    known = None
+    operator = None
     if mask is not None:
         images.check_same(mask.size, picture.size, "degrade.mask")
-        known = torch.from_numpy(masks.drawn(mask))[None, None]
+        operator = MissingPixels(torch.from_numpy(masks.drawn(mask))[None, None])
     elif missing is not None:
         height, width = picture.pixels.shape[:2]
-        known = degrade.random_mask((height, width), missing, seeds.generator(seed, "mask", content))
+        operator = MissingPixels(degrade.random_mask((height, width), missing, seeds.generator(seed, "mask", content)))
+    elif downscale is not None:
+        operator = Downscaling(downscale)
     if kind == "none":
         clean = None
         if reference is not None:
-            images.check_same(reference.size, picture.size)
+            images.check_same(reference.size, picture.size, times=downscale or 1)
             clean = images.to_tensor(reference.pixels)
-        noisy = pixels
+        y = pixels
     else:
         assert sigma is not None
-        clean, noisy = pixels, degrade.gaussian(pixels, sigma, seeds.generator(seed, "noise", content))
-    if known is not None:
-        noisy = degrade.fill(noisy, known)
-    return Problem(noisy, clean, content, sigma, picture.notes, known)
+        clean = pixels
+        y = operator.smaller(pixels) if isinstance(operator, Downscaling) else pixels
+        y = degrade.gaussian(y, sigma, seeds.generator(seed, "noise", content))
+    return Problem(y if operator is None else operator.complete(y), clean, content, sigma, picture.notes, operator)

@@ -11,9 +11,8 @@ from dipddpm.restoration import Restoration
 
 
 def given_rows(problem: Problem, start: Start) -> dict[str, Row]:
-    """Return the rows of what a window starts from: the noisy picture (filled, where pixels are missing), the DIP's."""
-    name = "noisy picture" if problem.known is None else f"{problem.missing:.0%} missing, filled"
-    noisy = Row(name, problem.noisy, metrics.evaluate(problem.noisy, problem.clean))
+    """Return the rows of what a window starts from: y (completed, where A took something away), the DIP's."""
+    noisy = Row(problem.words, problem.noisy, metrics.evaluate(problem.noisy, problem.clean))
     quality = metrics.evaluate(start.picture, problem.clean)
     return {"noisy": noisy, "dip": Row(f"DIP, {start.source}", start.picture, quality, seconds=start.seconds)}
 

@@ -92,9 +92,9 @@ def sample(c: Config, job: Job) -> float | None:
         run_window, network, end_t=d.end_t, steps=d.steps, scheduler=d.scheduler.name, seed=seed,
         content=problem.content, snapshot_every=d.snapshot_every, exact=d.exact,
     )  # fmt: skip
-    holes = problem.known is not None
-    consistent = holes if d.data_consistency is None else d.data_consistency
-    agree = data_consistency(problem.noisy, problem.known, problem.sigma, network.schedule) if consistent else None
+    partial_y = problem.operator is not None
+    consistent = partial_y if d.data_consistency is None else d.data_consistency
+    agree = data_consistency(problem.noisy, problem.operator, problem.sigma, network.schedule) if consistent else None
 
     rows = results.given_rows(problem, start)
     with progress.window_bar(f"window {start_t} to {d.end_t}", d.steps or start_t - d.end_t) as watch:
@@ -105,9 +105,9 @@ def sample(c: Config, job: Job) -> float | None:
         level += " (oracle error)"
     fitted = d.init.name != "noise"
     rows["result"] = results.row(f"{'DIP' if fitted else 'noise'}, then {d.scheduler.name} {level}", result, problem)
-    if c.baselines and (fitted or not holes):  # a picture that was filled in has no level of its own: the window's
-        y_level = start_t if holes else network.schedule.level_of_sigma(problem.sigma)
-        if not holes:
+    if c.baselines and (fitted or not partial_y):  # a picture that was completed has no level of its own: the window's
+        y_level = start_t if partial_y else network.schedule.level_of_sigma(problem.sigma)
+        if not partial_y:
             agree = None  # y is where this starts from
         one = posterior_mean(network, problem.noisy, y_level, agree)
         rows["posterior_mean"] = results.row(f"no DIP: one evaluation at {y_level}", one, problem)
@@ -158,7 +158,8 @@ def _record(c: Config, problem: Problem, start: Start, job: Job, command: str, r
         "picture": {"path": c.image.path, "size": list(problem.noisy.shape[-2:]),
                     "content": problem.content, "notes": problem.notes},
         "degrade": {"kind": c.degrade.kind.name, "sigma": problem.sigma, "source": problem.sigma_source,
-                    "missing": problem.missing},
+                    "missing": problem.operator.missing if problem.operator else 0.0,
+                    "downscale": c.degrade.downscale},
         "overrides": job.overrides,
         "inputs": read,
         "environment": _environment(c, command),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dipddpm import environment, fitting, images, outputs, prior, seeds, stopping
-from dipddpm.checks import check_halvings
+from dipddpm.checks import check_divides, check_halvings
 from dipddpm.config import Config, plain
 from dipddpm.curves import Curves
 from dipddpm.dip import DeepImagePrior
@@ -19,6 +19,7 @@ from dipddpm.fits import Damaged, Fit, FitStore
 from dipddpm.fits.manifest import read_picture, read_pixels
 from dipddpm.fitting import Start
 from dipddpm.jobs import Job
+from dipddpm.operators import MissingPixels
 from dipddpm.problem import Problem, pose
 from dipddpm.stopping import Stop
 
@@ -41,10 +42,13 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
         assert prior_folder is not None
         size = prior.sample_size(prior_folder)
     check_halvings(c.dip, size)
+    check_divides(c.degrade, size)
     reference = None
     if c.image.reference:
         reference = images.load(c.image.reference, size, c.image.box, key="image.reference")
-    picture, d = images.load(c.image.path, size, c.image.box), c.degrade
+    d = c.degrade
+    smaller = (d.downscale or 1) if d.kind.name == "none" else 1  # the picture given is y
+    picture = images.load(c.image.path, size // smaller, c.image.box)
     mask = images.load(d.mask, size, c.image.box, key="degrade.mask") if d.mask else None
     if mask and picture.resized and d.kind.name == "none":
         raise UserError(
@@ -52,15 +56,16 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
             f"known ones: cut both with image.box=[left,top,right,bottom], or give both at {size}x{size}"
         )
     problem = pose(
-        picture, kind=d.kind.name, sigma=d.sigma, seed=c.seed, reference=reference, missing=d.missing, mask=mask
-    )
+        picture, kind=d.kind.name, sigma=d.sigma, seed=c.seed, reference=reference, missing=d.missing, mask=mask,
+        downscale=d.downscale,
+    )  # fmt: skip
     for note in problem.notes:
         log.info("%s: %s", c.image.path, note)
     if problem.sigma:
         added = c.degrade.kind.name != "none"
         log.info("noise of sigma %.1f (%s)", problem.sigma, "added" if added else problem.sigma_source)
-    if problem.known is not None:
-        log.info("%.0f%% of the pixels are missing", 100 * problem.missing)
+    if problem.operator is not None:
+        log.info("%s", problem.words)
     if picture.resized and c.degrade.kind.name == "none" and c.degrade.sigma is not None:
         log.warning(
             "degrade.sigma=%g is taken for the noise after resizing, which averages noise away: to have it estimated "
@@ -90,8 +95,10 @@ def fit_request(c: Config, problem: Problem) -> dict[str, Any]:
     degraded: dict[str, Any] = {"sigma": c.degrade.sigma} if c.degrade.kind.name != "none" else {}
     if c.image.reference and problem.clean is not None:  # it enters the stored curves, not the weights
         degraded["reference"] = seeds.content_hash(problem.clean)
-    if problem.known is not None:
-        degraded["mask"] = seeds.content_hash(problem.known)
+    if isinstance(problem.operator, MissingPixels):
+        degraded["mask"] = seeds.content_hash(problem.operator.known)
+    elif problem.operator is not None:
+        degraded["downscale"] = problem.operator.factor
     return {
         "version": FIT_VERSION,
         "pixels": problem.content,
@@ -173,9 +180,9 @@ def _work(c: Config, problem: Problem, rule: fitting.Rule, folder: Path, key: st
     d, device = c.dip, environment.choose_device(c.device)
     environment.warn_if_emulated("dip.precision", d.precision.name, device)
     module = DeepImagePrior(
-        problem.noisy, problem.clean, known=problem.known, network=d.network.name, layers=d.layers, channels=d.channels,
-        kernel_size=d.kernel_size, final_relu=d.final_relu, lr=d.lr, input_noise=d.input_noise, ema=d.ema,
-        precision=d.precision.name, seed=c.seed, content=problem.content,
+        problem.noisy, problem.clean, operator=problem.operator, network=d.network.name, layers=d.layers,
+        channels=d.channels, kernel_size=d.kernel_size, final_relu=d.final_relu, lr=d.lr,
+        input_noise=d.input_noise, ema=d.ema, precision=d.precision.name, seed=c.seed, content=problem.content,
     )  # fmt: skip
     fitting.run(
         module, folder, key, before, rule=unasked if wanted else rule, epochs=wanted or d.max_epochs,

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from dipddpm import config, networks
-from dipddpm.checks import check_halvings, has_holes
+from dipddpm.checks import check_halvings, is_partial
 from dipddpm.errors import UserError
 
 GROUPS = {g.name: sorted(p.stem for p in g.glob("*.yaml")) for g in (ROOT / "conf").iterdir() if g.is_dir()}
@@ -40,7 +40,7 @@ def test_every_pair_of_rule_and_degradation_composes():
     for rule, kind in itertools.product(GROUPS["stopping"], GROUPS["degrade"]):
         typed = config.typed(composed(f"stopping={rule}", f"degrade={kind}"))
         assert (typed.stopping.rule.name, typed.degrade.kind.name) == (rule, "none" if kind == "none" else "gaussian")
-        assert has_holes(typed.degrade) == (kind == "mask")
+        assert is_partial(typed.degrade) == (kind in ("mask", "downscale"))
 
 
 def test_an_experiment_changes_what_it_names_and_nothing_else():

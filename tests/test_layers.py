@@ -10,7 +10,7 @@ from conftest import ROOT
 
 LAYERS = [
     {"errors", "files", "checks", "config", "jobs"},
-    {"images", "masks", "panels", "degrade", "networks", "curves", "variance", "stopping", "seeds"}
+    {"images", "masks", "panels", "degrade", "networks", "curves", "variance", "stopping", "seeds", "operators"}
     | {"metrics", "perceptual"},
     {"problem", "diffusion", "consistency", "sampler", "restoration"}
     | {"prior", "prior_folder", "environment", "dip", "operations"},

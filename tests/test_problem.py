@@ -66,13 +66,13 @@ def test_pixels_are_taken_away_at_random_or_as_drawn_and_filled_from_the_others(
     for more, share in (({"missing": 0.25}, 0.25), ({"mask": mask, "missing": 0.25}, 300 / (61 * 67))):
         posed = pose(smooth(), kind="gaussian", sigma=25.0, seed=0, **more)
         whole = pose(smooth(), kind="gaussian", sigma=25.0, seed=0)
-        assert posed.missing == pytest.approx(share, abs=1e-3) and whole.missing == 0
-        known = posed.known.expand_as(posed.noisy)
+        assert posed.operator.missing == pytest.approx(share, abs=1e-3) and whole.operator is None
+        known = posed.operator.known.expand_as(posed.noisy)
         assert torch.equal(posed.noisy[known], whole.noisy[known]), "the noise is the same"
         assert torch.equal(posed.clean, whole.clean) and posed.content == whole.content
-        assert torch.equal(posed.noisy, degrade.fill(whole.noisy, posed.known))
+        assert torch.equal(posed.noisy, degrade.fill(whole.noisy, posed.operator.known))
         assert (posed.shown[~known] == 0).all() and torch.equal(posed.shown[known], posed.noisy[known])
-    masks = [pose(smooth(), kind="gaussian", sigma=0, seed=seed, missing=0.25).known for seed in (0, 0, 1)]
+    masks = [pose(smooth(), kind="gaussian", sigma=0, seed=seed, missing=0.25).operator.known for seed in (0, 0, 1)]
     assert torch.equal(masks[0], masks[1]) and not torch.equal(masks[0], masks[2])
     with pytest.raises(UserError, match="degrade.mask is 40x61, but image.path is 67x61"):
         pose(smooth(), kind="none", sigma=0, seed=0, mask=Picture(drawn[:, :40], (), (40, 61)))

@@ -93,7 +93,7 @@ def perception_against_distortion(study: Study) -> Figure | None:
         if places:
             colour = "0.5" if row == "dip" else "C3"
             ax.scatter(*np.array(places).T, s=42, marker=marker, facecolors="none", edgecolors=colour, label=title)
-    ax.set_xlabel(f"{'mean ' if problems(study).averaged else ''}PSNR of the {study.output} (dB), more is nearer")
+    ax.set_xlabel(f"{'mean ' if problems(study).averaged else ''}PSNR (dB), more is nearer")
     ax.set_ylabel("ST-LPIPS, less looks more alike")
     ax.set_ylim(bottom=0)
     ax.grid(alpha=0.25)

@@ -1,0 +1,73 @@
+"""Pictures that are smaller than the one wanted, from the command's configuration to what a run leaves."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_runs import read, run
+
+from dipddpm import cli, runs
+from dipddpm.errors import UserError
+from dipddpm.jobs import Job
+
+SMALL = ["degrade=downscale", "degrade.downscale=2", "ddpm.steps=4"]
+
+
+def halved(pixels):
+    return pixels.reshape(8, 2, 8, 2, 3).mean(axis=(1, 3))
+
+
+def test_what_is_restored_has_the_means_of_the_smaller_picture(configure, tmp_path, capsys):
+    _, metrics = run(configure(*SMALL), tmp_path / "run")
+    names = ("clean", "downscaled", "dip", "result", "noisy", "posterior_mean", "noisy_window")
+    clean, small, dip, result, *others = (read(tmp_path / f"run/{n}.png").astype(float) for n in names)
+    assert np.abs(halved(clean) - small[::2, ::2]).max() <= 1
+    assert (small[::2] == small[1::2]).all() and (small[:, ::2] == small[:, 1::2]).all(), "shown in squares"
+    for restored in (dip, result, *others):
+        assert np.abs(halved(restored) - small[::2, ::2]).mean() < 0.6, (
+            "but for rounding, and clipping of single pixels"
+        )
+        assert np.abs(restored - small).max() > 5
+    assert metrics["degrade"] == {"kind": "gaussian", "sigma": 0, "source": "given", "missing": 0.0, "downscale": 2}
+    assert metrics["window"]["data_consistency"] is True and metrics["noisy_window"]["nfe"] == 4
+    out = capsys.readouterr().out
+    assert "2 times smaller, upscaled" in out and "without a DIP, from the upscaled picture: 4 evaluations" in out
+
+
+def test_a_small_picture_of_ones_own_is_made_larger(configure, tmp_path):
+    rows, columns = np.mgrid[0:16, 0:16]
+    large = np.stack([16 * rows, 16 * columns, 200 + 0 * rows], axis=2).astype(np.uint8)
+    Image.fromarray(large).save(tmp_path / "large.png")
+    Image.fromarray(halved(large.astype(float)).astype(np.uint8)).save(tmp_path / "small.png")
+    own = [f"image.path={tmp_path / 'small.png'}", "degrade=none", "degrade.downscale=2", "degrade.sigma=0"]
+    value, metrics = run(configure(*own, "ddpm.steps=4"), tmp_path / "run")
+    assert value is None and metrics["picture"]["size"] == [16, 16] and metrics["picture"]["notes"] == []
+    assert np.abs(halved(read(tmp_path / "run/noisy.png").astype(float)) - read(tmp_path / "small.png")).max() < 1
+    against = [*own, f"image.reference={tmp_path / 'large.png'}", "ddpm.steps=4"]
+    assert run(configure(*against), tmp_path / "measured")[1]["noisy"]["psnr"] > 30
+    with pytest.raises(UserError, match="image.reference is 8x8, but image.path is 2 times 8x8"):
+        runs.fit(configure(*own, f"image.reference={tmp_path / 'small.png'}"), Job(tmp_path / "wrong"))
+
+
+def test_fits_of_other_factors_are_others(configure, tmp_path):
+    asked = {"2": SMALL, "again": [*SMALL, "ddpm.start_t=10"], "noisy": [*SMALL, "degrade.sigma=9"], "whole": []}
+    keys = {name: run(configure(*o), tmp_path / name, runs.fit)[1]["fit"]["key"] for name, o in asked.items()}
+    assert keys["2"] == keys["again"] and len(set(keys.values())) == 3
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (["degrade.downscale=1"], "degrade.downscale=1 is not allowed: 2 or more times smaller, or null"),
+        (
+            ["degrade.downscale=5"],
+            "degrade.downscale=5 is not allowed: a divisor of image.size=64 that leaves 8 pixels",
+        ),
+        (["degrade.downscale=16"], "degrade.downscale=16 is not allowed: a divisor of image.size=64"),
+        (["degrade.missing=0.5"], "degrade.downscale=4 is not allowed: null with degrade.missing or degrade.mask"),
+        (["degrade=none", "degrade.downscale=4"], "degrade.downscale=4 needs degrade.sigma: noise is not estimated"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(typed, line, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.check_arguments("sample", ["experiment=superres", *typed])
+    assert left.value.code == 2 and line in capsys.readouterr().err
