@@ -1,10 +1,12 @@
-"""Where pixels are missing: DIP starts, a filled start and pure noise, before the same few evaluations.
+r"""Where y tells a part of the picture: DIP starts, the completed y and pure noise, before the same few evaluations.
 
-    python bench/inpainting.py ../shared/data/faces256 --overrides hydra/launcher=joblib hydra.launcher.n_jobs=2
+    python bench/operators.py ../shared/data/faces256 --problems half square \
+        --overrides hydra/launcher=joblib hydra.launcher.n_jobs=2
 
-Every face is resized to the embedded prior's size and loses pixels: half of them anywhere, or a square of a quarter in
-the middle. The windows are real sweeps of sample.py with experiment=inpaint into one folder: run again, it goes on with
-what is missing, and each DIP is fitted once.
+Every face is resized to the embedded prior's size and loses half of its pixels anywhere, or a square of a quarter of
+them in the middle, or becomes 4 times smaller. "Completed" is y filled or upscaled, which needs no network. The windows
+are real sweeps of sample.py with experiment=inpaint or superres into one folder: run again, it goes on with what is
+missing, and each DIP is fitted once.
 """
 
 from __future__ import annotations
@@ -28,19 +30,21 @@ from scripts.paired import paired_difference
 DIPS = ("cnn", "skip")
 LEVELS = ("50", "100", "200", "400", "600", "800")
 SHOWN = {key: QUALITIES[key] for key in ("psnr", "stlpips")}
-PROBLEMS = {"half of the pixels, anywhere": "degrade.missing=0.5", "a square of a quarter": "degrade.mask="}
+PROBLEMS = {  # by the name to type: for people, experiment, degradation
+    "half": ("half of the pixels missing", "inpaint", "degrade.missing=0.5"),
+    "square": ("a square of a quarter missing", "inpaint", "degrade.mask="),
+    "smaller": ("4 times smaller", "superres", "degrade.downscale=4"),
+}
 
 
-def run(faces: Sequence[Path], problems: Sequence[str], out: Path, more: Sequence[str]) -> None:
-    """Run the windows from both DIPs and from the filled picture, and those from noise."""
-    for degrade in problems:
-        common = [f"image.path={','.join(map(str, faces))}", degrade, f"store={out / 'fits'}", *more,
-                  "experiment=inpaint", f"hydra.sweep.dir={out / 'jobs'}"]  # fmt: skip
-        levels = f"ddpm.start_t={','.join(LEVELS)}"
-        noise = "ddpm.init=noise ddpm.start_t=1000 ddpm.steps=10,100"
-        for window in (levels, f"{levels} dip=skip baselines=false", noise):
-            command = [sys.executable, str(ROOT / "sample.py"), "-m", *common, *window.split()]
-            subprocess.run(command, check=True)
+def run(faces: Sequence[Path], experiment: str, degrade: str, out: Path, more: Sequence[str]) -> None:
+    """Run the windows from both DIPs and from the completed picture, and those from noise."""
+    common = [f"image.path={','.join(map(str, faces))}", f"experiment={experiment}", degrade, f"store={out / 'fits'}",
+              f"hydra.sweep.dir={out / 'jobs'}", *more]  # fmt: skip
+    levels = f"ddpm.start_t={','.join(LEVELS)}"
+    noise = "ddpm.init=noise ddpm.start_t=1000 ddpm.steps=10,100"
+    for window in (levels, f"{levels} dip=skip baselines=false", noise):
+        subprocess.run([sys.executable, str(ROOT / "sample.py"), "-m", *common, *window.split()], check=True)
 
 
 def hole(faces: Sequence[Path], out: Path) -> str:
@@ -56,7 +60,7 @@ def hole(faces: Sequence[Path], out: Path) -> str:
 
 
 def table(jobs: Sequence[Job], faces: Sequence[str], problems: Sequence[str]) -> list[str]:
-    """Return the table's lines: a start each, with its PSNR on each problem, mean over the faces."""
+    """Return the table's lines: a start each, with its quality on each problem, mean over the faces."""
 
     def found(degrade: str, dip: str = "cnn", **typed: str) -> list[Job]:
         key, value = degrade.split("=")
@@ -71,30 +75,28 @@ def table(jobs: Sequence[Job], faces: Sequence[str], problems: Sequence[str]) ->
         return [figure(job, row, key) for job in found(degrade, **typed)]
 
     lines = []
+    cells = [(d, key, digits) for d, (key, (_, digits)) in product(problems, SHOWN.items())]
 
     def add(label: str, nfe: int, row: str, **typed: str) -> None:
-        means = (
-            f"{fmean(quality(key, d, row, **typed)):.{digits}f}"
-            for d, (key, (_, digits)) in product(problems, SHOWN.items())
-        )
+        means = (f"{fmean(quality(key, d, row, **typed)):.{digits}f}" for d, key, digits in cells)
         lines.append(f"| {label} | {' | '.join(means)} | {nfe} |")
 
-    add("filled, no network", 0, "noisy", start_t=LEVELS[0])
+    add("completed, no network", 0, "noisy", start_t=LEVELS[0])
     for dip in DIPS:
         add(f"DIP ({dip}) alone", 0, "dip", dip=dip, start_t=LEVELS[0])
     for steps in ("10", "100"):
         add(f"noise, from 1000 in {steps} steps", int(steps), "result", init="noise", steps=steps)
     for level in LEVELS:
-        add(f"filled, from {level} in 10 steps", 10, "noisy_window", start_t=level)
+        add(f"completed, from {level} in 10 steps", 10, "noisy_window", start_t=level)
     for dip, level in product(DIPS, LEVELS):
         add(f"DIP ({dip}), from {level} in 10 steps", 10, "result", dip=dip, start_t=level)
     for dip, level in product(DIPS, LEVELS):
         gains = []
-        for d, (key, (_, digits)) in product(problems, SHOWN.items()):
+        for d, key, digits in cells:
             of_dip = quality(key, d, "result", dip=dip, start_t=level)
-            of_filled = quality(key, d, "noisy_window", start_t=level)
-            gains.append(f"{paired_difference(of_dip, of_filled):+.{digits}f}")
-        lines.append(f"| DIP ({dip}) minus filled, from {level} (95%) | {' | '.join(gains)} | |")
+            completed = quality(key, d, "noisy_window", start_t=level)
+            gains.append(f"{paired_difference(of_dip, completed):+.{digits}f}")
+        lines.append(f"| DIP ({dip}) minus completed, from {level} (95%) | {' | '.join(gains)} | |")
     return lines
 
 
@@ -102,20 +104,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path, help="folder of PNG faces, all of one size")
     parser.add_argument("--names", nargs="+", help="of the faces to use, without .png (all)")
-    parser.add_argument("--out", type=Path, default=Path("outputs/inpainting"), help="sweeps and fits")
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), help="(all)")
+    parser.add_argument("--out", type=Path, default=Path("outputs/operators"), help="sweeps and fits")
     parser.add_argument("--only-table", action="store_true", help="run nothing")
     parser.add_argument("--overrides", nargs="*", default=[], help="more of them for every job, such as threads=1")
     args = parser.parse_args()
     faces = sorted(args.pictures.glob("*.png"))
     if args.names:
         faces = [args.pictures / f"{name}.png" for name in args.names]
-    problems = [value + hole(faces, args.out) * value.endswith("=") for value in PROBLEMS.values()]
+    chosen = [PROBLEMS[name] for name in args.problems]
+    degradations = [d + hole(faces, args.out) * d.endswith("=") for _, _, d in chosen]
     if not args.only_table:
-        run(faces, problems, args.out, args.overrides)
+        for (_, experiment, _), degrade in zip(chosen, degradations, strict=True):
+            run(faces, experiment, degrade, args.out, args.overrides)
     jobs = [j for j in read_study(args.out / "jobs").jobs if j.status == "complete"]
-    heads = [f"{problem}: {title}" for problem, (title, _) in product(PROBLEMS, SHOWN.values())]
+    heads = [f"{words}: {title}" for (words, _, _), (title, _) in product(chosen, SHOWN.values())]
     print(f"{len(faces)} faces\n\n| start | {' | '.join(heads)} | NFE |\n|---|{'---:|' * (len(heads) + 1)}")
-    print("\n".join(table(jobs, [str(face) for face in faces], problems)))
+    print("\n".join(table(jobs, [str(face) for face in faces], degradations)))
 
 
 if __name__ == "__main__":
