@@ -116,7 +116,7 @@ def _titled(problem: Problem, rows: Mapping[str, Row]) -> list[tuple[str, torch.
 def _fit_panel(config: Mapping[str, Any], problem: Problem, start: Start) -> Any:
     assert start.fit is not None and start.choice is not None
     fit, choice = start.fit, start.choice
-    marks = {"peak": peak(fit.curves), "crossing": crossing(fit.curves) if problem.sigma else None}
+    marks = {"peak": peak(fit.curves), "crossing": crossing(fit.curves) if problem.has_crossing else None}
     if choice.stop:
         marks[str(config["stopping"]["rule"])] = choice.stop.epoch
     best = best_kept(fit.kept)

@@ -54,6 +54,11 @@ class Problem:
         """What y is called, such as ``50% missing, filled``."""
         return "noisy picture" if self.operator is None else f"{self.operator.words}, {self.operator.completed}"
 
+    @property
+    def has_crossing(self) -> bool:
+        """Whether the two losses cross where half the noise has been learnt: there is noise, and both are over all."""
+        return self.operator is None and self.sigma > 0
+
     def put_back(self, picture: torch.Tensor) -> torch.Tensor:
         """Return a picture of the same shape with what y tells put in, where that has no noise.
 

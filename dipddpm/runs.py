@@ -168,8 +168,8 @@ def _record(c: Config, problem: Problem, start: Start, job: Job, command: str, r
         f, choice = start.fit, start.choice
         threshold = c.stopping.threshold or (problem.sigma / 255) ** 2
         summary = fitting.summarise(f.curves, threshold=threshold, patience=c.stopping.patience or 1000)
-        if not problem.sigma:
-            summary["crossing"] = None  # where half the noise has been learnt
+        if not problem.has_crossing:
+            summary["crossing"] = None
         FitStore(f.folder.parent).record_summary(f.key, summary)
         record["fit"] = {
             "key": f.key, "folder": str(f.folder), "made_by_this_run": start.made, "epochs": f.epochs,
