@@ -86,7 +86,10 @@ def rows(jobs: Sequence[Job]) -> list[str]:
 def figure(job: Job, *names: str) -> float:
     value = job.figure(*names)
     if value is None:
-        raise SystemExit(f"error: {job.folder} has no {'.'.join(names)}: run again, it goes on with what is missing")
+        way_out = "run again, it goes on with what is missing"
+        if names[-1] == "stlpips":  # a done job stays as it is
+            way_out = 'type pip install -e ".[perceptual]", and run into another --out'
+        raise SystemExit(f"error: {job.folder} has no {'.'.join(names)}: {way_out}")
     return value
 
 

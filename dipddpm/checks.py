@@ -5,31 +5,27 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dipddpm.errors import UserError, suggestion
+from dipddpm.degrade_checks import SMALLEST, check_degrade
+from dipddpm.errors import UserError, need, suggestion
 from dipddpm.jobs import QUALITIES
 
 if TYPE_CHECKING:
-    from dipddpm.config import Config, DdpmConfig, DegradeConfig, DipConfig
+    from dipddpm.config import Config, DdpmConfig, DipConfig
 
-SMALLEST = 8  # pixels a side of a picture
 T = 1000  # levels of every supported schedule (Ho et al., https://arxiv.org/abs/2006.11239)
 DRAWLESS = ("raw", "scaled")  # inits that draw no noise
 CHECKPOINTS = ("stop", "last", "oracle")
-STLPIPS_PACKAGE, STLPIPS_SMALLEST = "stlpips_pytorch", 21  # what has its weights; the pixels a side that it needs
+STLPIPS_SMALLEST = 21  # pixels a side that ST-LPIPS needs
 MEASURED = tuple(f"{row}.{figure}" for row in ("result", "dip") for figure in QUALITIES)  # against a clean picture
 OBJECTIVES = (
     *MEASURED,
     *(f"cost.{figure}" for figure in ("total_seconds", "total_evaluations_worth", "fit_seconds")),
     "result.nfe",
 )
-
-
-def need(ok: bool, key: str, given: Any, allowed: str) -> None:
-    """Refuse a value unless ``ok``: one line with the key as typed, what was given, what is allowed."""
-    if not ok:
-        raise UserError(f"{key}={given} is not allowed: {allowed}")
 
 
 def check(c: Config) -> None:
@@ -48,7 +44,7 @@ def check(c: Config) -> None:
             f"image.reference={image.reference} needs degrade=none: with degrade={degrade.kind.name} the clean "
             "picture is image.path"
         )
-    _check_degrade(degrade)
+    check_degrade(degrade)
     _check_network(dip)
     need(0 < dip.lr < math.inf, "dip.lr", dip.lr, "above 0")
     for name in ("max_epochs", "steps_per_epoch", "checkpoint_every"):
@@ -101,40 +97,13 @@ def check_halvings(d: DipConfig, size: int) -> None:
          + f"; type dip.layers={most}" * bool(most))  # fmt: skip
 
 
-def _check_degrade(d: DegradeConfig) -> None:
-    partial, given = is_partial(d), d.sigma is not None
-    lowest = "from 0" if partial else "above 0"
-    inside = d.sigma is not None and (0 < d.sigma <= 255 or (partial and d.sigma == 0))
-    need(d.downscale is None or d.downscale >= 2, "degrade.downscale", d.downscale, "2 or more times smaller, or null")
-    need(d.downscale is None or (d.missing is None and d.mask is None), "degrade.downscale", d.downscale,
-         "null with degrade.missing or degrade.mask: a smaller picture, or one with holes")  # fmt: skip
-    if d.kind.name == "gaussian":
-        need(inside, "degrade.sigma", d.sigma, f"{lowest}, to 255 (0-255 scale)")
-        need(d.missing is None or 0 < d.missing < 1, "degrade.missing", d.missing,
-             "a share of the pixels above 0 and below 1, or null")  # fmt: skip
-        return
-    need(d.missing is None, "degrade.missing", d.missing,
-         "null, as the picture of degrade=none is damaged already: type degrade.mask=<file>")  # fmt: skip
-    if partial and not given:
-        what = f"degrade.mask={d.mask}" if d.mask else f"degrade.downscale={d.downscale}"
-        raise UserError(
-            f"{what} needs degrade.sigma: noise is not estimated from such a picture; type degrade.sigma=0 for none, "
-            "or what it is (0-255 scale)"
-        )
-    need(inside or not given, "degrade.sigma", d.sigma, f"{lowest}, to 255 (0-255 scale), or null to estimate it"
-         + ("" if partial else "; 0 is for a picture with holes, degrade.mask=<file>, or a smaller one"))  # fmt: skip
-
-
-def is_partial(d: DegradeConfig) -> bool:
-    """Return whether the picture given tells of a part of the clean one: pixels are missing, or it is smaller."""
-    return d.mask is not None or d.missing is not None or d.downscale is not None
-
-
-def check_divides(d: DegradeConfig, size: int) -> None:
-    """Refuse a picture of ``size`` pixels a side that cannot be so many times smaller."""
-    f = d.downscale
-    need(f is None or (size % f == 0 and size >= SMALLEST * f), "degrade.downscale", f,
-         f"a divisor of image.size={size} that leaves {SMALLEST} pixels or more")  # fmt: skip
+def stlpips_weights() -> Path | None:
+    """Return the file of ST-LPIPS' weights in the package that brings them, which is not imported; None without it."""
+    spec = find_spec("stlpips_pytorch")
+    for folder in spec.submodule_search_locations or [] if spec else []:
+        if (file := Path(folder, "weights", "vST0.0", "alex_shift_tolerant.pth")).is_file():
+            return file
+    return None
 
 
 def check_start(c: Config) -> None:

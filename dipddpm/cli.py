@@ -12,7 +12,6 @@ import functools
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig
 
 from dipddpm import config, images
-from dipddpm.checks import MEASURED, STLPIPS_PACKAGE, STLPIPS_SMALLEST, check_start, has_clean, need
+from dipddpm.checks import MEASURED, check_start, has_clean, stlpips_weights
 from dipddpm.config import Config
 from dipddpm.errors import UserError, suggestion
 from dipddpm.explain import explained, parse
@@ -216,10 +215,8 @@ def _check_directions(c: Config, sweeper: Any, command: str) -> None:
             f"objective={unknown[0]} needs a clean picture: type image.reference=<file>, or degrade=gaussian"
         )
     looks = [o for o in c.objective if o.endswith(".stlpips")]
-    if looks and find_spec(STLPIPS_PACKAGE) is None:
+    if looks and not stlpips_weights():
         raise UserError(f'objective={looks[0]} is not installed: type pip install -e ".[perceptual]"')
-    need(not looks or c.image.size == "auto" or c.image.size >= STLPIPS_SMALLEST, "image.size", c.image.size,
-         f"{STLPIPS_SMALLEST} or more, for objective={''.join(looks[:1])}")  # fmt: skip
 
 
 def _check_point(

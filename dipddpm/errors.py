@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(ValueError):
@@ -18,3 +19,9 @@ def suggestion(key: str, known: Iterable[str]) -> str:
     """Return `` did you mean ...?`` for a mistyped name, or nothing."""
     near = difflib.get_close_matches(key, list(known), n=1)
     return f" (did you mean {near[0]}?)" if near else ""
+
+
+def need(ok: bool, key: str, given: Any, allowed: str) -> None:
+    """Refuse a value unless ``ok``: one line with the key as typed, what was given, what is allowed."""
+    if not ok:
+        raise UserError(f"{key}={given} is not allowed: {allowed}")

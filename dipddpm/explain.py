@@ -73,8 +73,9 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         if choice := re.search(r"Invalid value '(.*)', expected one of \[(.*)\]", reason):
             return f"{found[1]} is not allowed: one of {choice[2]}{suggestion(choice[1], choice[2].split(', '))}"
         reason = " ".join(reason.split()).removeprefix(f"{found[1].partition('=')[0]}: ")
-        wanted = [kind for said, kind in KINDS.items() if said in reason]
-        return f"{found[1]} is not allowed: {' '.join(wanted) or reason}"
+        one_value = not found[1].partition("=")[2].startswith(("[", "{"))
+        kind = next((kind for said, kind in KINDS.items() if one_value and said in reason), "")
+        return f"{found[1]} is not allowed: {kind or reason}"
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
         if not equals or not key:

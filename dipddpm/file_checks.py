@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from dipddpm import images, masks, prior_folder
-from dipddpm.checks import check_divides, check_halvings
+from dipddpm.checks import STLPIPS_SMALLEST, check_halvings
 from dipddpm.config import Config
-from dipddpm.errors import UserError
+from dipddpm.degrade_checks import check_divides, check_small, magnification
+from dipddpm.errors import UserError, need
 
 
 def check_files(c: Config, command: str, seen: set[str]) -> None:
@@ -26,9 +27,11 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
         return not (name in seen or seen.add(name))
 
     path, reference, box = c.image.path, c.image.reference, c.image.box
-    if reference and new(f"image.reference {reference} {path} {box} {c.degrade.downscale}"):
-        size = images.check(path, box)
-        images.check_same(images.check(reference, box, "image.reference"), size, times=c.degrade.downscale or 1)
+    times = magnification(c.degrade)
+    if reference and new(f"image.reference {reference} {path} {box} {times}"):
+        larger = None if box is None else [times * v for v in box]
+        given = images.check(path, box)
+        images.check_same(images.check(reference, larger, "image.reference"), given, times=times)
     elif not reference and new(f"image.path {path} {box}"):
         images.check(path, box)
     if (mask := c.degrade.mask) and new(f"degrade.mask {mask} {path} {box}"):
@@ -49,15 +52,21 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
     p = c.prior
     here = prior_folder.local(p.name, p.path, p.repo) or not p.repo  # of one on the Hub nothing is asked yet
     size = c.image.size if isinstance(c.image.size, int) else None
-    if here and new(
-        f"prior {p.name} {p.path} {size} {c.dip.network.name} {c.dip.layers} {c.dip.kernel_size} {c.degrade.downscale}"
-    ):
+    small = (path, box, times) if times > 1 else None
+    network = (c.dip.network.name, c.dip.layers, c.dip.kernel_size)
+    if here and new(f"prior {p.name} {p.path} {size} {network} {c.degrade.downscale} {small}"):
         folder = prior_folder.resolve(p.name, p.path, None, None, config_only=command == "fit")
         if command == "sample" or size is None:  # a fit asks a prior for its size alone
             own = prior_folder.sample_size(folder)
             if size is not None:
                 prior_folder.check_size(folder, size)
             size = size or own
+            if times > 1:
+                check_small(c, images.check(path, box), size)
+            if looks := [o for o in c.objective if o.endswith(".stlpips")]:
+                need(
+                    size >= STLPIPS_SMALLEST, "image.size", size, f"{STLPIPS_SMALLEST} or more for objective={looks[0]}"
+                )
     if size is not None:
         check_halvings(c.dip, size)
         check_divides(c.degrade, size)

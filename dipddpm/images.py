@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dipddpm.degrade_checks import SMALLEST
 from dipddpm.errors import UserError
 from dipddpm.files import replacing
 
-SMALLEST = 8  # pixels on a side
 BUILT_IN = "astronaut"  # scikit-image's picture of Eileen Collins (NASA, public domain)
 FACE = (140, 20, 312, 192)  # of the built-in picture, framed as the faces of the prior are
 FORMATS = "PNG, JPEG, WebP, BMP or TIFF file of 8 or 16 bits a value"
@@ -63,9 +63,9 @@ def check(path: str, box: Box | None = None, key: str = "image.path") -> tuple[i
 
 def check_same(other: tuple[int, int], of: tuple[int, int], key: str = "image.reference", times: int = 1) -> None:
     """Refuse a clean picture or a mask that has not the width and height of its picture, ``times`` over."""
-    if other != (times * of[0], times * of[1]):
-        given, wanted = f"{other[0]}x{other[1]}", f"{f'{times} times ' if times > 1 else ''}{of[0]}x{of[1]}"
-        raise UserError(f"{key} is {given}, but image.path is {wanted}: give the same pixels at one size")
+    if other != (wanted := (times * of[0], times * of[1])):
+        is_, of_, wanted_ = (f"{width}x{height}" for width, height in (other, of, wanted))
+        raise UserError(f"{key} is {is_}, but image.path is {of_}: give the same pixels at {wanted_}")
 
 
 def load(path: str, size: int | None = None, box: Box | None = None, key: str = "image.path") -> Picture:

@@ -29,7 +29,7 @@ class MissingPixels(torch.nn.Module):
 
     known: torch.Tensor
     spread = 1.0
-    kept, completed = "masked", "filled"  # the name of P y, and what is done to y before it looks like a picture
+    shown_as, completed = "masked", "filled"  # the name of P y, and what is done to y before it looks like a picture
 
     def __init__(self, known: torch.Tensor):
         super().__init__()
@@ -46,7 +46,7 @@ class MissingPixels(torch.nn.Module):
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
         """Return P x, shape as x: black where pixels are missing."""
-        return x * self.known
+        return x * self.known.to(x.device)
 
     def replace(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Return x with the known pixels of y, to the bit; shapes (N, 3, H, W) and (1 or N, 3, H, W)."""
@@ -54,7 +54,8 @@ class MissingPixels(torch.nn.Module):
 
     def loss(self, residual: torch.Tensor) -> torch.Tensor:
         """Return the mean square of A r over the values of y, for r = output - y."""
-        return (residual.square() * self.known).sum() / (residual.shape[1] * self.known.sum())
+        known = self.known.to(residual.device)
+        return (residual.square() * known).sum() / (residual.shape[1] * known.sum())
 
     def complete(self, y: torch.Tensor) -> torch.Tensor:
         """Return y with its missing pixels filled, which no network is needed for."""
@@ -71,7 +72,7 @@ class Downscaling(torch.nn.Module):
     """
 
     missing = 0.0
-    kept, completed = "downscaled", "upscaled"
+    shown_as, completed = "downscaled", "upscaled"
 
     def __init__(self, factor: int):
         super().__init__()
@@ -108,3 +109,4 @@ class Downscaling(torch.nn.Module):
 
 
 Operator = MissingPixels | Downscaling
+OPERATORS = (MissingPixels, Downscaling)

@@ -18,12 +18,19 @@ from dipddpm.dip import fixed_input
 from dipddpm.files import flat, replacing, write_json
 from dipddpm.fitting import Start
 from dipddpm.jobs import BASELINES, QUALITIES, RESTORATIONS
+from dipddpm.operators import OPERATORS
 from dipddpm.problem import Problem
 from dipddpm.report import Row
 from dipddpm.restoration import Restoration
 
 UNTRACKED = ("store", "fit", "objective", "panel_every", "ddpm.snapshot_every")  # change neither pictures nor cost
-PICTURES = ("clean", "masked", "downscaled", "panel", "fit", "strip")  # beside those of the rows
+PICTURES = (
+    "clean",
+    *(operator.shown_as for operator in OPERATORS),
+    "panel",
+    "fit",
+    "strip",
+)  # beside those of the rows
 NUMBER_OR_WORD = ("image.size", "ddpm.start_t", "checkpoint")
 
 
@@ -59,8 +66,8 @@ def leave(
         images.save(folder / "clean.png", problem.clean)
     pictures = {name: row.picture for name, row in rows.items()}
     if problem.operator is not None:
-        images.save(folder / f"{problem.operator.kept}.png", problem.shown)
-        pictures[problem.operator.kept] = problem.shown
+        images.save(folder / f"{problem.operator.shown_as}.png", problem.shown)
+        pictures[problem.operator.shown_as] = problem.shown
     tracking.log_pictures(events, "restored", pictures, 0)
     _save_panel(folder / "panel.png", events, "panel", panels.result_panel(_titled(problem, rows)))
     if start.fit is not None:

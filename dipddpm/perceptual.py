@@ -19,15 +19,12 @@ References:
 from __future__ import annotations
 
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from dipddpm.checks import STLPIPS_PACKAGE, STLPIPS_SMALLEST
+from dipddpm.checks import STLPIPS_SMALLEST, stlpips_weights
 
-WEIGHTS = Path("weights", "vST0.0", "alex_shift_tolerant.pth")
 LAYERS = ("slice1.0", "slice2.5", "slice3.9", "slice4.11", "slice5.13")  # names of the convolutions in the file
 PADDING = (2, 2, 1, 1, 1)
 
@@ -53,11 +50,8 @@ def stlpips(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor | Non
 
 @cache
 def _weights() -> dict[str, torch.Tensor] | None:
-    spec = find_spec(STLPIPS_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    file = Path(spec.submodule_search_locations[0]) / WEIGHTS
-    return torch.load(file, map_location="cpu", weights_only=True)
+    file = stlpips_weights()
+    return None if file is None else torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _features(picture: torch.Tensor, weights: dict[str, torch.Tensor]) -> list[torch.Tensor]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dipddpm import environment, fitting, images, outputs, prior, seeds, stopping
-from dipddpm.checks import check_divides, check_halvings
+from dipddpm.checks import check_halvings
 from dipddpm.config import Config, plain
 from dipddpm.curves import Curves
+from dipddpm.degrade_checks import check_divides, check_small, magnification
 from dipddpm.dip import DeepImagePrior
 from dipddpm.errors import UserError
 from dipddpm.fingerprints import FIT_VERSION
@@ -43,13 +44,14 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
         size = prior.sample_size(prior_folder)
     check_halvings(c.dip, size)
     check_divides(c.degrade, size)
+    d, box, times = c.degrade, c.image.box, magnification(c.degrade)
+    picture = images.load(c.image.path, size // times, box)
+    check_small(c, picture.size, size)
     reference = None
     if c.image.reference:
-        reference = images.load(c.image.reference, size, c.image.box, key="image.reference")
-    d = c.degrade
-    smaller = (d.downscale or 1) if d.kind.name == "none" else 1  # the picture given is y
-    picture = images.load(c.image.path, size // smaller, c.image.box)
-    mask = images.load(d.mask, size, c.image.box, key="degrade.mask") if d.mask else None
+        larger = None if box is None else [times * v for v in box]
+        reference = images.load(c.image.reference, size, larger, key="image.reference")
+    mask = images.load(d.mask, size, box, key="degrade.mask") if d.mask else None
     if mask and picture.resized and d.kind.name == "none":
         raise UserError(
             f"degrade.mask={d.mask}: {c.image.path} would be resized to {size}x{size}, which mixes missing pixels with "

@@ -17,9 +17,8 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from dipddpm.checks import need
 from dipddpm.config import plain
-from dipddpm.errors import UserError
+from dipddpm.errors import UserError, need
 from dipddpm.explain import explained
 
 Optimizer = Enum("Optimizer", "muon adamw")

@@ -9,7 +9,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from dipddpm import config, networks
-from dipddpm.checks import check_halvings, is_partial
+from dipddpm.checks import check_halvings
+from dipddpm.degrade_checks import is_partial
 from dipddpm.errors import UserError
 
 GROUPS = {g.name: sorted(p.stem for p in g.glob("*.yaml")) for g in (ROOT / "conf").iterdir() if g.is_dir()}

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 LAYERS = [
-    {"errors", "files", "checks", "config", "jobs"},
+    {"errors", "files", "checks", "degrade_checks", "config", "jobs"},
     {"images", "masks", "panels", "degrade", "networks", "curves", "variance", "stopping", "seeds", "operators"}
     | {"metrics", "perceptual"},
     {"problem", "diffusion", "consistency", "sampler", "restoration"}
@@ -67,7 +67,11 @@ def test_imports_within_a_layer_go_round_in_no_circle():
 
 def test_only_the_top_knows_the_config():
     knowing = {module_name(p) for p in MODULES if "config" in imported(p)}
-    assert knowing == {"starting", "fingerprints", "runs", "cli", "explain", "launch", "checks", "file_checks"}
+    assert knowing == {"starting", "fingerprints", "runs", "cli", "explain", "launch"} | {
+        "checks",
+        "degrade_checks",
+        "file_checks",
+    }
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from dipddpm import images, metrics, perceptual
+from dipddpm import checks, images, metrics, perceptual
 
 
 def face():
@@ -18,7 +18,7 @@ def face():
 
 @pytest.fixture(scope="module")
 def authors():
-    """Return the authors' own network; what it imports and does not use is stood in for where it is missing."""
+    """Return the authors' own network; what it imports and does not use is stood in for."""
     wanted = {"torchvision": "models", "IPython": "embed", "torchsummary": "summary"}
     stand_ins = {name: ModuleType(name) for name in wanted}
     for name, attribute in wanted.items():
@@ -61,6 +61,16 @@ def test_a_shift_by_a_pixel_looks_less_different_than_noise_of_a_smaller_error()
 def test_a_picture_too_small_for_it_has_none():
     assert perceptual.stlpips(torch.rand(1, 3, 20, 64), torch.rand(1, 3, 20, 64)) is None
     assert "stlpips" not in metrics.evaluate(torch.rand(1, 3, 20, 64), torch.rand(1, 3, 20, 64))
+
+
+def test_a_package_without_the_file_is_none(monkeypatch, tmp_path):
+    assert checks.stlpips_weights().is_file()
+    (tmp_path / "stlpips_pytorch").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "stlpips_pytorch", raising=False)
+    (tmp_path / "stlpips_pytorch" / "__init__.py").touch()
+    importlib.invalidate_caches()
+    assert checks.stlpips_weights() is None
 
 
 def test_without_its_weights_the_others_are_measured_all_the_same(monkeypatch):

@@ -87,6 +87,6 @@ def test_known_pixels_are_put_back_where_they_have_no_noise():
 
 
 def test_the_losses_of_a_whole_noisy_picture_alone_have_a_crossing():
-    """With pixels missing one loss is over fewer pixels than the other; without noise there is nothing to learn half of."""
+    """With pixels missing one loss is over fewer pixels than the other; without noise there is none to learn."""
     noises = {"sigma": 5.0}, {"sigma": 5.0, "missing": 0.5}, {"sigma": 0.0, "missing": 0.5}
     assert [pose(smooth(), kind="gaussian", seed=0, **each).has_crossing for each in noises] == [True, False, False]

@@ -44,13 +44,34 @@ def test_a_small_picture_of_ones_own_is_made_larger(configure, tmp_path):
     assert np.abs(halved(read(tmp_path / "run/noisy.png").astype(float)) - read(tmp_path / "small.png")).max() < 1
     against = [*own, f"image.reference={tmp_path / 'large.png'}", "ddpm.steps=4"]
     assert run(configure(*against), tmp_path / "measured")[1]["noisy"]["psnr"] > 30
-    with pytest.raises(UserError, match="image.reference is 8x8, but image.path is 2 times 8x8"):
+    with pytest.raises(UserError, match="image.reference is 8x8, but image.path is 8x8: give the same pixels at 16x16"):
         runs.fit(configure(*own, f"image.reference={tmp_path / 'small.png'}"), Job(tmp_path / "wrong"))
 
 
+def test_a_part_of_it_is_measured_against_the_same_part(configure, tmp_path):
+    """Of a wider picture, whose middle is half a pixel off the middle of the larger one."""
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 11, 3))
+    large = np.kron(pixels, np.ones((2, 2, 1)))
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "small.png")
+    Image.fromarray(large.astype(np.uint8)).save(tmp_path / "large.png")
+    own = ["degrade=none", "degrade.downscale=2", "degrade.sigma=0", f"image.path={tmp_path / 'small.png'}"]
+    c = configure(*own, f"image.reference={tmp_path / 'large.png'}", "image.box=[3,0,11,8]")
+    _, metrics = run(c, tmp_path / "run", runs.fit)
+    assert (read(tmp_path / "run/clean.png") == large[:, 6:]).all()
+    assert (read(tmp_path / "run/downscaled.png") == large[:, 6:]).all()
+    for box, line in (("null", "is 11x8, but degrade.downscale=2 makes 16x16"), ("[0,0,9,8]", "is 9x8, but")):
+        with pytest.raises(UserError, match=line) as refusal:
+            runs.fit(configure(*own, f"image.box={box}"), Job(tmp_path / "refused"))
+        assert str(refusal.value).endswith("cut it with image.box=[left,top,right,bottom]")
+
+
 def test_fits_of_other_factors_are_others(configure, tmp_path):
-    asked = {"2": SMALL, "again": [*SMALL, "ddpm.start_t=10"], "noisy": [*SMALL, "degrade.sigma=9"], "whole": []}
-    keys = {name: run(configure(*o), tmp_path / name, runs.fit)[1]["fit"]["key"] for name, o in asked.items()}
+    asked = {"2": SMALL, "again": [*SMALL, "ddpm.start_t=10"], "4": [*SMALL, "degrade.downscale=4"],
+             "whole": ["degrade=mask", "degrade.missing=0.01"]}  # fmt: skip
+    keys = {
+        name: run(configure(*o, "image.size=32"), tmp_path / name, runs.fit)[1]["fit"]["key"]
+        for name, o in asked.items()
+    }
     assert keys["2"] == keys["again"] and len(set(keys.values())) == 3
 
 
@@ -58,13 +79,15 @@ def test_fits_of_other_factors_are_others(configure, tmp_path):
     ("typed", "line"),
     [
         (["degrade.downscale=1"], "degrade.downscale=1 is not allowed: 2 or more times smaller, or null"),
-        (
-            ["degrade.downscale=5"],
-            "degrade.downscale=5 is not allowed: a divisor of image.size=64 that leaves 8 pixels",
-        ),
-        (["degrade.downscale=16"], "degrade.downscale=16 is not allowed: a divisor of image.size=64"),
+        (["degrade.downscale=5"], "degrade.downscale=5 is not allowed: 2, 4, 8 at image.size=64"),
+        (["degrade.downscale=16"], "degrade.downscale=16 is not allowed: 2, 4, 8 at image.size=64"),
         (["degrade.missing=0.5"], "degrade.downscale=4 is not allowed: null with degrade.missing or degrade.mask"),
-        (["degrade=none", "degrade.downscale=4"], "degrade.downscale=4 needs degrade.sigma: noise is not estimated"),
+        (["degrade=none", "degrade.sigma=null"], "degrade.downscale=4 needs degrade.sigma: noise is not estimated"),
+        (
+            ["degrade=none", "image.box=[0,0,20,20]"],
+            "image.path=astronaut is 20x20, but degrade.downscale=4 makes 64x64 (image.size) of 16x16: cut it with "
+            "image.box=[left,top,right,bottom], or type image.size=80",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(typed, line, capsys):

@@ -130,8 +130,13 @@ SEARCHES = [
     (["degrade=none"], "objective=result.psnr needs a clean picture"),
     (["objective=[result.stlpips,result.nfe]"], "would maximize result.stlpips: minimize it"),
     (
-        ["objective=[result.stlpips,result.nfe]", "hydra.sweeper.direction=[minimize,minimize]", "image.size=16"],
-        "image.size=16 is not allowed: 21 or more, for objective=result.stlpips",
+        [
+            "objective=[result.stlpips,result.nfe]",
+            "hydra.sweeper.direction=[minimize,minimize]",
+            "dip=cnn",
+            "image.size=64,16",
+        ],
+        "image.size=16 is not allowed: 21 or more for objective=result.stlpips",
     ),
     (["objective=[dip.stlpips,result.nfe]", "hydra.sweeper.direction=[minimize,minimize]"], ""),
     (["hydra.sweeper.trials=3"], "hydra.sweeper.trials is not a key of Hydra's"),
@@ -153,7 +158,7 @@ def test_the_ends_and_choices_of_a_search_are_checked_before_it(typed, message, 
 
 def test_a_search_for_what_looks_alike_needs_its_weights(capsys, monkeypatch):
     needs("hydra_optuna_sweeper", "optuna")
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setattr(cli, "stlpips_weights", lambda: None)
     with pytest.raises(SystemExit) as left:
         cli.check_arguments(
             "sample",

@@ -80,6 +80,7 @@ def render(
         best=_best(study),
         baseline=_best_baseline(study),
         chart=f"{FOLDER}/quality.png" if "quality.png" in drawn else None,
+        looks=any(column.group == "ST-LPIPS" for column in shape),
         perception=f"{FOLDER}/perception.png" if "perception.png" in drawn else None,
         front=[{**_told(study, point.jobs), "worth": point.worth, "psnr": point.psnr} for point in front],
         maps=[

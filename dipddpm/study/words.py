@@ -53,7 +53,7 @@ def against_no_dip(study: Study) -> str:
         return ""
     beaten = [p for p in front if any(nfe <= p.worth and psnr >= p.psnr for nfe, psnr in starts)]
     return (
-        "Without a DIP, from the noisy or filled picture, the same network gives as much for as little in "
+        "Without a DIP, from the noisy or completed picture, the same network gives as much for as little in "
         f"{len(beaten)} of the {plural(len(front), 'point')} of the front, which is of the jobs alone."
     )
 

@@ -1,0 +1,72 @@
+"""The ranges of ``degrade``, and which sizes go with making a picture smaller or larger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dipddpm.errors import UserError, need
+
+if TYPE_CHECKING:
+    from dipddpm.config import Config, DegradeConfig
+
+SMALLEST = 8  # pixels a side of a picture
+
+
+def check_degrade(d: DegradeConfig) -> None:
+    """Refuse what cannot be done to a picture: one line that names the key as typed."""
+    partial, given = is_partial(d), d.sigma is not None
+    lowest = "from 0" if partial else "above 0"
+    inside = d.sigma is not None and (0 < d.sigma <= 255 or (partial and d.sigma == 0))
+    need(d.downscale is None or d.downscale >= 2, "degrade.downscale", d.downscale, "2 or more times smaller, or null")
+    need(d.downscale is None or (d.missing is None and d.mask is None), "degrade.downscale", d.downscale,
+         "null with degrade.missing or degrade.mask: a smaller picture, or one with holes")  # fmt: skip
+    if d.kind.name == "gaussian":
+        need(inside, "degrade.sigma", d.sigma, f"{lowest}, to 255 (0-255 scale)")
+        need(d.missing is None or 0 < d.missing < 1, "degrade.missing", d.missing,
+             "a share of the pixels above 0 and below 1, or null")  # fmt: skip
+        return
+    need(d.missing is None, "degrade.missing", d.missing,
+         "null, as the picture of degrade=none is damaged already: type degrade.mask=<file>")  # fmt: skip
+    if partial and not given:
+        what = f"degrade.mask={d.mask}" if d.mask else f"degrade.downscale={d.downscale}"
+        raise UserError(
+            f"{what} needs degrade.sigma: noise is not estimated from such a picture; type degrade.sigma=0 for none, "
+            "or what it is (0-255 scale)"
+        )
+    need(inside or not given, "degrade.sigma", d.sigma, f"{lowest}, to 255 (0-255 scale), or null to estimate it"
+         + ("" if partial else "; 0 is for a picture with holes, degrade.mask=<file>, or a smaller one"))  # fmt: skip
+
+
+def is_partial(d: DegradeConfig) -> bool:
+    """Return whether the picture given tells of a part of the clean one: pixels are missing, or it is smaller."""
+    return d.mask is not None or d.missing is not None or d.downscale is not None
+
+
+def check_divides(d: DegradeConfig, size: int) -> None:
+    """Refuse a picture of ``size`` pixels a side that cannot be so many times smaller."""
+    whole = [f for f in range(2, size // SMALLEST + 1) if size % f == 0]
+    need(d.downscale is None or d.downscale in whole, "degrade.downscale", d.downscale,
+         f"{', '.join(map(str, whole)) or 'null'} at image.size={size}")  # fmt: skip
+
+
+def check_small(c: Config, given: tuple[int, int], size: int) -> None:
+    """Refuse a picture that is to be made larger, and cannot be by a whole number of times to ``size``.
+
+    Args:
+        c: Checked.
+        given: Width and height of the picture, after cutting.
+        size: Pixels a side of the one wanted.
+    """
+    f = magnification(c.degrade)
+    if f > 1 and given != (size // f, size // f):
+        wanted, (width, height) = size // f, given
+        or_size = f", or type image.size={f * width}" if width == height else ""
+        raise UserError(
+            f"image.path={c.image.path} is {width}x{height}, but degrade.downscale={f} makes {size}x{size} "
+            f"(image.size) of {wanted}x{wanted}: cut it with image.box=[left,top,right,bottom]{or_size}"
+        )
+
+
+def magnification(d: DegradeConfig) -> int:
+    """Return how many times larger than the picture given the one wanted is."""
+    return d.downscale or 1 if d.kind.name == "none" else 1
