@@ -48,21 +48,25 @@ def test_a_small_picture_of_ones_own_is_made_larger(configure, tmp_path):
         runs.fit(configure(*own, f"image.reference={tmp_path / 'small.png'}"), Job(tmp_path / "wrong"))
 
 
-def test_a_part_of_it_is_measured_against_the_same_part(configure, tmp_path):
+def test_a_part_of_it_is_measured_against_the_same_part(configure, tiny_prior, tmp_path, capsys):
     """Of a wider picture, whose middle is half a pixel off the middle of the larger one."""
     pixels = np.random.default_rng(0).integers(0, 255, (8, 11, 3))
     large = np.kron(pixels, np.ones((2, 2, 1)))
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "small.png")
     Image.fromarray(large.astype(np.uint8)).save(tmp_path / "large.png")
     own = ["degrade=none", "degrade.downscale=2", "degrade.sigma=0", f"image.path={tmp_path / 'small.png'}"]
-    c = configure(*own, f"image.reference={tmp_path / 'large.png'}", "image.box=[3,0,11,8]")
-    _, metrics = run(c, tmp_path / "run", runs.fit)
+    own_pair = [*own, f"image.reference={tmp_path / 'large.png'}", "image.box=[3,0,11,8]"]
+    cli.check_arguments("sample", [f"prior.path={tiny_prior}", *own_pair])
+    run(configure(*own_pair), tmp_path / "run", runs.fit)
     assert (read(tmp_path / "run/clean.png") == large[:, 6:]).all()
     assert (read(tmp_path / "run/downscaled.png") == large[:, 6:]).all()
     for box, line in (("null", "is 11x8, but degrade.downscale=2 makes 16x16"), ("[0,0,9,8]", "is 9x8, but")):
         with pytest.raises(UserError, match=line) as refusal:
             runs.fit(configure(*own, f"image.box={box}"), Job(tmp_path / "refused"))
         assert str(refusal.value).endswith("cut it with image.box=[left,top,right,bottom]")
+        with pytest.raises(SystemExit):
+            cli.check_arguments("sample", [f"prior.path={tiny_prior}", *own, f"image.box={box}"])
+        assert str(refusal.value) in capsys.readouterr().err
 
 
 def test_fits_of_other_factors_are_others(configure, tmp_path):
