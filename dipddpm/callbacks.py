@@ -157,7 +157,7 @@ class Bar(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DeepImagePrior)
         row = pl_module.row
-        note = f"loss {row['loss_noisy']:.4f}"
+        note = f"loss {row['loss_noisy']:.2g}"
         if pl_module.clean is not None:
             note += f", {row['psnr']:.1f} dB"
         self.progress.update(self.task, completed=trainer.current_epoch + 1, note=note)

@@ -41,8 +41,7 @@ def check(c: Config) -> None:
     need(image.box is None or len(image.box) == 4, "image.box", image.box, "[left,top,right,bottom]")
     if image.reference is not None and degrade.kind.name != "none":
         raise UserError(
-            f"image.reference={image.reference} needs degrade=none: with degrade={degrade.kind.name} the clean "
-            "picture is image.path"
+            f"image.reference={image.reference} needs degrade=none: otherwise the clean picture is image.path"
         )
     check_degrade(degrade)
     _check_network(dip)

@@ -18,8 +18,11 @@ def check_degrade(d: DegradeConfig) -> None:
     lowest = "from 0" if partial else "above 0"
     inside = d.sigma is not None and (0 < d.sigma <= 255 or (partial and d.sigma == 0))
     need(d.downscale is None or d.downscale >= 2, "degrade.downscale", d.downscale, "2 or more times smaller, or null")
-    need(d.downscale is None or (d.missing is None and d.mask is None), "degrade.downscale", d.downscale,
-         "null with degrade.missing or degrade.mask: a smaller picture, or one with holes")  # fmt: skip
+    if d.downscale is not None and (d.missing is not None or d.mask is not None):
+        holes = f"degrade.mask={d.mask}" if d.mask else f"degrade.missing={d.missing}"
+        raise UserError(
+            f"{holes} and degrade.downscale={d.downscale} do not go together: type degrade.downscale=null, or no holes"
+        )
     if d.kind.name == "gaussian":
         need(inside, "degrade.sigma", d.sigma, f"{lowest}, to 255 (0-255 scale)")
         need(d.missing is None or 0 < d.missing < 1, "degrade.missing", d.missing,
@@ -50,21 +53,33 @@ def check_divides(d: DegradeConfig, size: int) -> None:
 
 
 def check_small(c: Config, given: tuple[int, int], size: int) -> None:
-    """Refuse a picture that is to be made larger, and cannot be by a whole number of times to ``size``.
+    """Refuse a picture that is neither the small one which ``degrade`` takes it for nor a clean one large enough.
 
     Args:
         c: Checked.
         given: Width and height of the picture, after cutting.
         size: Pixels a side of the one wanted.
     """
-    f = magnification(c.degrade)
-    if f > 1 and given != (size // f, size // f):
-        wanted, (width, height) = size // f, given
-        or_size = f", or type image.size={f * width}" if width == height else ""
-        raise UserError(
-            f"image.path={c.image.path} is {width}x{height}, but degrade.downscale={f} makes {size}x{size} "
-            f"(image.size) of {wanted}x{wanted}: cut it with image.box=[left,top,right,bottom]{or_size}"
-        )
+    f, (width, height) = c.degrade.downscale, given
+    if f is None:
+        return
+    named = f"image.path={c.image.path} is {width}x{height}"
+    if magnification(c.degrade) == 1:
+        if min(given) < size:
+            raise UserError(f"{named}, no clean picture of image.size={size}: to make it larger, type degrade=none")
+        return
+    wanted = size // f
+    if given == (wanted, wanted):
+        return
+    if width != height:
+        way_out = "cut a square with image.box=[left,top,right,bottom]"
+    elif size % width == 0 and size > width:
+        way_out = f"type degrade.downscale={size // width}"
+    elif width > wanted:
+        way_out = "cut it with image.box=[left,top,right,bottom], or leave out degrade=none if it is the clean picture"
+    else:
+        way_out = f"type image.size={f * width}"
+    raise UserError(f"{named}, but degrade.downscale={f} makes {size}x{size} of {wanted}x{wanted}: {way_out}")
 
 
 def magnification(d: DegradeConfig) -> int:

@@ -52,7 +52,7 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
     p = c.prior
     here = prior_folder.local(p.name, p.path, p.repo) or not p.repo  # of one on the Hub nothing is asked yet
     size = c.image.size if isinstance(c.image.size, int) else None
-    small = (path, box, times) if times > 1 else None
+    small = (path, box, times) if c.degrade.downscale else None
     network = (c.dip.network.name, c.dip.layers, c.dip.kernel_size)
     if here and new(f"prior {p.name} {p.path} {size} {network} {c.degrade.downscale} {small}"):
         folder = prior_folder.resolve(p.name, p.path, None, None, config_only=command == "fit")
@@ -61,7 +61,7 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
             if size is not None:
                 prior_folder.check_size(folder, size)
             size = size or own
-            if times > 1:
+            if c.degrade.downscale:
                 check_small(c, images.check(path, box), size)
             if looks := [o for o in c.objective if o.endswith(".stlpips")]:
                 need(

@@ -64,8 +64,8 @@ def check(path: str, box: Box | None = None, key: str = "image.path") -> tuple[i
 def check_same(other: tuple[int, int], of: tuple[int, int], key: str = "image.reference", times: int = 1) -> None:
     """Refuse a clean picture or a mask that has not the width and height of its picture, ``times`` over."""
     if other != (wanted := (times * of[0], times * of[1])):
-        is_, of_, wanted_ = (f"{width}x{height}" for width, height in (other, of, wanted))
-        raise UserError(f"{key} is {is_}, but image.path is {of_}: give the same pixels at {wanted_}")
+        is_, path, at = (f"{width}x{height}" for width, height in (other, of, wanted))
+        raise UserError(f"{key} is {is_}, but image.path is {path}: give the same pixels at {at}")
 
 
 def load(path: str, size: int | None = None, box: Box | None = None, key: str = "image.path") -> Picture:

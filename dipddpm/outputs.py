@@ -180,18 +180,19 @@ def _finals(figures: Mapping[str, Mapping[str, Any]], record: Mapping[str, Any])
 def _without_a_dip(rows: Mapping[str, Row], picture: str) -> list[str]:
     """Return what the same network makes of y itself, which is what a saving has to be held against."""
     result, said = rows["result"].quality.get("psnr"), []
+    if result is None:
+        return []
     for row in (rows[name] for name in reversed(BASELINES) if name in rows):
-        gain = f" {row.quality['psnr'] - result:+.2f} dB" if result is not None else ""
-        said.append(f"{row.nfe} evaluation{'s' * (row.nfe > 1)}{gain}")
-    against = " against the result" if result is not None else ""
-    return [f"without a DIP, from the {picture} picture: {', '.join(said)}{against}"] if said else []
+        said.append(f"{row.nfe} evaluation{'s' * (row.nfe > 1)} {row.quality['psnr'] - result:+.2f} dB")
+    return [f"without a DIP, from the {picture} picture: {', '.join(said)} against the result"] if said else []
 
 
 def _notes(folder: Path, problem: Problem, rows: Mapping[str, Row], record: Mapping[str, Any]) -> list[str]:
     notes = []
     if fit := record.get("fit"):
         s = fit["summary"]
-        marks = [f"{k} {v}" for k, v in s.items() if k != "epochs" and v is not None]
+        named = {"peak": "highest PSNR at"}
+        marks = [f"{named.get(k, k)} {v}" for k, v in s.items() if k != "epochs" and v is not None]
         notes.append(", ".join([f"fit {fit['key']}: {fit['epochs']} epochs", *marks]))
     if (cost := record.get("cost")) and "fit" in record:
         fitted, total = cost["fit_evaluations_worth"], cost["total_evaluations_worth"]

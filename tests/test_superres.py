@@ -60,10 +60,12 @@ def test_a_part_of_it_is_measured_against_the_same_part(configure, tiny_prior, t
     run(configure(*own_pair), tmp_path / "run", runs.fit)
     assert (read(tmp_path / "run/clean.png") == large[:, 6:]).all()
     assert (read(tmp_path / "run/downscaled.png") == large[:, 6:]).all()
-    for box, line in (("null", "is 11x8, but degrade.downscale=2 makes 16x16"), ("[0,0,9,8]", "is 9x8, but")):
+    for box, line in (
+        ("null", "is 11x8, but degrade.downscale=2 makes 16x16 of 8x8: cut a square"),
+        ("[0,0,9,8]", "is 9x8"),
+    ):
         with pytest.raises(UserError, match=line) as refusal:
             runs.fit(configure(*own, f"image.box={box}"), Job(tmp_path / "refused"))
-        assert str(refusal.value).endswith("cut it with image.box=[left,top,right,bottom]")
         with pytest.raises(SystemExit):
             cli.check_arguments("sample", [f"prior.path={tiny_prior}", *own, f"image.box={box}"])
         assert str(refusal.value) in capsys.readouterr().err
@@ -85,12 +87,18 @@ def test_fits_of_other_factors_are_others(configure, tmp_path):
         (["degrade.downscale=1"], "degrade.downscale=1 is not allowed: 2 or more times smaller, or null"),
         (["degrade.downscale=5"], "degrade.downscale=5 is not allowed: 2, 4, 8 at image.size=64"),
         (["degrade.downscale=16"], "degrade.downscale=16 is not allowed: 2, 4, 8 at image.size=64"),
-        (["degrade.missing=0.5"], "degrade.downscale=4 is not allowed: null with degrade.missing or degrade.mask"),
+        (["degrade.missing=0.5"], "degrade.missing=0.5 and degrade.downscale=4 do not go together: type"),
         (["degrade=none", "degrade.sigma=null"], "degrade.downscale=4 needs degrade.sigma: noise is not estimated"),
         (
             ["degrade=none", "image.box=[0,0,20,20]"],
-            "image.path=astronaut is 20x20, but degrade.downscale=4 makes 64x64 (image.size) of 16x16: cut it with "
-            "image.box=[left,top,right,bottom], or type image.size=80",
+            "image.path=astronaut is 20x20, but degrade.downscale=4 makes 64x64 of 16x16: cut it with "
+            "image.box=[left,top,right,bottom], or leave out degrade=none if it is the clean picture",
+        ),
+        (["degrade=none", "image.box=[0,0,32,32]"], "makes 64x64 of 16x16: type degrade.downscale=2"),
+        (["degrade=none", "image.box=[0,0,12,12]"], "makes 64x64 of 16x16: type image.size=48"),
+        (
+            ["image.box=[0,0,16,16]"],
+            "is 16x16, no clean picture of image.size=64: to make it larger, type degrade=none",
         ),
     ],
 )
