@@ -24,13 +24,7 @@ from dipddpm.report import Row
 from dipddpm.restoration import Restoration
 
 UNTRACKED = ("store", "fit", "objective", "panel_every", "ddpm.snapshot_every")  # change neither pictures nor cost
-PICTURES = (
-    "clean",
-    *(operator.shown_as for operator in OPERATORS),
-    "panel",
-    "fit",
-    "strip",
-)  # beside those of the rows
+PICTURES = ("clean", *(o.shown_as for o in OPERATORS), "panel", "fit", "strip")  # beside those of the rows
 NUMBER_OR_WORD = ("image.size", "ddpm.start_t", "checkpoint")
 
 
