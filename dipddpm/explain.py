@@ -22,6 +22,7 @@ EXTRAS = {  # of pyproject.toml, by what needs them
     "hydra/launcher=ray": "ray",
     "hydra/sweeper=optuna": "optuna",
 }
+CHOICE = re.compile(r"Invalid value '(.*)', expected one of \[(.*)\]")
 KINDS = {  # of values, by what omegaconf says of another kind
     "could not be converted to Integer": "a whole number",
     "could not be converted to Float": "a number",
@@ -70,8 +71,8 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         return f"{group}={choice} is not a choice{near}; {group} is one of: {' '.join(names)}"
     if found := re.search(r"Error merging override (\S+)", text):
         reason = config.one_line(cause) if isinstance(cause, OmegaConfBaseException) else str(cause)
-        if choice := re.search(r"Invalid value '(.*)', expected one of \[(.*)\]", reason):
-            return f"{found[1]} is not allowed: one of {choice[2]}{suggestion(choice[1], choice[2].split(', '))}"
+        if choice := CHOICE.search(reason):
+            return _no_choice(found[1], choice)
         reason = " ".join(reason.split()).removeprefix(f"{found[1].partition('=')[0]}: ")
         one_value = not found[1].partition("=")[2].startswith(("[", "{"))
         kind = next((kind for said, kind in KINDS.items() if one_value and said in reason), "")
@@ -83,5 +84,11 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         quoted = f"'{key}=\"{value}\"'"
         return f"{error.override} cannot be read: a value with spaces or any of ~()[]{{}}:=, is quoted twice, {quoted}"
     if isinstance(error, OmegaConfBaseException):
-        return config.one_line(error)
+        reason = config.one_line(error)
+        choice = CHOICE.search(reason)
+        return _no_choice(f"{reason.partition(':')[0]}={choice[1]}", choice) if choice else reason
     return f"{' '.join(overrides)}: {' '.join(line.strip() for line in text.splitlines()[:2])}"
+
+
+def _no_choice(given: str, choice: re.Match[str]) -> str:
+    return f"{given} is not allowed: one of {choice[2]}{suggestion(choice[1], choice[2].split(', '))}"
