@@ -97,7 +97,7 @@ def perception_against_distortion(study: Study) -> Figure | None:
     ax.set_ylabel("ST-LPIPS, less looks more alike")
     ax.set_ylim(bottom=0)
     ax.grid(alpha=0.25)
-    ax.legend(fontsize=8, loc="best")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=3)  # beside the points, which may lie anywhere
     return figure
 
 
