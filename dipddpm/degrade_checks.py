@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dipddpm.errors import UserError, need
@@ -85,3 +86,8 @@ def check_small(c: Config, given: tuple[int, int], size: int) -> None:
 def magnification(d: DegradeConfig) -> int:
     """Return how many times larger than the picture given the one wanted is."""
     return d.downscale or 1 if d.kind.name == "none" else 1
+
+
+def enlarged(box: Sequence[int] | None, times: int) -> list[int] | None:
+    """Return the box of a picture that is so many times larger which shows the same."""
+    return None if box is None else [times * v for v in box]

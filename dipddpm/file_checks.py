@@ -7,7 +7,7 @@ from pathlib import Path
 from dipddpm import images, masks, prior_folder
 from dipddpm.checks import STLPIPS_SMALLEST, check_halvings
 from dipddpm.config import Config
-from dipddpm.degrade_checks import check_divides, check_small, magnification
+from dipddpm.degrade_checks import check_divides, check_small, enlarged, magnification
 from dipddpm.errors import UserError, need
 
 
@@ -29,9 +29,8 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
     path, reference, box = c.image.path, c.image.reference, c.image.box
     times = magnification(c.degrade)
     if reference and new(f"image.reference {reference} {path} {box} {times}"):
-        larger = None if box is None else [times * v for v in box]
         given = images.check(path, box)
-        images.check_same(images.check(reference, larger, "image.reference"), given, times=times)
+        images.check_same(images.check(reference, enlarged(box, times), "image.reference"), given, times=times)
     elif not reference and new(f"image.path {path} {box}"):
         images.check(path, box)
     if (mask := c.degrade.mask) and new(f"degrade.mask {mask} {path} {box}"):

@@ -12,7 +12,7 @@ from dipddpm import environment, fitting, images, outputs, prior, seeds, stoppin
 from dipddpm.checks import check_halvings
 from dipddpm.config import Config, plain
 from dipddpm.curves import Curves
-from dipddpm.degrade_checks import check_divides, check_small, magnification
+from dipddpm.degrade_checks import check_divides, check_small, enlarged, magnification
 from dipddpm.dip import DeepImagePrior
 from dipddpm.errors import UserError
 from dipddpm.fingerprints import FIT_VERSION
@@ -49,8 +49,7 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
     check_small(c, picture.size, size)
     reference = None
     if c.image.reference:
-        larger = None if box is None else [times * v for v in box]
-        reference = images.load(c.image.reference, size, larger, key="image.reference")
+        reference = images.load(c.image.reference, size, enlarged(box, times), key="image.reference")
     mask = images.load(d.mask, size, box, key="degrade.mask") if d.mask else None
     if mask and picture.resized and d.kind.name == "none":
         raise UserError(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -44,12 +45,7 @@ def quality_against_cost(study: Study) -> Figure | None:
     points = measured(study)
     if not points:
         return None
-    figure = Figure(figsize=(8, 5), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    ax = figure.subplots()
-    xy = np.array([(point.worth, point.psnr) for point in points])
-    for name, chosen in _coloured(study, [point.jobs for point in points]):
-        ax.scatter(*xy[chosen].T, s=28, alpha=0.8, linewidths=0, label=name, zorder=3)
+    figure, ax = _scattered(study, [(point.jobs, (point.worth, point.psnr)) for point in points])
     front = np.array([(point.worth, point.psnr) for point in front_of(points)])
     ax.step(*front.T, where="post", color="0.25", linewidth=1, label=f"Pareto front of the {study.output}s", zorder=2)
     ax.scatter(*front.T, s=70, facecolors="none", edgecolors="0.25", linewidths=1, zorder=4)
@@ -81,12 +77,7 @@ def perception_against_distortion(study: Study) -> Figure | None:
     points = looks(study, study.row)
     if not points:
         return None
-    figure = Figure(figsize=(8, 5), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    ax = figure.subplots()
-    xy = np.array([(point.psnr, point.stlpips) for point in points])
-    for name, chosen in _coloured(study, [point.jobs for point in points]):
-        ax.scatter(*xy[chosen].T, s=28, alpha=0.8, linewidths=0, label=name, zorder=3)
+    figure, ax = _scattered(study, [(point.jobs, (point.psnr, point.stlpips)) for point in points])
     others = {} if study.row == "dip" else {"dip": ("^", "DIP alone"), **BASELINE_LOOKS}
     for row, (marker, title) in others.items():
         places = sorted({(point.psnr, point.stlpips) for point in looks(study, row)})
@@ -176,6 +167,17 @@ def save(figure: Figure, path: Path) -> None:
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it; the page has the text itself
         warnings.filterwarnings("ignore", "constrained_layout not applied")  # labels too long to fit: drawn anyway
         figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def _scattered(study: Study, points: Sequence[tuple[Sequence[Job], tuple[float, float]]]) -> tuple[Figure, Axes]:
+    """Return a chart of points (jobs, (x, y)), coloured by the first swept key that a legend can show."""
+    figure = Figure(figsize=(8, 5), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = figure.subplots()
+    xy = np.array([place for _, place in points])
+    for name, chosen in _coloured(study, [jobs for jobs, _ in points]):
+        ax.scatter(*xy[chosen].T, s=28, alpha=0.8, linewidths=0, label=name, zorder=3)
+    return figure, ax
 
 
 def _coloured(study: Study, points: Sequence[Sequence[Job]]) -> list[tuple[str, list[int]]]:
