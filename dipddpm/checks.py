@@ -21,6 +21,7 @@ DRAWLESS = ("raw", "scaled")  # inits that draw no noise
 CHECKPOINTS = ("stop", "last", "oracle")
 STLPIPS_SMALLEST = 21  # pixels a side that ST-LPIPS needs
 MEASURED = tuple(f"{row}.{figure}" for row in ("result", "dip") for figure in QUALITIES)  # against a clean picture
+LOOKS = tuple(o for o in MEASURED if o.endswith(".stlpips"))  # of these the distances: less is better
 OBJECTIVES = (
     *MEASURED,
     *(f"cost.{figure}" for figure in ("total_seconds", "total_evaluations_worth", "fit_seconds")),

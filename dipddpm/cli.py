@@ -25,7 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig
 
 from dipddpm import config, images
-from dipddpm.checks import MEASURED, check_start, has_clean, stlpips_weights
+from dipddpm.checks import LOOKS, MEASURED, check_start, has_clean, stlpips_weights
 from dipddpm.config import Config
 from dipddpm.errors import UserError, suggestion
 from dipddpm.explain import explained, parse
@@ -199,8 +199,7 @@ def _check_directions(c: Config, sweeper: Any, command: str) -> None:
             f"{typed} has {len(names)}, but objective=[{','.join(c.objective)}] has {len(c.objective)}: one of each"
         )
     for objective, name in zip(c.objective, names, strict=True):
-        better = objective in MEASURED and not objective.endswith(".stlpips")
-        wanted = "maximize" if better else "minimize"
+        wanted = "maximize" if objective in MEASURED and objective not in LOOKS else "minimize"
         if name != wanted:
             raise UserError(f"{typed} would {name} {objective}: {wanted} it")
     costs = [o for o in c.objective if o.startswith("cost.")]
@@ -214,7 +213,7 @@ def _check_directions(c: Config, sweeper: Any, command: str) -> None:
         raise UserError(
             f"objective={unknown[0]} needs a clean picture: type image.reference=<file>, or degrade=gaussian"
         )
-    looks = [o for o in c.objective if o.endswith(".stlpips")]
+    looks = [o for o in c.objective if o in LOOKS]
     if looks and not stlpips_weights():
         raise UserError(f'objective={looks[0]} is not installed: type pip install -e ".[perceptual]"')
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dipddpm import images, masks, prior_folder
-from dipddpm.checks import STLPIPS_SMALLEST, check_halvings
+from dipddpm.checks import LOOKS, STLPIPS_SMALLEST, check_halvings
 from dipddpm.config import Config
 from dipddpm.degrade_checks import check_divides, check_small, enlarged, magnification
 from dipddpm.errors import UserError, need
@@ -60,12 +60,11 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
             if size is not None:
                 prior_folder.check_size(folder, size)
             size = size or own
-            if c.degrade.downscale:
-                check_small(c, images.check(path, box), size)
-            if looks := [o for o in c.objective if o.endswith(".stlpips")]:
-                need(
-                    size >= STLPIPS_SMALLEST, "image.size", size, f"{STLPIPS_SMALLEST} or more for objective={looks[0]}"
-                )
     if size is not None:
         check_halvings(c.dip, size)
         check_divides(c.degrade, size)
+        if small and new(f"degrade.downscale {small} {size} {c.degrade.downscale}"):
+            check_small(c, images.check(path, box), size)
+        looks = [o for o in c.objective if o in LOOKS]
+        need(not looks or size >= STLPIPS_SMALLEST, "image.size", size,
+             f"{STLPIPS_SMALLEST} or more for objective={''.join(looks[:1])}")  # fmt: skip

@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from dipddpm import config, fingerprints
-from dipddpm.checks import stlpips_weights
+from dipddpm.checks import LOOKS, stlpips_weights
 from dipddpm.config import Config
 from dipddpm.errors import UserError
 from dipddpm.files import replacing
@@ -101,7 +101,7 @@ def done_before(folder: Path, c: Config, command: str) -> bool:
             del stored[key], wanted[key]
         if metrics["command"] != command or stored != wanted:
             return False
-        if stlpips_weights() and any(_look_up(metrics, o) is None for o in c.objective if o.endswith(".stlpips")):
+        if stlpips_weights() and any(_look_up(metrics, o) is None for o in c.objective if o in LOOKS):
             return False  # it ran before they were installed
         before = metrics["inputs"]
     except (OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError):

@@ -86,6 +86,7 @@ def test_fits_of_other_factors_are_others(configure, tmp_path):
     [
         (["degrade.downscale=1"], "degrade.downscale=1 is not allowed: 2 or more times smaller, or null"),
         (["degrade.downscale=5"], "degrade.downscale=5 is not allowed: 2, 4, 8 at image.size=64"),
+        (["degrade=none", "degrade.downscale=5"], "degrade.downscale=5 is not allowed: 2, 4, 8 at image.size=64"),
         (["degrade.downscale=16"], "degrade.downscale=16 is not allowed: 2, 4, 8 at image.size=64"),
         (["degrade.missing=0.5"], "degrade.missing=0.5 and degrade.downscale=4 do not go together: type"),
         (["degrade=none", "degrade.sigma=null"], "degrade.downscale=4 needs degrade.sigma: noise is not estimated"),
@@ -106,3 +107,6 @@ def test_what_cannot_be_is_refused_before_any_work(typed, line, capsys):
     with pytest.raises(SystemExit) as left:
         cli.check_arguments("sample", ["experiment=superres", *typed])
     assert left.value.code == 2 and line in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.check_arguments("fit", ["experiment=superres", "image.size=64", *typed])
+    assert line in capsys.readouterr().err

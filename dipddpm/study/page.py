@@ -22,7 +22,7 @@ from dipddpm.study.heat import HeatMap
 from dipddpm.study.order import is_number, label, natural, short
 from dipddpm.study.read import Job, Study
 from dipddpm.study.sheet import Shown
-from dipddpm.study.table import Column, Value, in_words, rows, shown_columns
+from dipddpm.study.table import STLPIPS, Column, Value, in_words, rows, shown_columns
 from dipddpm.study.words import against_no_dip, averaging, commands, mean_of, no_chart, plural
 
 LINKS = (("panel", "panel.png"), ("strip", "strip.png"), ("config", "config.yaml"), ("metrics", "metrics.json"))
@@ -80,7 +80,7 @@ def render(
         best=_best(study),
         baseline=_best_baseline(study),
         chart=f"{FOLDER}/quality.png" if "quality.png" in drawn else None,
-        looks=any(column.group == "ST-LPIPS" for column in shape),
+        looks=STLPIPS[0] in shape,
         perception=f"{FOLDER}/perception.png" if "perception.png" in drawn else None,
         front=[{**_told(study, point.jobs), "worth": point.worth, "psnr": point.psnr} for point in front],
         maps=[

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from dipddpm.jobs import QUALITIES, RESTORATIONS
 from dipddpm.study.cost import Cost
-from dipddpm.study.order import label, short_names
+from dipddpm.study.front import name_of
+from dipddpm.study.order import short_names
 from dipddpm.study.read import Job, Study
 from dipddpm.study.words import against_no_dip, commands, cost_line, plural
 
@@ -157,7 +158,7 @@ def as_markdown(study: Study, cost: Cost) -> str:
     lines += [_line([_escaped(in_words(row[c.name], c.digits)) for c in used]) for row in table]
     if cost.fits:
         lines += ["", "## Fits", "", _line(["fit", "seconds", "jobs", "names"]), _line(["---", "--:", "--:", "---"])]
-        told = {job.name: label(job.overrides, study.swept) or job.name for job in study.jobs}
+        told = {job.name: name_of(study, [job]) for job in study.jobs}
         for fit in cost.fits:
             names = _escaped("; ".join(told[name] for name in fit.jobs))
             lines.append(_line([_escaped(fit.key), f"{fit.seconds:.2f}", str(len(fit.jobs)), names]))
