@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dipddpm.degrade_checks import SMALLEST, check_degrade
+from dipddpm.degrade_checks import SMALLEST, check_degrade, is_partial
 from dipddpm.errors import UserError, need, suggestion
 from dipddpm.jobs import QUALITIES
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 T = 1000  # levels of every supported schedule (Ho et al., https://arxiv.org/abs/2006.11239)
 DRAWLESS = ("raw", "scaled")  # inits that draw no noise
-CHECKPOINTS = ("stop", "last", "oracle")
+CHECKPOINTS = ("stop", "last", "oracle", "none")
 STLPIPS_SMALLEST = 21  # pixels a side that ST-LPIPS needs
 MEASURED = tuple(f"{row}.{figure}" for row in ("result", "dip") for figure in QUALITIES)  # against a clean picture
 LOOKS = tuple(o for o in MEASURED if o.endswith(".stlpips"))  # of these the distances: less is better
@@ -112,20 +112,34 @@ def check_start(c: Config) -> None:
     Raises:
         UserError: One line: what needs it, what to type.
     """
-    if (why := need_an_error(c)) and c.ddpm.error_sigma is None and not has_clean(c):
-        raise error_unknown(why)
+    alone = c.checkpoint == "none" and not is_partial(c.degrade)  # the error of y is its noise
+    if (why := need_an_error(c)) and c.ddpm.error_sigma is None and not has_clean(c) and not alone:
+        raise error_unknown(why, "completed picture" if c.checkpoint == "none" else "DIP output")
+
+
+def check_fit(c: Config) -> None:
+    """Refuse to fit what asks for no fit.
+
+    Raises:
+        UserError: One line: what to type.
+    """
+    if c.checkpoint == "none":
+        raise UserError(
+            "checkpoint=none starts a window without a DIP, and train_dip.py fits one: type python sample.py, or "
+            "checkpoint=stop"
+        )
 
 
 def need_an_error(c: Config) -> list[str]:
-    """Return the settings that need the error of the DIP output, as typed."""
+    """Return the settings that need the error of the picture that the window starts from, as typed."""
     given = {"ddpm.start_t": c.ddpm.start_t, "ddpm.init": c.ddpm.init.name}
     return [f"{key}={value}" for key, value in given.items() if value in ("auto", "matched")]
 
 
-def error_unknown(why: Sequence[str]) -> UserError:
-    """Return the refusal of settings that need the error of a DIP output where nothing gives it."""
+def error_unknown(why: Sequence[str], start: str = "DIP output") -> UserError:
+    """Return the refusal of settings that need the error of what a window starts from, where nothing gives it."""
     return UserError(
-        f"{' and '.join(why)} needs the error of the DIP output, which the noisy picture alone does not "
+        f"{' and '.join(why)} needs the error of the {start}, which the noisy picture alone does not "
         "tell: type ddpm.error_sigma=<0-255 scale>, or a level and another init"
     )
 
@@ -142,7 +156,7 @@ def _check_checkpoint(c: Config) -> None:
             "checkpoint=oracle needs a clean picture, and degrade=none has none: type image.reference=<file>, "
             "checkpoint=stop, checkpoint=last or an epoch"
         )
-    allowed = "stop, last, oracle, an epoch, or the path of a kept epoch (*.safetensors)"
+    allowed = "stop, last, oracle, an epoch, the path of a kept epoch (*.safetensors), or none (no DIP)"
     if isinstance(given, str):
         if given not in CHECKPOINTS and not given.endswith(".safetensors"):
             near = suggestion(given, CHECKPOINTS)

@@ -25,7 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig
 
 from dipddpm import config, images
-from dipddpm.checks import LOOKS, MEASURED, check_start, has_clean, stlpips_weights
+from dipddpm.checks import LOOKS, MEASURED, check_fit, check_start, has_clean, stlpips_weights
 from dipddpm.config import Config
 from dipddpm.errors import UserError, suggestion
 from dipddpm.explain import explained, parse
@@ -208,6 +208,9 @@ def _check_directions(c: Config, sweeper: Any, command: str) -> None:
             f"objective={costs[0]} is not known of a start from a file, whose fit nobody counted: type "
             "checkpoint=<epoch>, or objective=[result.psnr,result.nfe]"
         )
+    of_dip = [o for o in c.objective if o.startswith("dip.")]
+    if of_dip and c.checkpoint == "none":
+        raise UserError(f"objective={of_dip[0]} is nothing that checkpoint=none has: type objective=[result.psnr]")
     unknown = [o for o in c.objective if o in MEASURED]
     if unknown and not has_clean(c):
         raise UserError(
@@ -230,7 +233,6 @@ def _check_point(
         c = config.typed(cfg)
     if not c.image.path:
         raise UserError(f"image.path= names no picture: type image.path=<file> or image.path={images.BUILT_IN}")
-    if command == "sample":
-        check_start(c)
+    (check_start if command == "sample" else check_fit)(c)
     if seen is not None:
         check_files(c, command, seen)

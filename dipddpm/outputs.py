@@ -43,7 +43,7 @@ def leave(
         folder: The run's own.
         config: Resolved, as builtins.
         problem: What was restored.
-        start: The DIP output.
+        start: What a window may have started from.
         rows: The restorations, by the names they have in metrics.json.
         record: What else metrics.json says.
         result: The window's, where one was run.
@@ -188,18 +188,19 @@ def _notes(folder: Path, problem: Problem, rows: Mapping[str, Row], record: Mapp
         named = {"peak": "highest PSNR at"}
         marks = [f"{named.get(k, k)} {v}" for k, v in s.items() if k != "epochs" and v is not None]
         notes.append(", ".join([f"fit {fit['key']}: {fit['epochs']} epochs", *marks]))
-    if (cost := record.get("cost")) and "fit" in record:
-        fitted, total = cost["fit_evaluations_worth"], cost["total_evaluations_worth"]
-        notes.append(
-            f"cost: the arithmetic of {total:.0f} evaluations, {fitted:.0f} of them the fit; the whole chain takes {T}"
-        )
-        notes += _without_a_dip(rows, problem.operator.completed if problem.operator else "noisy")
-        seconds, of_fit = cost["total_seconds"], cost["fit_seconds"]
-        then = "" if record["fit"]["made_by_this_run"] else ", which was found: they were measured when it was made"
-        notes.append(f"time: {seconds:.1f} s, {of_fit:.1f} s of them the fit{then}")
+    if (cost := record.get("cost")) and (total := cost.get("total_evaluations_worth")) is not None:
+        seconds, dip = f"{cost['total_seconds']:.1f} s", record.get("fit")
+        share = f", {cost['fit_evaluations_worth']:.0f} of them the fit" if dip else ""
+        notes.append(f"cost: the arithmetic of {total:.0f} evaluations{share}; the whole chain takes {T}")
+        if dip:
+            notes += _without_a_dip(rows, problem.operator.completed if problem.operator else "noisy")
+            then = "" if dip["made_by_this_run"] else ", which was found: they were measured when it was made"
+            seconds += f", {cost['fit_seconds']:.1f} s of them the fit{then}"
+        notes.append(f"time: {seconds}")
     window = record.get("window") or {}
     if window.get("error_source") == "oracle" and (why := window["error_used_by"]):
-        notes.append(f"oracle error: {' and '.join(why)} took the error of the DIP output from the clean picture")
+        start = "DIP output" if "dip" in rows else "start"
+        notes.append(f"oracle error: {' and '.join(why)} took the error of the {start} from the clean picture")
     if window.get("still_noisy"):
         notes.append(f"the result is still noisy: the window ends at level {record['window']['end_t']}")
     if record["degrade"]["source"] == "estimated":

@@ -11,10 +11,12 @@ from dipddpm.restoration import Restoration
 
 
 def given_rows(problem: Problem, start: Start) -> dict[str, Row]:
-    """Return the rows of what a window starts from: y (completed, where A took something away), the DIP's."""
-    noisy = Row(problem.words, problem.noisy, metrics.evaluate(problem.noisy, problem.clean))
-    quality = metrics.evaluate(start.picture, problem.clean)
-    return {"noisy": noisy, "dip": Row(f"DIP, {start.source}", start.picture, quality, seconds=start.seconds)}
+    """Return the rows of what a window may start from: y (completed, where A took something away), the DIP's if any."""
+    rows = {"noisy": Row(problem.words, problem.noisy, metrics.evaluate(problem.noisy, problem.clean))}
+    if start.has_dip:
+        quality = metrics.evaluate(start.picture, problem.clean)
+        rows["dip"] = Row(f"DIP, {start.source}", start.picture, quality, seconds=start.seconds)
+    return rows
 
 
 def row(name: str, result: Restoration, problem: Problem) -> Row:
@@ -26,7 +28,7 @@ def row(name: str, result: Restoration, problem: Problem) -> Row:
 
 
 def fit_gflop(start: Start) -> float:
-    """Return the floating-point operations of a fit up to where its answer was known, in 10^9; 0 for a file."""
+    """Return the 10^9 floating-point operations of a fit up to where its answer was known; 0 where there is none."""
     if start.fit is None or start.choice is None:
         return 0.0
     height, width = start.picture.shape[-2:]
@@ -34,21 +36,23 @@ def fit_gflop(start: Start) -> float:
 
 
 def cost(start: Start, result: Restoration, prior: Prior, *, fitted: bool) -> dict[str, float]:
-    """Return what fit and window cost per picture, in seconds and in evaluations-worth; the window's alone for a file.
+    """Return what fit and window cost per picture, in seconds and in evaluations-worth.
+
+    Of a DIP output from a file, whose fit nobody counted, the window's alone.
 
     The seconds of a fit and of a window may have been measured under different loads; evaluations-worth are of
     floating-point operations.
 
     Args:
-        start: The DIP output.
+        start: What the window may have started from.
         result: The window's.
         prior: Its network.
-        fitted: Whether the window started from the DIP output; from pure noise it needs no fit.
+        fitted: Whether it started from a DIP output; from y and from pure noise it needs no fit.
     """
     height, width = start.picture.shape[-2:]
     one = operations.of_evaluation(prior, (height, width))
     window = {"evaluation_seconds": result.seconds / (result.nfe * len(result.picture)), "evaluation_gflop": one}
-    if start.fit is None:
+    if fitted and start.fit is None:
         return window
     fit, seconds = (fit_gflop(start), start.seconds) if fitted else (0.0, 0.0)
     return window | {

@@ -23,7 +23,7 @@ from dipddpm.fitting import Start
 from dipddpm.jobs import Job
 from dipddpm.networks import NETWORKS
 from dipddpm.problem import Problem
-from dipddpm.restoration import error_of_start, posterior_mean, run_window
+from dipddpm.restoration import Error, error_of_start, posterior_mean, run_window
 from dipddpm.starting import problem_of, start_of
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ def fit(c: Config, job: Job) -> float | None:
     Raises:
         UserError: When the request cannot be met.
     """
+    checks.check_fit(c)
     _prepare(c)
     asked = c.image.size == "auto"  # of a prior no more than its size
     folder = prior.resolve(*_prior_names(c), config_only=True) if asked else None
@@ -50,7 +51,7 @@ def fit(c: Config, job: Job) -> float | None:
 
 
 def sample(c: Config, job: Job) -> float | None:
-    """Run the window from the DIP, and both starts that need no DIP, and leave what there is to see.
+    """Run the window from what ``checkpoint`` means, and both starts that need no DIP, and leave what there is to see.
 
     Returns:
         PSNR in dB of the result; None where there is no clean picture.
@@ -74,9 +75,8 @@ def sample(c: Config, job: Job) -> float | None:
     start = start_of(c, problem, job)
     posterior_mean(network, problem.noisy, network.schedule.T)  # a process's first evaluation is slower: not timed
 
-    true_rms = None if problem.clean is None else 2 * metrics.rms(start.picture, problem.clean).item()
     needed = checks.need_an_error(c)
-    error = error_of_start(d.error_sigma, true_rms, needed)
+    error = _error(c, problem, start, needed)
     start_t = d.start_t
     if start_t == "auto":
         assert error is not None
@@ -103,9 +103,11 @@ def sample(c: Config, job: Job) -> float | None:
     level = f"{start_t} to {d.end_t}" + (", still noisy" if d.end_t else "")
     if needed and error and error.source == "oracle":
         level += " (oracle error)"
-    fitted = d.init.name != "noise"
-    rows["result"] = results.row(f"{'DIP' if fitted else 'noise'}, then {d.scheduler.name} {level}", result, problem)
-    if c.baselines and (fitted or not partial_y):  # a picture that was completed has no level of its own: the window's
+    from_noise = d.init.name == "noise"
+    began = "noise" if from_noise else "DIP" if start.has_dip else "no DIP"
+    rows["result"] = results.row(f"{began}, then {d.scheduler.name} {level}", result, problem)
+    if c.baselines and not (from_noise and partial_y):
+        # a picture that was completed has no level of its own, so it is given the window's
         y_level = start_t if partial_y else network.schedule.level_of_sigma(problem.sigma)
         if not partial_y:
             agree = None  # y is where this starts from
@@ -126,9 +128,17 @@ def sample(c: Config, job: Job) -> float | None:
         "error_sigma": error.sigma if error else None, "error_source": error.source if error else None,
         "error_used_by": needed, "data_consistency": consistent,
     }  # fmt: skip
-    record["cost"] = results.cost(start, result, network, fitted=fitted)
+    record["cost"] = results.cost(start, result, network, fitted=start.has_dip and not from_noise)
     outputs.leave(job.folder, plain(c), problem, start, rows, record, result)
     return rows["result"].quality.get("psnr")
+
+
+def _error(c: Config, problem: Problem, start: Start, needed: list[str]) -> Error | None:
+    """Return what is known of the error of the window's start; that of y itself is its noise."""
+    if c.ddpm.error_sigma is None and not start.has_dip and problem.operator is None:
+        return Error(problem.sigma / 127.5, f"noise, {problem.sigma_source}")
+    true_rms = None if problem.clean is None else 2 * metrics.rms(start.picture, problem.clean).item()
+    return error_of_start(c.ddpm.error_sigma, true_rms, needed)
 
 
 def _prior_names(c: Config) -> tuple[str, str | None, str | None, str | None]:

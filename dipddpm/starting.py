@@ -111,11 +111,13 @@ def fit_request(c: Config, problem: Problem) -> dict[str, Any]:
 
 
 def start_of(c: Config, problem: Problem, job: Job) -> Start:
-    """Find, make or extend the fit, and take the picture of the epoch that ``checkpoint`` means.
+    """Find, make or extend the fit, and take the picture of the epoch that ``checkpoint`` means; y where it means none.
 
     Raises:
         UserError: When the request cannot be met.
     """
+    if c.checkpoint == "none":
+        return Start(problem.noisy, problem.words, has_dip=False)
     if isinstance(c.checkpoint, str) and c.checkpoint.endswith(".safetensors"):
         return _start_from_file(c.checkpoint, problem, c.image.path)
     store, request = FitStore(Path(c.store)), fit_request(c, problem)

@@ -218,6 +218,7 @@ def test_sizes_that_the_prior_takes_and_errors_that_are_given_are_allowed(tmp_pa
         tiny_picture(tmp_path / name)
     cli.check_arguments("sample", ["-m", "image.size=8,72,128"])
     cli.check_arguments("sample", ["ddpm.init=matched", "degrade=none", "ddpm.error_sigma=10"])
+    cli.check_arguments("sample", ["ddpm.init=matched", "degrade=none", "checkpoint=none"])
     mine = ["degrade=none", "image.path=noisy.png", "image.reference=clean.png"]
     cli.check_arguments("sample", ["ddpm.start_t=auto", *mine])
 
@@ -230,6 +231,15 @@ def test_a_clean_picture_of_another_size_is_refused_before_both_are_made_square(
     assert refuse("sample", *mine) == refuse("fit", *mine) == [line]
     assert len(refuse("sample", "-m", *mine, "seed=1,2")) == 1
     cli.check_arguments("sample", [*mine, "image.box=[0,0,16,16]"])
+
+
+def test_a_start_without_a_dip_is_refused_where_one_is_wanted(refuse):
+    (line,) = refuse("fit", "checkpoint=none")
+    assert line.startswith("error: checkpoint=none starts a window without a DIP") and "checkpoint=stop" in line
+    (line,) = refuse(
+        "sample", "checkpoint=none", "ddpm.start_t=auto", "degrade=none", "degrade.downscale=2", "degrade.sigma=0"
+    )
+    assert line.startswith("error: ddpm.start_t=auto needs the error of the completed picture")
 
 
 @pytest.mark.parametrize(("typed", "message"), FILES, ids=[f[0] for f in FILES])

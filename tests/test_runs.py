@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dipddpm import runs
+from dipddpm import images, runs
 from dipddpm.errors import UserError
 from dipddpm.images import Picture
 from dipddpm.jobs import Job
@@ -127,6 +127,46 @@ def test_a_window_from_noise_is_shown_and_charged_without_the_dip(configure, tmp
     shown = np.asarray(Image.open(io.BytesIO(first.encoded_image_string)))
     spread = np.abs(np.diff(shown.astype(float), axis=0)).mean()
     assert first.step == 0 and spread > 60, "of pure noise"
+
+
+def test_a_start_without_a_dip_fits_nothing_and_is_the_baseline_at_the_level_of_the_noise(configure, tmp_path, capsys):
+    cfg = configure("checkpoint=none", "ddpm.start_t=auto", f"store={tmp_path / 'unused'}")
+    metrics = run(cfg, tmp_path / "alone")[1]
+    said = capsys.readouterr().out
+    level = metrics["window"]["start_t"]
+    assert f"no DIP, then ddpm {level} to 0" in said and f"the arithmetic of {level} evaluations;" in said
+    assert (metrics["window"]["error_sigma"], metrics["window"]["error_source"]) == (25, "noise, given")
+    assert metrics["result"]["psnr"] == metrics["noisy_window"]["psnr"] and metrics["result"]["nfe"] == level
+    assert not {"dip", "fit"} & metrics.keys() and not (tmp_path / "unused").exists()
+    assert (metrics["cost"]["fit_seconds"], metrics["cost"]["total_evaluations_worth"]) == (0, level)
+    first, again = (
+        images.load(str(tmp_path / "alone" / f"{row}.png"), 16).pixels for row in ("result", "noisy_window")
+    )
+    assert np.array_equal(first, again)
+
+
+def test_pure_noise_needs_no_fit_and_gives_the_same_without_one(configure, tmp_path):
+    fitted = run(configure("ddpm.init=noise"), tmp_path / "fitted")[1]
+    alone = run(configure("ddpm.init=noise", "checkpoint=none"), tmp_path / "alone")[1]
+    assert alone["result"]["psnr"] == fitted["result"]["psnr"] and "fit" not in alone
+    assert alone["cost"]["total_evaluations_worth"] == fitted["cost"]["total_evaluations_worth"] == 20
+
+
+def test_the_noise_that_matched_adds_to_y_is_what_its_own_noise_lacks(configure, tmp_path):
+    """Below the level of its noise nothing is lacking, so that `matched` is `scaled`; above it is not."""
+
+    def psnr(start_t, init):
+        window = [f"ddpm.start_t={start_t}", f"ddpm.init={init}", "ddpm.scheduler=ddim", "ddpm.steps=5"]
+        return run(configure("checkpoint=none", *window), tmp_path / f"{start_t}{init}")[1]["result"]["psnr"]
+
+    assert psnr(50, "matched") == psnr(50, "scaled")  # sigma 22, that of y is 25
+    assert psnr(100, "matched") != psnr(100, "scaled")
+
+
+def test_the_error_of_a_completed_picture_is_not_its_noise(configure, tmp_path):
+    holes = ["degrade.missing=0.25", "checkpoint=none", "ddpm.init=matched"]
+    metrics = run(configure(*holes), tmp_path / "oracle")[1]
+    assert metrics["window"]["error_source"] == "oracle" and metrics["window"]["error_sigma"] != 25
 
 
 def test_the_sigma_of_a_picture_that_is_resized_is_warned_of(configure, tmp_path, caplog):

@@ -263,6 +263,11 @@ def test_the_front_is_held_against_the_starts_without_a_dip(tmp_path):
     assert "in 1 of the 3 points of the front" in against_no_dip(read_study(tmp_path))
     assert "in 1 of the 3 points" in build(tmp_path).read_text()
     assert "in 1 of the 3 points" in (tmp_path / "summary.md").read_text()
+    job(tmp_path, ["checkpoint=none"], metrics(27.0, nfe=10, fit_seconds=0.0))
+    assert against_no_dip(read_study(tmp_path)) == "No point of the front starts from a DIP."
+    job(tmp_path, ["ddpm.start_t=70"], metrics(27.1, nfe=70, fit_seconds=4.0))
+    last = "does not give as much for as little as the one point of the front that starts from one."
+    assert against_no_dip(read_study(tmp_path)).endswith(last)
 
 
 def test_only_jobs_with_both_figures_are_points_and_baselines_stand_at_their_own_nfe(mixed):

@@ -51,11 +51,17 @@ def against_no_dip(study: Study) -> str:
     starts = [pair for each in baselines(study).values() for pair in each]
     if not front or not starts:
         return ""
-    beaten = [p for p in front if any(nfe <= p.worth and psnr >= p.psnr for nfe, psnr in starts)]
-    return (
-        "Without a DIP, from the noisy or completed picture, the same network gives as much for as little in "
-        f"{len(beaten)} of the {plural(len(front), 'point')} of the front, which is of the jobs alone."
-    )
+    dips = [p for p in front if any(job.figure("cost", "fit_evaluations_worth") for job in p.jobs)]
+    if not dips:
+        return "No point of the front starts from a DIP."
+    alone = [(p.worth, p.psnr) for p in front if p not in dips]
+    beaten = [p for p in dips if any(nfe <= p.worth and psnr >= p.psnr for nfe, psnr in [*starts, *alone])]
+    said = "Without a DIP, from the noisy or completed picture, the same network"
+    if len(dips) == 1:
+        gives = "gives" if beaten else "does not give"
+        return f"{said} {gives} as much for as little as the one point of the front that starts from one."
+    points = f"{len(beaten)} of the {len(dips)} points of the front that start from one"
+    return f"{said} gives as much for as little in {points}."
 
 
 def cost_line(cost: Cost) -> str:
