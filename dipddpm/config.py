@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dipddpm.checks import check
 from dipddpm.errors import UserError, suggestion
 
-DegradeKind = Enum("DegradeKind", "gaussian none")
+DegradeKind = Enum("DegradeKind", "gaussian poisson impulse none")
 Network = Enum("Network", "cnn skip")
 Rule = Enum("Rule", "loss_floor wmv emv never")
 Precision = Enum("Precision", "fp32 bf16")
@@ -40,6 +40,7 @@ class ImageConfig:
 class DegradeConfig:
     kind: DegradeKind = MISSING
     sigma: float | None = None
+    correlation: float | None = None
     missing: float | None = None
     mask: str | None = None
     downscale: int | None = None

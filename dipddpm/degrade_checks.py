@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dipddpm.config import Config, DegradeConfig
 
 SMALLEST = 8  # pixels a side of a picture
+WIDEST = 8  # pixels: a wider blur makes a shade of a small picture's noise
 
 
 def check_degrade(d: DegradeConfig) -> None:
@@ -24,7 +25,8 @@ def check_degrade(d: DegradeConfig) -> None:
         raise UserError(
             f"{holes} and degrade.downscale={d.downscale} do not go together: type degrade.downscale=null, or no holes"
         )
-    if d.kind.name == "gaussian":
+    _check_correlation(d)
+    if d.kind.name != "none":
         need(inside, "degrade.sigma", d.sigma, f"{lowest}, to 255 (0-255 scale)")
         need(d.missing is None or 0 < d.missing < 1, "degrade.missing", d.missing,
              "a share of the pixels above 0 and below 1, or null")  # fmt: skip
@@ -39,6 +41,13 @@ def check_degrade(d: DegradeConfig) -> None:
         )
     need(inside or not given, "degrade.sigma", d.sigma, f"{lowest}, to 255 (0-255 scale), or null to estimate it"
          + ("" if partial else "; 0 is for a picture with holes, degrade.mask=<file>, or a smaller one"))  # fmt: skip
+
+
+def _check_correlation(d: DegradeConfig) -> None:
+    given, allowed = d.correlation, f"above 0, to {WIDEST} pixels, or null for white noise"
+    if d.kind.name != "gaussian":
+        need(given is None, "degrade.correlation", given, f"null with degrade.kind={d.kind.name}")
+    need(given is None or 0 < given <= WIDEST, "degrade.correlation", given, allowed)
 
 
 def is_partial(d: DegradeConfig) -> bool:

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from dipddpm import degrade, images, masks, seeds
+from dipddpm import degrade, images, masks, noise, seeds
 from dipddpm.images import Picture
 from dipddpm.operators import Downscaling, MissingPixels, Operator
 
@@ -22,7 +22,7 @@ class Problem:
         clean: The picture behind it, same shape, or None.
         content: Content hash of the picture as loaded, which enters every seed and the fit's key.
         known_sigma: Noise of y on the 0-255 scale where it is given, else None.
-        notes: What was done to the picture on loading.
+        notes: What was done to the picture on loading, and what noise was added if not white Gaussian.
         operator: A of y = A x + noise; None for the identity.
     """
 
@@ -38,7 +38,7 @@ class Problem:
         """Noise of y on the 0-255 scale: given, else estimated."""
         if self.known_sigma is not None:
             return self.known_sigma
-        return degrade.estimate_sigma(self.noisy)
+        return noise.estimate_sigma(self.noisy)
 
     @property
     def sigma_source(self) -> str:
@@ -79,25 +79,28 @@ def pose(
     missing: float | None = None,
     mask: Picture | None = None,
     downscale: int | None = None,
+    correlation: float | None = None,
 ) -> Problem:
     """Degrade a picture, or take it as the noisy one.
 
     Args:
         picture: As loaded; where it is y and smaller than the clean one, at y's size.
-        kind: ``gaussian`` (the picture is clean) or ``none`` (the picture is y).
-        sigma: On the 0-255 scale; needed for ``gaussian``.
+        kind: Of `noise.KINDS` (the picture is clean), or ``none`` (the picture is y).
+        sigma: rms of the noise on the 0-255 scale; needed unless ``none``.
         seed: Of the noise and of the mask.
         reference: The clean picture behind a noisy one, where there is one.
         missing: Share of the pixels to take away at random; None for none.
         mask: White where pixels are known; takes the place of ``missing``.
         downscale: How many times smaller y is than the clean picture; None for as large.
+        correlation: Of Gaussian noise, in pixels of y; None for white.
 
     Raises:
-        UserError: When reference or mask had another size, or the mask hides nothing or everything.
+        UserError: When reference or mask had another size, the mask hides nothing or everything, or the picture cannot
+            have so much noise of the kind.
     """
     pixels = images.to_tensor(picture.pixels)
     content = seeds.content_hash(picture.pixels)
-    operator = None
+    operator, notes = None, picture.notes
     if mask is not None:
         images.check_same(mask.size, picture.size, "degrade.mask")
         operator = MissingPixels(torch.from_numpy(masks.drawn(mask))[None, None])
@@ -116,5 +119,8 @@ def pose(
         assert sigma is not None
         clean = pixels
         y = operator.smaller(pixels) if isinstance(operator, Downscaling) else pixels
-        y = degrade.gaussian(y, sigma, seeds.generator(seed, "noise", content))
-    return Problem(y if operator is None else operator.complete(y), clean, content, sigma, picture.notes, operator)
+        said = noise.words(kind, y, sigma, correlation) if sigma else ""
+        notes += (said,) if said else ()
+        more = {} if correlation is None else {"correlation": correlation}
+        y = noise.KINDS[kind](y, sigma, seeds.generator(seed, "noise", content), **more)
+    return Problem(y if operator is None else operator.complete(y), clean, content, sigma, notes, operator)

@@ -168,6 +168,7 @@ def _record(c: Config, problem: Problem, start: Start, job: Job, command: str, r
         "picture": {"path": c.image.path, "size": list(problem.noisy.shape[-2:]),
                     "content": problem.content, "notes": problem.notes},
         "degrade": {"kind": c.degrade.kind.name, "sigma": problem.sigma, "source": problem.sigma_source,
+                    "correlation": c.degrade.correlation,
                     "missing": problem.operator.missing if problem.operator else 0.0,
                     "downscale": c.degrade.downscale},
         "overrides": job.overrides,

@@ -58,7 +58,7 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
         )
     problem = pose(
         picture, kind=d.kind.name, sigma=d.sigma, seed=c.seed, reference=reference, missing=d.missing, mask=mask,
-        downscale=d.downscale,
+        downscale=d.downscale, correlation=d.correlation,
     )  # fmt: skip
     for note in problem.notes:
         log.info("%s: %s", c.image.path, note)
@@ -94,6 +94,8 @@ def fit_request(c: Config, problem: Problem) -> dict[str, Any]:
     dip = plain(c.dip)
     del dip["max_epochs"]
     degraded: dict[str, Any] = {"sigma": c.degrade.sigma} if c.degrade.kind.name != "none" else {}
+    if c.degrade.correlation is not None:
+        degraded["correlation"] = c.degrade.correlation
     if c.image.reference and problem.clean is not None:  # it enters the stored curves, not the weights
         degraded["reference"] = seeds.content_hash(problem.clean)
     if isinstance(problem.operator, MissingPixels):

@@ -10,7 +10,19 @@ from conftest import ROOT
 
 LAYERS = [
     {"errors", "files", "checks", "degrade_checks", "config", "jobs"},
-    {"images", "masks", "panels", "degrade", "networks", "curves", "variance", "stopping", "seeds", "operators"}
+    {
+        "images",
+        "masks",
+        "panels",
+        "degrade",
+        "noise",
+        "networks",
+        "curves",
+        "variance",
+        "stopping",
+        "seeds",
+        "operators",
+    }
     | {"metrics", "perceptual"},
     {"problem", "diffusion", "consistency", "sampler", "restoration"}
     | {"prior", "prior_folder", "environment", "dip", "operations"},

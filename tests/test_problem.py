@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dipddpm import degrade
+from dipddpm import degrade, noise
 from dipddpm.errors import UserError
 from dipddpm.images import Picture
 from dipddpm.problem import pose
@@ -49,7 +49,7 @@ def test_the_picture_given_is_y_and_a_reference_changes_nothing_of_it():
 
 def test_noise_is_estimated_only_where_it_is_not_given_and_then_once(monkeypatch):
     asked = []
-    monkeypatch.setattr(degrade, "estimate_sigma", lambda noisy: asked.append(noisy) or 17.0)
+    monkeypatch.setattr(noise, "estimate_sigma", lambda noisy: asked.append(noisy) or 17.0)
     for kind, sigma in (("none", 12.0), ("gaussian", 25.0), ("none", 0.0)):
         posed = pose(noisy_picture(20), kind=kind, sigma=sigma, seed=0)
         assert (posed.sigma, posed.sigma_source) == (sigma, "given")
