@@ -40,7 +40,9 @@ def test_every_choice_composes(group, choice):
 def test_every_pair_of_rule_and_degradation_composes():
     for rule, kind in itertools.product(GROUPS["stopping"], GROUPS["degrade"]):
         typed = config.typed(composed(f"stopping={rule}", f"degrade={kind}"))
-        assert (typed.stopping.rule.name, typed.degrade.kind.name) == (rule, "none" if kind == "none" else "gaussian")
+        named = kind if kind in ("none", "poisson", "impulse") else "gaussian"
+        assert (typed.stopping.rule.name, typed.degrade.kind.name) == (rule, named)
+        assert (typed.degrade.correlation is not None) == (kind == "correlated")
         assert is_partial(typed.degrade) == (kind in ("mask", "downscale"))
 
 
@@ -132,6 +134,11 @@ REFUSED = [
     ("device=cpu:0", "device=cpu:0 is not allowed"),
     ("image.reference=clean.png", "needs degrade=none"),
     ("degrade=mask degrade.sigma=-1", "degrade.sigma=-1.0 is not allowed: from 0, to 255"),
+    ("degrade.correlation=0", "degrade.correlation=0.0 is not allowed: above 0, to 8 pixels, or null for white noise"),
+    ("degrade.correlation=9", "degrade.correlation=9.0 is not allowed"),
+    ("degrade=poisson degrade.correlation=1", "degrade.correlation=1.0 is not allowed: null with degrade.kind=poisson"),
+    ("degrade=none degrade.correlation=1", "degrade.correlation=1.0 is not allowed: null with degrade.kind=none"),
+    ("degrade=impulse degrade.sigma=0", "degrade.sigma=0.0 is not allowed: above 0, to 255"),
     ("degrade.missing=0", "degrade.missing=0.0 is not allowed: a share of the pixels above 0 and below 1"),
     ("degrade.missing=1", "degrade.missing=1.0 is not allowed"),
     ("degrade=none degrade.missing=0.5", "degrade.missing=0.5 is not allowed: null, as the picture of degrade=none is"),

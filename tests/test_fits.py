@@ -282,6 +282,19 @@ def test_commands_list_show_remove_and_collect(store, tmp_path, capsys):
     assert unused.folder.exists() is False
 
 
+@pytest.mark.parametrize(("degraded", "said"), [
+    ({"kind": "gaussian", "sigma": 12.5}, "gaussian 12.5"), ({"kind": "none"}, "given"),
+    ({"kind": "gaussian", "sigma": 25.0, "correlation": 1.5}, "correlated 1.5px 25"),
+    ({"kind": "poisson", "sigma": 10.0, "downscale": 4}, "1/4, poisson 10"),
+    ({"kind": "gaussian", "sigma": 0.0, "mask": "ab"}, "holes"), ({"kind": "none", "downscale": 2}, "given, 1/2"),
+])  # fmt: skip
+def test_what_was_done_to_a_picture_tells_its_fits_apart(store, capsys, degraded, said):
+    fit, _, _ = store.obtain(REQUEST | {"degrade": degraded}, long_enough(2), work_until(2))
+    assert main(["--store", str(store.root), "list"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if fit.key in line]
+    assert f"  {said}  " in line
+
+
 def test_the_store_may_be_named_before_and_after_the_command(store, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     fit, _, _ = store.obtain(REQUEST, long_enough(2), work_until(2))

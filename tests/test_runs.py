@@ -201,6 +201,25 @@ def test_checkpoints_by_number_and_by_path_agree(configure, tmp_path):
         run(configure("checkpoint=none.safetensors"), tmp_path / "no")
 
 
+def test_noise_of_each_kind_is_another_fit_and_is_said_in_its_own_terms(configure, tmp_path, caplog):
+    keys = {}
+    for typed in (
+        "degrade.kind=gaussian",
+        "degrade=poisson",
+        "degrade=impulse",
+        "degrade=correlated",
+        "degrade.correlation=2",
+    ):
+        metrics = run(configure(typed, "baselines=false", "dip.max_epochs=10"), tmp_path / typed)[1]
+        keys[typed] = metrics["fit"]["key"]
+        assert metrics["noisy"]["psnr"] == pytest.approx(20.2, abs=1.2), typed
+    assert len(set(keys.values())) == 5
+    plain = run(configure("baselines=false", "dip.max_epochs=10"), tmp_path / "plain")[1]
+    assert plain["fit"]["key"] == keys["degrade.kind=gaussian"]
+    for said in ("where the picture is white", "of the values", "blurred by 1 pixels", "blurred by 2 pixels"):
+        assert said in caplog.text
+
+
 def test_what_only_chooses_from_a_trajectory_is_not_in_its_key(configure, tmp_path):
     run(configure(), tmp_path / "a")
     for i, override in enumerate(

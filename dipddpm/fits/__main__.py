@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import yaml
 from filelock import Timeout
@@ -92,8 +93,8 @@ def _list(store: FitStore) -> None:
         print(f"no fits in {store.root}: another store is --store <folder>")
         return
     table = Table(box=None)
-    for name in ("key", "epochs", "picture", "network", "seed", "size", "age", "used by", "state"):
-        table.add_column(name, no_wrap=True)
+    for name in ("key", "epochs", "picture", "damage", "network", "seed", "size", "age", "used by", "state"):
+        table.add_column(name, no_wrap=True, min_width=16 if name == "key" else None)  # to be typed
     for key in keys:
         epochs, state = _condition(store, key)
         table.add_row(
@@ -105,21 +106,33 @@ def _list(store: FitStore) -> None:
             _count(len(store.uses(key))),
             state,
         )
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    Console(width=None if sys.stdout.isatty() else 150).print(table)
 
 
-def _request(store: FitStore, key: str) -> tuple[str, str, str]:
-    """Return what tells a fit from others, for people: its picture, its network, its seed."""
+def _request(store: FitStore, key: str) -> tuple[str, str, str, str]:
+    """Return what tells a fit from others, for people: its picture, what was done to it, its network, its seed."""
     try:
         request = json.loads((store.folder(key) / "fit.json").read_text())
         dip, size = request["dip"], "x".join(map(str, request["size"]))
         return (
             f"{size} {_picture(store, key) or request['pixels'][:6]}",
+            _damage(request["degrade"]),
             f"{dip['network']} {dip['layers']}x{dip['channels']}",
             str(request["seed"]),
         )
     except (ValueError, KeyError, TypeError):  # of a damaged fit
-        return "?", "?", "?"
+        return "?", "?", "?", "?"
+
+
+def _damage(degraded: dict[str, Any]) -> str:
+    """Return what was done to a picture: ``gaussian 25``, ``holes``, ``1/4, poisson 10``; ``given`` for nothing."""
+    parts = ["holes"] if "mask" in degraded else []
+    parts += [f"1/{degraded['downscale']}"] if "downscale" in degraded else []
+    if degraded["kind"] == "none":
+        return ", ".join(["given", *parts])
+    kind = f"correlated {degraded['correlation']:g}px" if "correlation" in degraded else degraded["kind"]
+    noise = [f"{kind} {degraded['sigma']:g}"] if degraded["sigma"] else []
+    return ", ".join([*parts, *noise])
 
 
 def _picture(store: FitStore, key: str) -> str:
