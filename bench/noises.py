@@ -2,10 +2,9 @@ r"""Starts from a DIP and from the noisy picture itself, where the noise is the 
 
     python bench/noises.py ../shared/data/faces256 --overrides threads=1 hydra/launcher=joblib hydra.launcher.n_jobs=2
 
-Every face is resized to the embedded prior's size and given noise of sigma 25 of each kind. The windows are real
-sweeps of sample.py into one folder, from the DIP (dip=skip) and without one (checkpoint=none), at each level with and
-without the noise that the level has more: run again, it goes on with what is missing, and the DIP is fitted once a
-face and kind.
+Every face is resized to the embedded prior's size and given noise of sigma 25 of each kind. The windows are real sweeps
+of sample.py into one folder, from the DIP (dip=skip) and without one (checkpoint=none), at each level: run again, it
+goes on with what is missing, and the DIP is fitted once a face and kind.
 """
 
 from __future__ import annotations
@@ -25,14 +24,13 @@ from dipddpm.study import Job, read_study
 from scripts.paired import paired_difference
 
 KINDS = ("gaussian", "poisson", "correlated", "impulse")
-LEVELS = ("25", "50", "100", "200", "300")
+LEVELS = ("25", "50", "75", "100", "150", "200")
+STARTS = {"none": "no DIP", "stop": "DIP"}  # by what checkpoint= says
 SHOWN = {key: QUALITIES[key] for key in ("psnr", "stlpips")}
-STARTS = {"DIP": ("stop", ("scaled", "diffused")), "no DIP": ("none", ("scaled", "matched"))}  # checkpoint, inits
-Cell = dict[str, Job]  # by the path of the face
 
 
 def run(faces: Sequence[Path], out: Path, more: Sequence[str]) -> None:
-    """Run the windows from the DIP, those from y, and once a face and kind the starts of every run."""
+    """Run y at the level of its noise, with the rows of every run, and both starts at each level."""
     common = [
         f"image.path={','.join(map(str, faces))}",
         f"degrade={','.join(KINDS)}",
@@ -43,60 +41,41 @@ def run(faces: Sequence[Path], out: Path, more: Sequence[str]) -> None:
         f"hydra.sweep.dir={out / 'jobs'}",
         *more,
     ]
-    for checkpoint, inits in STARTS.values():
-        window = [f"checkpoint={checkpoint}", f"ddpm.init={','.join(inits)}", f"ddpm.start_t={','.join(LEVELS)}"]
+    levels = [f"checkpoint={','.join(STARTS)}", f"ddpm.start_t={','.join(LEVELS)}", "baselines=false"]
+    for window in (["checkpoint=none", "ddpm.start_t=auto"], levels):
         subprocess.run([sys.executable, str(ROOT / "sample.py"), "-m", *common, *window], check=True)
 
 
-def cells(jobs: Sequence[Job], faces: Sequence[str]) -> dict[tuple[str, ...], Cell]:
-    """Return the jobs by (kind, checkpoint, init, level), then by face; a cell that lacks a face is refused."""
-    found: dict[tuple[str, ...], Cell] = {}
-    for job in jobs:
-        of = job.overrides
-        key = (of["degrade"], of["checkpoint"], of["ddpm.init"], of["ddpm.start_t"])
-        found.setdefault(key, {})[of["image.path"]] = job
-    for kind, (checkpoint, inits), level in product(KINDS, STARTS.values(), LEVELS):
-        for init in inits:
-            key = (kind, checkpoint, init, level)
-            if lacking := set(faces) - found.get(key, {}).keys():
-                raise SystemExit(
-                    f"error: no job of {min(lacking)} with {key}: run again, it goes on with what is missing"
-                )
-    return found
-
-
-def table(found: dict[tuple[str, ...], Cell], faces: Sequence[str]) -> list[str]:
+def table(jobs: Sequence[Job], faces: Sequence[str]) -> list[str]:
     """Return the table's lines: a start each, with its quality on each kind of noise, mean over the faces."""
-
-    def quality(key: str, row: str, kind: str, checkpoint: str, init: str, level: str) -> list[float]:
-        return [figure(found[kind, checkpoint, init, level][face], row, key) for face in faces]
-
+    found = {
+        tuple(job.overrides[key] for key in ("image.path", "degrade", "checkpoint", "ddpm.start_t")): job
+        for job in jobs
+    }
     lines, columns = [], [(kind, key, digits) for kind, (key, (_, digits)) in product(KINDS, SHOWN.items())]
 
-    def add(label: str, nfe: int, row: str, *of: str) -> None:
-        means = (f"{fmean(quality(key, row, kind, *of)):.{digits}f}" for kind, key, digits in columns)
+    def quality(key: str, row: str, kind: str, checkpoint: str, level: str) -> list[float]:
+        wanted = [(face, kind, checkpoint, level) for face in faces]
+        if lacking := [names for names in wanted if names not in found]:
+            raise SystemExit(f"error: no job of {lacking[0]}: run again, it goes on with what is missing")
+        return [figure(found[names], row, key) for names in wanted]
+
+    def add(label: str, nfe: int, row: str, checkpoint: str, level: str) -> None:
+        means = (f"{fmean(quality(key, row, kind, checkpoint, level)):.{digits}f}" for kind, key, digits in columns)
         lines.append(f"| {label} | {' | '.join(means)} | {nfe} |")
 
-    add("noisy picture", 0, "noisy", "stop", "scaled", LEVELS[0])
-    add("no DIP, one evaluation at the noise's level", 1, "posterior_mean", "stop", "scaled", LEVELS[0])
-    add("DIP alone", 0, "dip", "stop", "scaled", LEVELS[0])
-    for name, (checkpoint, inits) in reversed(STARTS.items()):
-        for init, level in product(inits, LEVELS):
-            add(f"{name}, {init} at {level}", 10, "result", checkpoint, init, level)
-    for key, (title, digits) in SHOWN.items():
-        best = max if key == "psnr" else min
+    add("noisy picture", 0, "noisy", "none", "auto")
+    add("DIP alone", 0, "dip", "stop", LEVELS[0])
+    add("no DIP, one evaluation at the noise's level", 1, "posterior_mean", "none", "auto")
+    add("no DIP, from the noise's level", 10, "result", "none", "auto")
+    for (checkpoint, name), level in product(STARTS.items(), LEVELS):
+        add(f"{name}, from {level}", 10, "result", checkpoint, level)
+    for level in LEVELS:
         gains = []
-        for kind in KINDS:
-            dip, none = (
-                best(
-                    (quality(key, "result", kind, checkpoint, init, level) for init in inits for level in LEVELS),
-                    key=fmean,
-                )
-                for checkpoint, inits in STARTS.values()
-            )
+        for kind, key, digits in columns:
+            dip, none = (quality(key, "result", kind, checkpoint, level) for checkpoint in ("stop", "none"))
             gains.append(f"{paired_difference(dip, none):+.{digits}f}")
-        apart = [" | ".join((gain, "") if key == "psnr" else ("", gain)) for gain in gains]
-        lines.append(f"| best DIP start minus best without, {title} (95%) | {' | '.join(apart)} | |")
+        lines.append(f"| DIP minus no DIP, from {level} (95%) | {' | '.join(gains)} | |")
     return lines
 
 
@@ -117,7 +96,7 @@ def main() -> None:
     heads = [f"{kind}: {title}" for kind, (title, _) in product(KINDS, SHOWN.values())]
     print(f"{len(faces)} faces\n\n| start | {' | '.join(heads)} | NFE |\n|---|{'---:|' * (len(heads) + 1)}")
     names = [str(face) for face in faces]
-    print("\n".join(table(cells(jobs, names), names)))
+    print("\n".join(table(jobs, names)))
 
 
 if __name__ == "__main__":
