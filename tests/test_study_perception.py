@@ -1,5 +1,7 @@
 """What a study says of ST-LPIPS: a chart and columns where jobs have it."""
 
+from itertools import product
+
 import pytest
 from study_jobs import fit_metrics, job, metrics, table
 
@@ -58,3 +60,15 @@ def test_without_it_there_is_neither_chart_nor_column(tmp_path):
     assert perception_against_distortion(read_study(tmp_path)) is None
     page = build(tmp_path).read_text()
     assert "LPIPS" not in page and not (tmp_path / "summary" / "perception.png").exists()
+
+
+def test_the_legend_tells_starts_without_a_dip_from_those_with_one(tmp_path):
+    for checkpoint, seconds in (("stop", 8.0), ("none", 0.0)):
+        job(tmp_path, [f"checkpoint={checkpoint}"], seen(metrics(27.0, fit_seconds=seconds), result=0.2))
+    names = set(offsets(perception_against_distortion(read_study(tmp_path))))
+    assert {"DIP, then DDPM: checkpoint=stop", "no DIP, then DDPM: checkpoint=none"} <= names
+    for alpha, (checkpoint, seconds) in product((1, 2), (("stop", 8.0), ("none", 0.0))):
+        typed = [f"alpha={alpha}", f"checkpoint={checkpoint}"]
+        job(tmp_path / "both", typed, seen(metrics(27.0, fit_seconds=seconds), result=0.2))
+    names = set(offsets(perception_against_distortion(read_study(tmp_path / "both"))))
+    assert {"result: alpha=1", "result: alpha=2"} <= names, "each of both kinds"

@@ -184,14 +184,21 @@ def _coloured(study: Study, points: Sequence[Sequence[Job]]) -> list[tuple[str, 
     """Return (label, indices) by the first swept key that a legend can show; one group where there is none."""
     keys = setting_keys(study, problems(study).keys) if problems(study).averaged else study.swept
     names = short_names(study.swept)
-    what = "DIP, then DDPM" if study.row == "result" else study.output
+
+    def what(chosen: Sequence[int]) -> str:
+        dips = {job.has_dip for i in chosen for job in points[i]}
+        if study.row != "result" or len(dips) > 1:
+            return study.output
+        return "DIP, then DDPM" if True in dips else "no DIP, then DDPM"
+
     for key in keys:
         told = [jobs[0].overrides.get(key, UNSET) for jobs in points]
         values = sorted(set(told), key=natural)
         if 1 < len(values) <= MOST_COLOURS:
-            return [(_plain(f"{what}: {names[key]}={short(v)}"), [i for i, o in enumerate(told) if o == v])
-                    for v in values]  # fmt: skip
-    return [(what, list(range(len(points))))]
+            groups = {v: [i for i, o in enumerate(told) if o == v] for v in values}
+            return [(_plain(f"{what(of)}: {names[key]}={short(v)}"), of) for v, of in groups.items()]
+    every = list(range(len(points)))
+    return [(what(every), every)]
 
 
 def _plain(text: str) -> str:

@@ -67,6 +67,11 @@ class Job:
         return value
 
     @property
+    def has_dip(self) -> bool:
+        """Whether the window started from a DIP output, which costs something: not y, not pure noise."""
+        return self.figure("cost", "fit_evaluations_worth") != 0
+
+    @property
     def fit_key(self) -> str | None:
         """The name of the stored fit that the job used, or None."""
         fit = self.metrics.get("fit")

@@ -51,7 +51,7 @@ def against_no_dip(study: Study) -> str:
     starts = [pair for each in baselines(study).values() for pair in each]
     if not front or not starts:
         return ""
-    dips = [p for p in front if any(job.figure("cost", "fit_evaluations_worth") for job in p.jobs)]
+    dips = [p for p in front if any(job.has_dip for job in p.jobs)]
     if not dips:
         return "No point of the front starts from a DIP."
     alone = [(p.worth, p.psnr) for p in front if p not in dips]
