@@ -32,8 +32,8 @@ def strip(pictures: Sequence[torch.Tensor], labels: Sequence[str]) -> np.ndarray
 
 
 def result_panel(items: Sequence[tuple[str, torch.Tensor]]) -> np.ndarray:
-    """Draw titled pictures side by side, three in a row; pictures and result as for `strip`."""
-    return _grid(items, 3, 3.2)
+    """Draw titled pictures in rows of three or four, whichever leaves fewer places empty; otherwise as `strip`."""
+    return _grid(items, min((3, 4), key=lambda columns: -len(items) % columns), 3.2)
 
 
 def fit_panel(

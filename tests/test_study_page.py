@@ -201,3 +201,12 @@ def test_without_javascript_the_table_is_all_there(browser, nasty):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     assert len(browser.find_elements("css selector", "#jobs tbody tr")) == 2 * len(NASTY) + 1
     assert not browser.find_elements("css selector", "#jobs button")
+
+
+def test_the_best_without_a_dip_may_be_a_job(tmp_path):
+    job(tmp_path, ["checkpoint=stop"], metrics(27.0))
+    assert "<dd>57 evaluations and no fit" in build(tmp_path).read_text(), "26.5 dB, of every job"
+    job(tmp_path, ["checkpoint=none"], metrics(28.0, nfe=10, fit_seconds=0.0))
+    text = build(tmp_path).read_text()
+    tile = text[text.index("Best without a DIP") :][:200]
+    assert "28.00 dB" in tile and "10 evaluations and no fit" in tile

@@ -179,6 +179,8 @@ def _best(study: Study) -> dict[str, Any] | None:
 def _best_baseline(study: Study) -> tuple[float, float] | None:
     """Return (PSNR in dB, NFE) of the best start without a DIP."""
     points = [(psnr, nfe) for places in baselines(study).values() for nfe, psnr in places]
+    if study.row == "result":
+        points += [(p.psnr, p.worth) for p in measured(study) if not any(job.has_dip for job in p.jobs)]
     return max(points, key=lambda point: (point[0], -point[1]), default=None)
 
 

@@ -70,7 +70,7 @@ def cost_line(cost: Cost) -> str:
     return (
         f"Cost of the complete jobs: {duration(cost.seconds)} with each fit counted once "
         f"({plural(len(cost.fits), 'fit')} {duration(cost.fit_seconds)}{windows}); "
-        f"{duration(cost.unshared_seconds)} if every job had made its own. The starts without a DIP are not in it."
+        f"{duration(cost.unshared_seconds)} if every job had made its own. Baselines are not in it."
     )
 
 
