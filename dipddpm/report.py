@@ -42,7 +42,7 @@ def show(rows: Sequence[Row], notes: Sequence[str]) -> None:
     """Print the rows as a table, and the notes beneath it."""
     table = Table(title=None, header_style="bold")
     table.add_column("", overflow="fold")
-    shown = {key: how for key, how in QUALITIES.items() if key != "stlpips" or any(key in r.quality for r in rows)}
+    shown = {key: how for key, how in QUALITIES.items() if any(key in row.quality for row in rows)}
     for title in (*(title for title, _ in shown.values()), "NFE", "seconds"):
         table.add_column(title, justify="right")
     for row in rows:

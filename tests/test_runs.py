@@ -100,13 +100,15 @@ def test_start_t_auto_is_the_level_of_the_error_and_is_labelled_oracle(configure
     assert (given["window"]["start_t"], given["window"]["error_source"]) == (57, "given")
 
 
-def test_a_noisy_picture_of_ones_own_has_no_quality_and_an_estimated_sigma(configure, tmp_path):
+def test_a_noisy_picture_of_ones_own_has_no_quality_and_an_estimated_sigma(configure, tmp_path, capsys):
     rng = np.random.default_rng(0)
     pixels = np.full((48, 60, 3), 128) + rng.normal(0, 20, (48, 60, 3))
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "mine.png")
     config = configure("degrade=none", f"image.path={tmp_path / 'mine.png'}", "stopping=loss_floor", "image.size=48")
     value, metrics = run(config, tmp_path / "run")
     assert value is None
+    table = capsys.readouterr().out
+    assert "NFE" in table and "PSNR" not in table, "nothing to compare with, so no columns of dashes"
     assert not any("psnr" in metrics[r] or "ssim" in metrics[r] for r in ("noisy", "dip", "result"))
     assert metrics["degrade"]["source"] == "estimated"
     assert metrics["degrade"]["sigma"] == pytest.approx(20, rel=0.15)
