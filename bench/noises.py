@@ -31,16 +31,8 @@ SHOWN = {key: QUALITIES[key] for key in ("psnr", "stlpips")}
 
 def run(faces: Sequence[Path], out: Path, more: Sequence[str]) -> None:
     """Run y at the level of its noise, with the rows of every run, and both starts at each level."""
-    common = [
-        f"image.path={','.join(map(str, faces))}",
-        f"degrade={','.join(KINDS)}",
-        "dip=skip",
-        "ddpm.scheduler=ddim",
-        "ddpm.steps=10",
-        f"store={out / 'fits'}",
-        f"hydra.sweep.dir={out / 'jobs'}",
-        *more,
-    ]
+    common = [f"image.path={','.join(map(str, faces))}", f"degrade={','.join(KINDS)}", "dip=skip", "ddpm.steps=10",
+              "ddpm.scheduler=ddim", f"store={out / 'fits'}", f"hydra.sweep.dir={out / 'jobs'}", *more]  # fmt: skip
     levels = [f"checkpoint={','.join(STARTS)}", f"ddpm.start_t={','.join(LEVELS)}", "baselines=false"]
     for window in (["checkpoint=none", "ddpm.start_t=auto"], levels):
         subprocess.run([sys.executable, str(ROOT / "sample.py"), "-m", *common, *window], check=True)
@@ -48,21 +40,20 @@ def run(faces: Sequence[Path], out: Path, more: Sequence[str]) -> None:
 
 def table(jobs: Sequence[Job], faces: Sequence[str]) -> list[str]:
     """Return the table's lines: a start each, with its quality on each kind of noise, mean over the faces."""
-    found = {
-        tuple(job.overrides[key] for key in ("image.path", "degrade", "checkpoint", "ddpm.start_t")): job
-        for job in jobs
-    }
+    keys = ("image.path", "degrade", "checkpoint", "ddpm.start_t")
+    found = {tuple(job.overrides.get(key) for key in keys): job for job in jobs}
     lines, columns = [], [(kind, key, digits) for kind, (key, (_, digits)) in product(KINDS, SHOWN.items())]
 
-    def quality(key: str, row: str, kind: str, checkpoint: str, level: str) -> list[float]:
+    def figures(row: str, key: str, kind: str, checkpoint: str, level: str) -> list[float]:
         wanted = [(face, kind, checkpoint, level) for face in faces]
         if lacking := [names for names in wanted if names not in found]:
             raise SystemExit(f"error: no job of {lacking[0]}: run again, it goes on with what is missing")
         return [figure(found[names], row, key) for names in wanted]
 
     def add(label: str, nfe: int, row: str, checkpoint: str, level: str) -> None:
-        means = (f"{fmean(quality(key, row, kind, checkpoint, level)):.{digits}f}" for kind, key, digits in columns)
-        lines.append(f"| {label} | {' | '.join(means)} | {nfe} |")
+        means = (f"{fmean(figures(row, key, kind, checkpoint, level)):.{digits}f}" for kind, key, digits in columns)
+        fits = (fmean(figures("cost", "fit_evaluations_worth", kind, checkpoint, level)) for kind in KINDS)
+        lines.append(f"| {label} | {' | '.join(means)} | {nfe} | {nfe + fmean(fits):.0f} |")
 
     add("noisy picture", 0, "noisy", "none", "auto")
     add("DIP alone", 0, "dip", "stop", LEVELS[0])
@@ -73,9 +64,9 @@ def table(jobs: Sequence[Job], faces: Sequence[str]) -> list[str]:
     for level in LEVELS:
         gains = []
         for kind, key, digits in columns:
-            dip, none = (quality(key, "result", kind, checkpoint, level) for checkpoint in ("stop", "none"))
+            dip, none = (figures("result", key, kind, checkpoint, level) for checkpoint in ("stop", "none"))
             gains.append(f"{paired_difference(dip, none):+.{digits}f}")
-        lines.append(f"| DIP minus no DIP, from {level} (95%) | {' | '.join(gains)} | |")
+        lines.append(f"| DIP minus no DIP, from {level} (95%) | {' | '.join(gains)} | | |")
     return lines
 
 
@@ -90,11 +81,15 @@ def main() -> None:
     faces = sorted(args.pictures.glob("*.png"))
     if args.names:
         faces = [args.pictures / f"{name}.png" for name in args.names]
+    if len(faces) < 2:
+        parser.error(f"{args.pictures} has {len(faces)} of them: a paired interval takes two or more")
     if not args.only_table:
         run(faces, args.out, args.overrides)
     jobs = [j for j in read_study(args.out / "jobs").jobs if j.status == "complete"]
     heads = [f"{kind}: {title}" for kind, (title, _) in product(KINDS, SHOWN.values())]
-    print(f"{len(faces)} faces\n\n| start | {' | '.join(heads)} | NFE |\n|---|{'---:|' * (len(heads) + 1)}")
+    print(
+        f"{len(faces)} faces\n\n| start | {' | '.join(heads)} | NFE | with the fit |\n|---|{'---:|' * (len(heads) + 2)}"
+    )
     names = [str(face) for face in faces]
     print("\n".join(table(jobs, names)))
 

@@ -63,6 +63,13 @@ def check(c: Config) -> None:
     need(bool(c.objective), "objective", c.objective, "a list of figures, such as [result.psnr]")
     for name in c.objective:
         need(name in OBJECTIVES, "objective", name, f"one of {', '.join(OBJECTIVES)}{suggestion(name, OBJECTIVES)}")
+    of_dip = [o for o in c.objective if o.startswith("dip.")]
+    need(
+        not of_dip or c.checkpoint != "none",
+        "objective",
+        ",".join(of_dip),
+        "a figure of the result with checkpoint=none",
+    )
     _check_checkpoint(c)
     _check_window(c.ddpm)
 
@@ -162,7 +169,7 @@ def _check_checkpoint(c: Config) -> None:
             near = suggestion(given, CHECKPOINTS)
             raise UserError(f"checkpoint={given} is not allowed: {allowed}{near}")
     elif not _is_int(given):
-        raise UserError(f"checkpoint={given} is not allowed: {allowed}")
+        raise UserError(f"checkpoint={'null' if given is None else given} is not allowed: {allowed}")
     elif given < 1 or given % every:
         below, above = given // every * every, (given // every + 1) * every
         near = f"{below} or {above}" if below >= every else f"{every}"

@@ -208,9 +208,6 @@ def _check_directions(c: Config, sweeper: Any, command: str) -> None:
             f"objective={costs[0]} is not known of a start from a file, whose fit nobody counted: type "
             "checkpoint=<epoch>, or objective=[result.psnr,result.nfe]"
         )
-    of_dip = [o for o in c.objective if o.startswith("dip.")]
-    if of_dip and c.checkpoint == "none":
-        raise UserError(f"objective={of_dip[0]} is nothing that checkpoint=none has: type objective=[result.psnr]")
     unknown = [o for o in c.objective if o in MEASURED]
     if unknown and not has_clean(c):
         raise UserError(

@@ -144,6 +144,18 @@ def plain(config: Any) -> Any:
     return OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
 
 
+def completed(stored: Any) -> dict[str, Any]:
+    """Return a configuration of an older run, as builtins, with the keys that came since at their defaults.
+
+    Raises:
+        ValueError: For what is no configuration, or has a key that there is not any more.
+    """
+    try:
+        return plain(OmegaConf.merge(OmegaConf.structured(Config), stored))
+    except (OmegaConfBaseException, AttributeError, TypeError) as error:
+        raise ValueError(one_line(error)) from error
+
+
 def known_keys(schema: type, prefix: str = "") -> list[str]:
     """Return the dotted names of all keys of a schema, groups included."""
     keys = []

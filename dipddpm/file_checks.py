@@ -7,7 +7,7 @@ from pathlib import Path
 from dipddpm import images, masks, prior_folder
 from dipddpm.checks import LOOKS, STLPIPS_SMALLEST, check_halvings
 from dipddpm.config import Config
-from dipddpm.degrade_checks import check_divides, check_small, enlarged, magnification
+from dipddpm.degrade_checks import check_sides, check_small, enlarged, magnification
 from dipddpm.errors import UserError, need
 
 
@@ -52,8 +52,9 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
     here = prior_folder.local(p.name, p.path, p.repo) or not p.repo  # of one on the Hub nothing is asked yet
     size = c.image.size if isinstance(c.image.size, int) else None
     small = (path, box, times) if c.degrade.downscale else None
-    network = (c.dip.network.name, c.dip.layers, c.dip.kernel_size)
-    if here and new(f"prior {p.name} {p.path} {size} {network} {c.degrade.downscale} {small}"):
+    network = (c.dip.network.name, c.dip.layers, c.dip.kernel_size) if c.checkpoint != "none" else None
+    of_size = (c.degrade.downscale, small, c.degrade.correlation)  # what else a size has to suit
+    if here and new(f"prior {p.name} {p.path} {size} {network} {of_size}"):
         folder = prior_folder.resolve(p.name, p.path, None, None, config_only=command == "fit")
         if command == "sample" or size is None:  # a fit asks a prior for its size alone
             own = prior_folder.sample_size(folder)
@@ -61,8 +62,9 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
                 prior_folder.check_size(folder, size)
             size = size or own
     if size is not None:
-        check_halvings(c.dip, size)
-        check_divides(c.degrade, size)
+        if c.checkpoint != "none":
+            check_halvings(c.dip, size)
+        check_sides(c.degrade, size)
         if small and new(f"degrade.downscale {small} {size} {c.degrade.downscale}"):
             check_small(c, images.check(path, box), size)
         looks = [o for o in c.objective if o in LOOKS]

@@ -95,7 +95,7 @@ def done_before(folder: Path, c: Config, command: str) -> bool:
     """
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
-        stored = yaml.safe_load((folder / "config.yaml").read_text())
+        stored = config.completed(yaml.safe_load((folder / "config.yaml").read_text()))
         wanted = config.plain(c)
         for key in MACHINE:
             del stored[key], wanted[key]

@@ -1,7 +1,7 @@
 """Noise of a given rms: a DDPM's own, white and Gaussian, and three kinds that are not; and how noisy a picture is.
 
-All have the same expected squared error sigma^2 over the picture. So they differ in what they are made of, not in how
-much there is of them: the PSNR of y and the level of its noise are the same.
+All have the same expected squared error sigma^2, over the picture and over draws. So they differ in what they are made
+of and not in how much there is of them. PSNR is of y clipped, which takes away some of all but impulses.
 
 - `gaussian`, independent from value to value: what the network was trained to tell from a picture.
 - `gaussian` with a correlation: white noise blurred by a Gaussian, as demosaicking and resizing leave a camera's.
@@ -73,9 +73,9 @@ def poisson(clean: torch.Tensor, sigma: float, generator: torch.Generator) -> to
 
 
 def share(clean: torch.Tensor, sigma: float) -> float:
-    """Return which share of the values impulses have to replace for the rms error ``sigma``; it may be above 1.
+    """Return which share of the values impulses have to replace for the rms error ``sigma``.
 
-    A value x is off by x or by 1 - x, each with the same chance.
+    A value x is off by x or by 1 - x, each with the same chance: by half the range or more, as a root mean square.
     """
     return (sigma / 255) ** 2 / ((clean.square() + (1 - clean).square()) / 2).mean().item()
 
@@ -85,19 +85,11 @@ def impulse(clean: torch.Tensor, sigma: float, generator: torch.Generator) -> to
 
     Args:
         clean: Shape (1, 3, H, W), in [0, 1].
-        sigma: rms error on the 0-255 scale, expected.
+        sigma: rms error on the 0-255 scale, expected; at most 127.5, of which every picture can have as much.
         generator: CPU generator.
-
-    Raises:
-        UserError: Where replacing all of them would not be as much.
     """
-    if (chance := share(clean, sigma)) > 1:
-        raise UserError(
-            f"degrade.sigma={sigma:g} is not allowed: impulses in all values of this picture are an rms of "
-            f"{sigma / chance**0.5:.0f} (0-255 scale)"
-        )
     hit, end = (torch.rand(clean.shape, generator=generator).to(clean) for _ in range(2))
-    return torch.where(hit < chance, (end < 0.5).to(clean), clean)
+    return torch.where(hit < share(clean, sigma), (end < 0.5).to(clean), clean)
 
 
 KINDS: dict[str, Callable[..., torch.Tensor]] = {"gaussian": gaussian, "poisson": poisson, "impulse": impulse}
@@ -106,7 +98,7 @@ KINDS: dict[str, Callable[..., torch.Tensor]] = {"gaussian": gaussian, "poisson"
 def words(kind: str, clean: torch.Tensor, sigma: float, correlation: float | None) -> str:
     """Return what noise of a kind and strength is in that kind's own terms; empty for white Gaussian noise."""
     if kind == "poisson":
-        return f"photons: {peak(clean, sigma):.1f} where the picture is white"
+        return f"photons: {peak(clean, sigma):.3g} where the picture is white"
     if kind == "impulse":
         return f"impulses: {share(clean, sigma):.1%} of the values"
     return "" if correlation is None else f"correlated noise: blurred by {correlation:g} pixels"

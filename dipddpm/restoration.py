@@ -59,7 +59,7 @@ def run_window(
 
     Args:
         prior: Network and schedule.
-        start: Shape (1, 3, H, W), in [0, 1].
+        start: Shape (1, 3, H, W), about [0, 1]: a DIP output, or y, which is not clipped.
         start_t: First level.
         end_t: Last level.
         steps: Evaluations, None for one a level.
@@ -156,7 +156,7 @@ class Error:
 
 
 def error_of_start(given: float | None, true_rms: float | None, why: Sequence[str]) -> Error | None:
-    """Return what is known of the error of a DIP output.
+    """Return what is known of the error of what a window starts from.
 
     Args:
         given: ``ddpm.error_sigma``, 0-255 scale.

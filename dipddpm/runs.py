@@ -1,6 +1,7 @@
 """The two jobs, from typed configuration to files.
 
-`fit` keeps a DIP of the picture; `sample` finds or makes that fit and runs the window from it. From Python:
+`fit` keeps a DIP of the picture; `sample` finds or makes that fit and runs the window from it, or from y
+itself. From Python:
 
     cfg = dipddpm.config.typed(hydra.compose("config", overrides=["ddpm.start_t=50"]))
     dipddpm.runs.sample(cfg, Job(Path("outputs/mine")))

@@ -12,7 +12,7 @@ from dipddpm import environment, fitting, images, outputs, prior, seeds, stoppin
 from dipddpm.checks import check_halvings
 from dipddpm.config import Config, plain
 from dipddpm.curves import Curves
-from dipddpm.degrade_checks import check_divides, check_small, enlarged, magnification
+from dipddpm.degrade_checks import check_sides, check_small, enlarged, magnification
 from dipddpm.dip import DeepImagePrior
 from dipddpm.errors import UserError
 from dipddpm.fingerprints import FIT_VERSION
@@ -42,8 +42,9 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
     if size == "auto":
         assert prior_folder is not None
         size = prior.sample_size(prior_folder)
-    check_halvings(c.dip, size)
-    check_divides(c.degrade, size)
+    if c.checkpoint != "none":
+        check_halvings(c.dip, size)
+    check_sides(c.degrade, size)
     d, box, times = c.degrade, c.image.box, magnification(c.degrade)
     picture = images.load(c.image.path, size // times, box)
     check_small(c, picture.size, size)

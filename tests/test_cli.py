@@ -233,6 +233,19 @@ def test_a_clean_picture_of_another_size_is_refused_before_both_are_made_square(
     cli.check_arguments("sample", [*mine, "image.box=[0,0,16,16]"])
 
 
+@pytest.mark.parametrize("typed", ["degrade.correlation=4.5", "degrade.downscale=4 degrade.correlation=1.5"])
+def test_noise_that_is_too_wide_for_the_picture_is_refused_before_any_work(typed, refuse):
+    (line,) = refuse("sample", "-m", "seed=0,1", *typed.split())
+    assert line.startswith(f"error: {typed.split()[-1]} is not allowed: at most ")
+    cli.check_arguments("sample", ["degrade.correlation=4"])
+
+
+def test_a_network_that_nobody_builds_is_not_looked_at(refuse):
+    (line,) = refuse("sample", "dip=skip", "dip.layers=9")
+    assert line.startswith("error: dip.layers=9 is not allowed: at most 5")
+    cli.check_arguments("sample", ["dip=skip", "dip.layers=9", "checkpoint=none"])
+
+
 def test_a_start_without_a_dip_is_refused_where_one_is_wanted(refuse):
     (line,) = refuse("fit", "checkpoint=none")
     assert line.startswith("error: checkpoint=none starts a window without a DIP") and "checkpoint=stop" in line

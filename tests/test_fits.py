@@ -246,6 +246,8 @@ def test_a_folder_that_was_run_again_uses_the_fit_of_its_last_run_alone(store, t
     assert store.uses(first.key) == store.uses(second.key) == [run], "it may have been killed before it said which"
     (run / "metrics.json").write_text(json.dumps({"fit": {"key": second.key}}))
     assert (store.uses(first.key), store.uses(second.key)) == ([], [run])
+    (run / "metrics.json").write_text('{"result": {}}')
+    assert store.uses(first.key) == store.uses(second.key) == [], "its last run started from none"
     (run / "metrics.json").write_text('{"fit"')
     assert store.uses(first.key) == [run]
 

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+import yaml
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -26,6 +27,19 @@ def test_a_job_is_done_only_when_whole_and_of_this_command_and_configuration(con
     assert not done_before(tmp_path, c, "sample")
     (tmp_path / "metrics.json").unlink()
     assert not done_before(tmp_path, c, "sample")
+
+
+def test_a_job_that_is_older_than_a_key_is_done_where_that_is_at_its_default(configure, tmp_path):
+    c = configure("baselines=false")
+    runs.sample(c, Job(tmp_path))
+    stored = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del stored["degrade"]["correlation"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(stored))
+    assert done_before(tmp_path, c, "sample")
+    assert not done_before(tmp_path, configure("baselines=false", "degrade.correlation=0.5"), "sample")
+    for other in (stored | {"gone": 1}, "no configuration", None, []):
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(other))
+        assert not done_before(tmp_path, c, "sample")
 
 
 def test_a_job_without_the_st_lpips_that_a_search_asks_for_is_run_again(configure, tmp_path):

@@ -73,7 +73,7 @@ def test_a_folder_of_both_commands_says_so(fits, capsys):
         (None, "No job is complete yet"),
         (metrics(None), "No job has a PSNR of its result, which needs a clean picture"),
         (fit_metrics() | {"dip": {"nfe": 0}}, "No job has a PSNR of its DIP output, which needs a clean picture"),
-        (metrics(fit=None), "No job has a total cost, which needs a fit of the store and not a file"),
+        (metrics(fit=None), "No job has a total cost, which a start from a file has not"),
     ],
 )
 def test_the_page_says_why_there_is_no_chart(said, why, tmp_path):

@@ -21,6 +21,7 @@ from dipddpm.errors import UserError
 from dipddpm.fits.manifest import Damaged
 from dipddpm.fits.store import FitStore
 
+WHOLE = {"key": 16, "damage": 12}  # characters of columns that a narrow terminal leaves whole
 SHORTEST = 4  # characters that `rm` wants: fewer name one fit today and may name another tomorrow
 
 
@@ -94,7 +95,7 @@ def _list(store: FitStore) -> None:
         return
     table = Table(box=None)
     for name in ("key", "epochs", "picture", "damage", "network", "seed", "size", "age", "used by", "state"):
-        table.add_column(name, no_wrap=True, min_width=16 if name == "key" else None)  # to be typed
+        table.add_column(name, no_wrap=True, min_width=WHOLE.get(name))
     for key in keys:
         epochs, state = _condition(store, key)
         table.add_row(

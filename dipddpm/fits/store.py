@@ -223,9 +223,9 @@ class FitStore:
 def _still_uses(run: Path, key: str) -> bool:
     """Whether the run in a folder still uses a fit: one that was run again there may have come to another."""
     try:
-        fit = json.loads((run / "metrics.json").read_text())["fit"]
-        return fit["key"] == key
-    except (OSError, ValueError, KeyError, TypeError):
+        fit = json.loads((run / "metrics.json").read_text()).get("fit")
+        return fit is not None and fit["key"] == key
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return True  # it has not ended
 
 

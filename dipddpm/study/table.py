@@ -116,7 +116,7 @@ def rows(jobs: Sequence[Job], swept: Sequence[str]) -> list[dict[str, Value]]:
 
 
 def _of_fit(job: Job, unit: str) -> Value:
-    """Return the cost of the fit in seconds or GFLOP: 0 for a window from pure noise, which only compares itself."""
+    """Return the cost of the fit in seconds or GFLOP: 0 where the window started from none."""
     charged = job.figure("cost", f"fit_{unit}")
     return job.figure("fit", unit) if charged is None else charged
 

@@ -43,29 +43,33 @@ def commands(study: Study) -> str:
 
 
 def against_no_dip(study: Study) -> str:
-    """Return how much of the front a start without a DIP beats; empty where the two do not compare."""
+    """Return how much of the DIP starts' own front a start without a DIP beats; empty where the two do not compare."""
     over = problems(study)
     if study.row != "result" or (over.keys and not over.averaged):
         return ""
-    front = front_of(measured(study))
-    starts = [pair for each in baselines(study).values() for pair in each]
-    if not front or not starts:
+    points = measured(study)
+    dips = [p for p in points if any(job.has_dip for job in p.jobs)]
+    others = [(p.worth, p.psnr) for p in points if p not in dips]
+    others += [pair for each in baselines(study).values() for pair in each]
+    front = front_of(dips)
+    if not front or not others:
         return ""
-    dips = [p for p in front if any(job.has_dip for job in p.jobs)]
-    if not dips:
-        return "No point of the front starts from a DIP."
-    alone = [(p.worth, p.psnr) for p in front if p not in dips]
-    beaten = [p for p in dips if any(nfe <= p.worth and psnr >= p.psnr for nfe, psnr in [*starts, *alone])]
-    said = "Without a DIP, from the noisy or completed picture, the same network"
-    if len(dips) == 1:
-        gives = "gives" if beaten else "does not give"
-        return f"{said} {gives} as much for as little as the one point of the front that starts from one."
-    points = f"{len(beaten)} of the {len(dips)} points of the front that start from one"
-    return f"{said} gives as much for as little in {points}."
+    beaten = sum(any(worth <= p.worth and psnr >= p.psnr for worth, psnr in others) for p in front)
+    if len(front) == 1:
+        return (
+            f"Without a DIP the same network {'gives' if beaten else 'does not give'} as much for as little as the one "
+            "point of the front of those that start from a DIP."
+        )
+    return (
+        f"Without a DIP the same network gives as much for as little in {beaten} of the {len(front)} points of the "
+        "front of those that start from a DIP."
+    )
 
 
 def cost_line(cost: Cost) -> str:
     """Return what the complete jobs cost, with every fit counted once and with every fit counted for each job."""
+    if not cost.fits:
+        return f"Cost of the complete jobs: {duration(cost.seconds)}, of their windows. Baselines are not in it."
     windows = f", windows {duration(cost.window_seconds)}" if cost.window_seconds else ""
     return (
         f"Cost of the complete jobs: {duration(cost.seconds)} with each fit counted once "
@@ -82,5 +86,5 @@ def no_chart(study: Study) -> str:
     if not any(study.psnr(job) is not None for job in complete):
         return f"No job has a PSNR of its {study.output}, which needs a clean picture, so there is no chart."
     if not any(study.worth(job) for job in complete):
-        return "No job has a total cost, which needs a fit of the store and not a file, so there is no chart."
+        return "No job has a total cost, which a start from a file has not, so there is no chart."
     return "No job has both a PSNR and a cost, so there is no chart."
