@@ -120,7 +120,8 @@ def test_a_damaged_photograph_with_its_mask_keeps_what_it_has(configure, tmp_pat
     own = [f"image.path={photo}", "degrade=none", f"degrade.mask={mask}", "degrade.sigma=0"]
     value, metrics = run(configure(*own, "ddpm.steps=4"), tmp_path / "run")
     assert value is None and metrics["degrade"] == {
-        "kind": "none", "sigma": 0.0, "source": "given", "missing": pytest.approx(30 / 256), "downscale": None
+        "kind": "none", "correlation": None, "sigma": 0.0, "source": "given", "missing": pytest.approx(30 / 256),
+        "downscale": None,
     }  # fmt: skip
     given, result, filled = read(photo), read(tmp_path / "run/result.png"), read(tmp_path / "run/noisy.png")
     hole = np.zeros((16, 16), bool)

@@ -208,6 +208,7 @@ def test_checkpoints_by_number_and_by_path_agree(configure, tmp_path):
 
 
 def test_noise_of_each_kind_is_another_fit_and_is_said_in_its_own_terms(configure, tmp_path, caplog):
+    caplog.set_level("INFO", logger="dipddpm")
     keys = {}
     for typed in (
         "degrade.kind=gaussian",

@@ -27,7 +27,14 @@ def test_what_is_restored_has_the_means_of_the_smaller_picture(configure, tmp_pa
             "but for rounding, and clipping of single pixels"
         )
         assert np.abs(restored - small).max() > 5
-    assert metrics["degrade"] == {"kind": "gaussian", "sigma": 0, "source": "given", "missing": 0.0, "downscale": 2}
+    assert metrics["degrade"] == {
+        "kind": "gaussian",
+        "correlation": None,
+        "sigma": 0,
+        "source": "given",
+        "missing": 0.0,
+        "downscale": 2,
+    }
     assert metrics["window"]["data_consistency"] is True and metrics["noisy_window"]["nfe"] == 4
     out = capsys.readouterr().out
     assert "2 times smaller, upscaled" in out and "without a DIP, from the upscaled picture: 4 evaluations" in out

@@ -319,12 +319,13 @@ def small_disk(tmp_path):
 def test_a_full_disk_is_named_loses_nothing_and_the_same_command_goes_on(sample, small_disk, tmp_path):
     disk, leave = small_disk
     whole, store = FitStore(tmp_path / "whole"), FitStore(disk / "fits")
+    sweep = [*sample, "threads=1", "dip.max_epochs=100", "ddpm.start_t=10"]
     # The disk fills in the middle of the first job's fit, then in the middle of the second's pictures.
-    sweep = [*sample, "threads=1", "dip.max_epochs=100", "ddpm.start_t=10", f"store=fits,{whole.root}"]
-    leave(520)  # a state is 350, and the next is written before it goes
-    full = run(sweep, disk)
-    assert full.returncode != 0
-    assert FULL in full.stdout + full.stderr
+    for kilobytes, root in ((520, "fits"), (64, whole.root)):  # a state is 350, and the next is written before it goes
+        leave(kilobytes)
+        full = run([*sweep, f"store={root}"], disk)
+        assert full.returncode != 0
+        assert FULL in full.stdout + full.stderr
     notes = {p.parent: p.read_text() for p in disk.glob("sweep/*/error.txt")}
     assert notes and all(FULL in note for note in notes.values()), "whole or not at all"
     assert not jobs(disk), "neither is taken for complete"
@@ -335,7 +336,7 @@ def test_a_full_disk_is_named_loses_nothing_and_the_same_command_goes_on(sample,
     assert list(disk.glob("sweep/*/result.png")), "the second had begun to leave its pictures"
 
     (disk / "ballast").unlink()
-    freed = run(sweep, disk)
+    freed = run([*sweep, f"store=fits,{whole.root}"], disk)
     assert freed.returncode == 0, freed.stdout + freed.stderr
     assert f"going on from epoch {cut.epochs}" in freed.stdout
     assert made(jobs(disk)) == freed.stdout.count("made fit") == freed.stdout.count("found fit") == 1
