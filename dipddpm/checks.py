@@ -64,12 +64,8 @@ def check(c: Config) -> None:
     for name in c.objective:
         need(name in OBJECTIVES, "objective", name, f"one of {', '.join(OBJECTIVES)}{suggestion(name, OBJECTIVES)}")
     of_dip = [o for o in c.objective if o.startswith("dip.")]
-    need(
-        not of_dip or c.checkpoint != "none",
-        "objective",
-        ",".join(of_dip),
-        "a figure of the result with checkpoint=none",
-    )
+    need(not of_dip or c.checkpoint != "none", "objective", ",".join(of_dip),
+         "a figure of the result with checkpoint=none")  # fmt: skip
     _check_checkpoint(c)
     _check_window(c.ddpm)
 

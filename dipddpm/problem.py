@@ -95,8 +95,8 @@ def pose(
         correlation: Of Gaussian noise, in pixels of y; None for white.
 
     Raises:
-        UserError: When reference or mask had another size, the mask hides nothing or everything, or the picture cannot
-            have so much noise of the kind.
+        UserError: When reference or mask had another size, the mask hides nothing or everything, or photons are to be
+            counted in a black picture.
     """
     pixels = images.to_tensor(picture.pixels)
     content = seeds.content_hash(picture.pixels)
