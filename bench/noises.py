@@ -9,7 +9,6 @@ goes on with what is missing, and the DIP is fitted once a face and kind.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
+from bench.faces import arguments, parsed
 from bench.starts import ROOT, figure
 from dipddpm.jobs import QUALITIES
 from dipddpm.study import Job, read_study
@@ -71,18 +71,8 @@ def table(jobs: Sequence[Job], faces: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", type=Path, help="folder of PNG faces")
-    parser.add_argument("--names", nargs="+", help="of the faces to use, without .png (all)")
-    parser.add_argument("--out", type=Path, default=Path("outputs/noises"), help="sweeps and fits (outputs/noises)")
-    parser.add_argument("--only-table", action="store_true", help="run nothing")
-    parser.add_argument("--overrides", nargs="*", default=[], help="more of them for every job, such as threads=1")
-    args = parser.parse_args()
-    faces = sorted(args.pictures.glob("*.png"))
-    if args.names:
-        faces = [args.pictures / f"{name}.png" for name in args.names]
-    if len(faces) < 2:
-        parser.error(f"{args.pictures} has {len(faces)} of them: a paired interval takes two or more")
+    parser = arguments(__doc__, "outputs/noises")
+    args, faces = parsed(parser)
     if not args.only_table:
         run(faces, args.out, args.overrides)
     jobs = [j for j in read_study(args.out / "jobs").jobs if j.status == "complete"]

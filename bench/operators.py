@@ -11,7 +11,6 @@ missing, and each DIP is fitted once.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from statistics import fmean
 from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
+from bench.faces import arguments, parsed
 from bench.starts import ROOT, figure
 from dipddpm.jobs import QUALITIES
 from dipddpm.study import Job, read_study
@@ -101,17 +101,9 @@ def table(jobs: Sequence[Job], faces: Sequence[str], problems: Sequence[str]) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", type=Path, help="folder of PNG faces, all of one size")
-    parser.add_argument("--names", nargs="+", help="of the faces to use, without .png (all)")
+    parser = arguments(__doc__, "outputs/operators")
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), help="(all)")
-    parser.add_argument("--out", type=Path, default=Path("outputs/operators"), help="sweeps and fits")
-    parser.add_argument("--only-table", action="store_true", help="run nothing")
-    parser.add_argument("--overrides", nargs="*", default=[], help="more of them for every job, such as threads=1")
-    args = parser.parse_args()
-    faces = sorted(args.pictures.glob("*.png"))
-    if args.names:
-        faces = [args.pictures / f"{name}.png" for name in args.names]
+    args, faces = parsed(parser)
     chosen = [PROBLEMS[name] for name in args.problems]
     degradations = [d + hole(faces, args.out) * d.endswith("=") for _, _, d in chosen]
     if not args.only_table:

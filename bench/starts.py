@@ -9,7 +9,6 @@ sample.py into one folder: run again, it goes on with what is missing, and each 
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from collections import defaultdict
@@ -18,6 +17,7 @@ from pathlib import Path
 from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
+from bench.faces import arguments, parsed
 from dipddpm.study import Job, read_study
 from scripts.paired import paired_difference
 
@@ -94,14 +94,8 @@ def figure(job: Job, *names: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", type=Path, help="folder of PNG faces")
-    parser.add_argument("--names", nargs="+", required=True, help="of the faces to use, without .png")
-    parser.add_argument("--out", type=Path, default=Path("outputs/starts"), help="sweep and fits (outputs/starts)")
-    parser.add_argument("--only-table", action="store_true", help="run nothing")
-    parser.add_argument("--overrides", nargs="*", default=[], help="more of them for every job, such as threads=1")
-    args = parser.parse_args()
-    faces = [args.pictures / f"{name}.png" for name in args.names]
+    parser = arguments(__doc__, "outputs/starts", named=True)
+    args, faces = parsed(parser)
     if not args.only_table:
         run(faces, args.out, args.overrides)
     jobs = [j for j in read_study(args.out / "jobs").jobs if j.status == "complete"]

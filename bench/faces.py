@@ -1,0 +1,36 @@
+"""What the benches that sweep over a folder of faces ask on their command line."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from pathlib import Path
+
+
+def arguments(description: str | None, out: str, *, named: bool = False) -> ArgumentParser:
+    """Return a parser of the folder, the faces of it, where to write, and what every job is given beside.
+
+    Args:
+        description: The bench's docstring.
+        out: Default folder of its sweeps and fits.
+        named: Whether the faces have to be named; otherwise all are used.
+    """
+    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", type=Path, help="folder of PNG faces, all of one size")
+    every = "" if named else " (all)"
+    parser.add_argument("--names", nargs="+", required=named, help=f"of the faces to use, without .png{every}")
+    parser.add_argument("--out", type=Path, default=Path(out), help=f"sweeps and fits ({out})")
+    parser.add_argument("--only-table", action="store_true", help="run nothing")
+    parser.add_argument("--overrides", nargs="*", default=[], help="more of them for every job, such as threads=1")
+    return parser
+
+
+def parsed(parser: ArgumentParser) -> tuple[Namespace, list[Path]]:
+    """Return what was typed, and the paths of the faces; fewer than two, which have no interval, are refused."""
+    args = parser.parse_args()
+    names = [args.pictures / f"{name}.png" for name in args.names or []]
+    faces = names or sorted(args.pictures.glob("*.png"))
+    if missing := [str(face) for face in faces if not face.is_file()]:
+        parser.error(f"there is no {missing[0]}")
+    if len(faces) < 2:
+        parser.error(f"{args.pictures} has {len(faces)} of them: a paired interval takes two or more")
+    return args, faces
