@@ -204,6 +204,10 @@ def _notes(folder: Path, problem: Problem, rows: Mapping[str, Row], record: Mapp
     if window.get("still_noisy"):
         notes.append(f"the result is still noisy: the window ends at level {record['window']['end_t']}")
     if record["degrade"]["source"] == "estimated":
-        notes.append(f"noise of the picture estimated: sigma {record['degrade']['sigma']:.1f}")
+        sigma = record["degrade"]["sigma"]
+        notes.append(
+            f"noise of the picture estimated: sigma {sigma:.1f}, as of white noise; where blotches stay there is more: "
+            "type degrade.sigma=<0-255 scale>"
+        )
     notes.append(f"pictures and metrics.json are in {folder}")
     return notes
