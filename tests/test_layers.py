@@ -10,20 +10,8 @@ from conftest import ROOT
 
 LAYERS = [
     {"errors", "files", "checks", "degrade_checks", "config", "jobs"},
-    {
-        "images",
-        "masks",
-        "panels",
-        "degrade",
-        "noise",
-        "networks",
-        "curves",
-        "variance",
-        "stopping",
-        "seeds",
-        "operators",
-    }
-    | {"metrics", "perceptual"},
+    {"images", "masks", "panels", "degrade", "noise", "networks", "curves", "variance", "stopping", "seeds"}
+    | {"operators", "metrics", "perceptual"},
     {"problem", "diffusion", "consistency", "sampler", "restoration"}
     | {"prior", "prior_folder", "environment", "dip", "operations"},
     {"fits", "tracking", "progress", "report", "study"},

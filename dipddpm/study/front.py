@@ -47,6 +47,11 @@ class Point:
     worth: float
     psnr: float
 
+    @property
+    def has_dip(self) -> bool:
+        """Whether any of its jobs started from a DIP output."""
+        return any(job.has_dip for job in self.jobs)
+
 
 @dataclass(frozen=True)
 class Look:
@@ -111,6 +116,14 @@ def baselines(study: Study) -> dict[str, list[tuple[float, float]]]:
         name: sorted({(nfe, psnr) for _, (nfe, psnr) in _means(study, over, lambda job, name=name: _start(job, name))})
         for name in BASELINES
     }
+
+
+def without_a_dip(study: Study) -> list[tuple[float, float]]:
+    """Return the points (cost, PSNR in dB) that need no DIP: baselines, and the results of jobs that asked for none."""
+    points = [pair for each in baselines(study).values() for pair in each]
+    if study.row == "result":
+        points += [(p.worth, p.psnr) for p in measured(study) if not p.has_dip]
+    return points
 
 
 def looks(study: Study, row: str) -> list[Look]:

@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from dipddpm.study import plots
 from dipddpm.study.cost import Cost, duration
-from dipddpm.study.front import baselines, best, front_of, measured, name_of, problems
+from dipddpm.study.front import best, front_of, measured, name_of, problems, without_a_dip
 from dipddpm.study.heat import HeatMap
 from dipddpm.study.order import is_number, label, natural, short
 from dipddpm.study.read import Job, Study
@@ -177,10 +177,8 @@ def _best(study: Study) -> dict[str, Any] | None:
 
 
 def _best_baseline(study: Study) -> tuple[float, float] | None:
-    """Return (PSNR in dB, NFE) of the best start without a DIP."""
-    points = [(psnr, nfe) for places in baselines(study).values() for nfe, psnr in places]
-    if study.row == "result":
-        points += [(p.psnr, p.worth) for p in measured(study) if not any(job.has_dip for job in p.jobs)]
+    """Return (PSNR in dB, cost in evaluations) of the best start without a DIP."""
+    points = [(psnr, cost) for cost, psnr in without_a_dip(study)]
     return max(points, key=lambda point: (point[0], -point[1]), default=None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dipddpm.jobs import SCRIPTS
 from dipddpm.study.cost import Cost, duration
-from dipddpm.study.front import Problems, baselines, front_of, measured, problems
+from dipddpm.study.front import Problems, front_of, measured, problems, without_a_dip
 from dipddpm.study.read import Study
 
 
@@ -47,11 +47,7 @@ def against_no_dip(study: Study) -> str:
     over = problems(study)
     if study.row != "result" or (over.keys and not over.averaged):
         return ""
-    points = measured(study)
-    dips = [p for p in points if any(job.has_dip for job in p.jobs)]
-    others = [(p.worth, p.psnr) for p in points if p not in dips]
-    others += [pair for each in baselines(study).values() for pair in each]
-    front = front_of(dips)
+    front, others = front_of([p for p in measured(study) if p.has_dip]), without_a_dip(study)
     if not front or not others:
         return ""
     beaten = sum(any(worth <= p.worth and psnr >= p.psnr for worth, psnr in others) for p in front)
