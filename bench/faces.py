@@ -1,9 +1,12 @@
-"""What the benches that sweep over a folder of faces ask on their command line."""
+"""What the benches that sweep over a folder of faces ask on their command line, and read back."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
+
+from dipddpm.errors import UserError
+from dipddpm.study import Job, read_study
 
 
 def arguments(description: str | None, out: str, *, named: bool = False) -> ArgumentParser:
@@ -34,3 +37,11 @@ def parsed(parser: ArgumentParser) -> tuple[Namespace, list[Path]]:
     if len(faces) < 2:
         parser.error(f"{args.pictures} has {len(faces)} of them: a paired interval takes two or more")
     return args, faces
+
+
+def finished(parser: ArgumentParser, out: Path) -> list[Job]:
+    """Return the jobs below ``out`` that ended well."""
+    try:
+        return [job for job in read_study(out / "jobs").jobs if job.status == "complete"]
+    except UserError as error:
+        parser.error(str(error))

@@ -17,10 +17,10 @@ from pathlib import Path
 from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
-from bench.faces import arguments, parsed
+from bench.faces import arguments, finished, parsed
 from bench.starts import ROOT, figure
 from dipddpm.jobs import QUALITIES
-from dipddpm.study import Job, read_study
+from dipddpm.study import Job
 from scripts.paired import paired_difference
 
 KINDS = ("gaussian", "poisson", "correlated", "impulse")
@@ -75,7 +75,7 @@ def main() -> None:
     args, faces = parsed(parser)
     if not args.only_table:
         run(faces, args.out, args.overrides)
-    jobs = [j for j in read_study(args.out / "jobs").jobs if j.status == "complete"]
+    jobs = finished(parser, args.out)
     heads = [f"{kind}: {title}" for kind, (title, _) in product(KINDS, SHOWN.values())]
     print(
         f"{len(faces)} faces\n\n| start | {' | '.join(heads)} | NFE | with the fit |\n|---|{'---:|' * (len(heads) + 2)}"

@@ -21,10 +21,10 @@ from statistics import fmean
 from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
-from bench.faces import arguments, parsed
+from bench.faces import arguments, finished, parsed
 from bench.starts import ROOT, figure
 from dipddpm.jobs import QUALITIES
-from dipddpm.study import Job, read_study
+from dipddpm.study import Job
 from scripts.paired import paired_difference
 
 DIPS = ("cnn", "skip")
@@ -109,7 +109,7 @@ def main() -> None:
     if not args.only_table:
         for (_, experiment, _), degrade in zip(chosen, degradations, strict=True):
             run(faces, experiment, degrade, args.out, args.overrides)
-    jobs = [j for j in read_study(args.out / "jobs").jobs if j.status == "complete"]
+    jobs = finished(parser, args.out)
     heads = [f"{words}: {title}" for (words, _, _), (title, _) in product(chosen, SHOWN.values())]
     print(f"{len(faces)} faces\n\n| start | {' | '.join(heads)} | NFE |\n|---|{'---:|' * (len(heads) + 1)}")
     print("\n".join(table(jobs, [str(face) for face in faces], degradations)))

@@ -17,8 +17,8 @@ from pathlib import Path
 from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
-from bench.faces import arguments, parsed
-from dipddpm.study import Job, read_study
+from bench.faces import arguments, finished, parsed
+from dipddpm.study import Job
 from scripts.paired import paired_difference
 
 ROOT = Path(__file__).parents[1]
@@ -98,7 +98,7 @@ def main() -> None:
     args, faces = parsed(parser)
     if not args.only_table:
         run(faces, args.out, args.overrides)
-    jobs = [j for j in read_study(args.out / "jobs").jobs if j.status == "complete"]
+    jobs = finished(parser, args.out)
     jobs = [j for j in jobs if j.overrides["image.path"] in map(str, faces)]  # the folder may hold others
     print(f"{len(faces)} faces\n\n{HEAD}")
     print("\n".join(rows(jobs)))
