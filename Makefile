@@ -22,4 +22,4 @@ lint: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv outputs
+	rm -rf .venv  # outputs/ and multirun/ are results

@@ -60,6 +60,7 @@ def check(c: Config) -> None:
     need(bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", c.device)), "device", c.device, "auto, cpu, cuda or cuda:<number>")
     need(c.threads is None or c.threads >= 1, "threads", c.threads, "1 or more, or null")
     need(c.panel_every >= 1, "panel_every", c.panel_every, "1 epoch or more")
+    need(bool(c.store), "store", c.store, "a folder for the fits, such as outputs/fits")
     need(bool(c.objective), "objective", c.objective, "a list of figures, such as [result.psnr]")
     for name in c.objective:
         need(name in OBJECTIVES, "objective", name, f"one of {', '.join(OBJECTIVES)}{suggestion(name, OBJECTIVES)}")
@@ -130,6 +131,11 @@ def check_fit(c: Config) -> None:
         raise UserError(
             "checkpoint=none starts a window without a DIP, and train_dip.py fits one: type python sample.py, or "
             "checkpoint=stop"
+        )
+    if str(c.checkpoint).endswith(".safetensors"):
+        raise UserError(
+            f"checkpoint={c.checkpoint} is a picture that was fitted before, and train_dip.py fits one: type python "
+            "sample.py, or checkpoint=stop"
         )
 
 

@@ -65,7 +65,10 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
     try:
         if unread:
             raise UserError(f"{' '.join(unread)} is not understood: type options such as -m first, then key=value")
-        with initialize_config_dir(str(CONF), version_base="1.3"):
+        conf = Path(CONF.parent, args.config_path) if args.config_path else CONF  # as Hydra does, from the script's
+        if not conf.is_dir():
+            raise UserError(f"--config-path {args.config_path}: there is no folder {conf}")
+        with initialize_config_dir(str(conf), version_base="1.3"):
             more = [f"hydra.searchpath=[{Path(args.config_dir).absolute().as_uri()}]"] if args.config_dir else []
             typed = [*more, *args.overrides]
             own, points = (_points if args.multirun else _single)(name, typed, command, seen)

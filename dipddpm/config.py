@@ -136,6 +136,8 @@ def typed(cfg: DictConfig) -> Config:
         raise UserError(one_line(error)) from error
     assert isinstance(config, Config)
     check(config)
+    if config.degrade.mask:
+        config.degrade.missing = None  # whose place it takes
     return config
 
 
@@ -151,7 +153,10 @@ def completed(stored: Any) -> dict[str, Any]:
         ValueError: For what is no configuration, or has a key that there is not any more.
     """
     try:
-        return plain(OmegaConf.merge(OmegaConf.structured(Config), stored))
+        full = plain(OmegaConf.merge(OmegaConf.structured(Config), stored))
+        if full["degrade"]["mask"]:
+            full["degrade"]["missing"] = None  # as in `typed`
+        return full
     except (OmegaConfBaseException, AttributeError, TypeError) as error:
         raise ValueError(one_line(error)) from error
 

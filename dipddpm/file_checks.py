@@ -38,12 +38,12 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
         images.check_same(picture.size, images.check(path, box), "degrade.mask")
         masks.drawn(picture)
     file = str(c.checkpoint)
-    if file.endswith(".safetensors") and new(f"checkpoint {file}") and not Path(file).is_file():
+    if file.endswith(".safetensors") and new(f"checkpoint {file}") and not Path(file).expanduser().is_file():
         raise UserError(
             f"checkpoint={file}: no such file; type stop, last, oracle, an epoch, or the path of a kept epoch, such as "
             f"{c.store}/<key>/epochs/000250.safetensors"
         )
-    store = Path(c.store).absolute()
+    store = Path(c.store).expanduser().absolute()
     if new(f"store {store}"):
         in_the_way = next((p for p in (store, *store.parents) if p.exists() and not p.is_dir()), None)
         if in_the_way is not None:

@@ -21,14 +21,19 @@ def of(c: Config, command: str) -> dict[str, str]:
     Returns:
         The SHA-256 of each file that the job reads; of a network on the Hub its commit.
     """
-    named = {"image.path": c.image.path, "image.reference": c.image.reference, "degrade.mask": c.degrade.mask,
-             "checkpoint": c.checkpoint}  # fmt: skip
-    paths = {key: Path(path).expanduser() for key, path in named.items() if isinstance(path, str)}
-    found = {key: files.sha256(path) for key, path in paths.items() if path.is_file()}  # "stop" is none
+    found = {key: files.sha256(path) for key, path in inputs(c).items()}
     found["fit version"] = str(FIT_VERSION)
     if command == "sample" or c.image.size == "auto":
         found["prior"] = _prior(c, config_only=command == "fit")
     return found
+
+
+def inputs(c: Config) -> dict[str, Path]:
+    """Return the files that a job reads beside those of its prior, by key of the configuration."""
+    named = {"image.path": c.image.path, "image.reference": c.image.reference, "degrade.mask": c.degrade.mask,
+             "checkpoint": c.checkpoint}  # fmt: skip
+    paths = {key: Path(path).expanduser() for key, path in named.items() if isinstance(path, str)}
+    return {key: path for key, path in paths.items() if path.is_file()}  # "stop" is none
 
 
 def _prior(c: Config, *, config_only: bool) -> str:

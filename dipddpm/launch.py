@@ -27,7 +27,7 @@ from dipddpm.checks import LOOKS, stlpips_weights
 from dipddpm.config import Config
 from dipddpm.errors import UserError
 from dipddpm.files import replacing
-from dipddpm.jobs import MACHINE, STOPPED, Job
+from dipddpm.jobs import MACHINE, PICTURES, RESTORATIONS, STOPPED, Job
 
 log = logging.getLogger(__name__)
 _LIMITED: list[int] = []  # the threads that jobs of this process were given
@@ -60,7 +60,9 @@ def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -
         c = config.typed(cfg)
         if job.sweep and done_before(job.folder, c, command):
             log.info("done before: %s", job.folder)
+            failed.unlink(missing_ok=True)  # of an attempt that could not see that it was done
             return objective(c, job.folder)
+        _spare_inputs(c, job.folder)
         for stale in (failed, job.folder / "metrics.json"):
             stale.unlink(missing_ok=True)
         _set_threads(c.threads or share_of_threads(launcher))
@@ -69,10 +71,11 @@ def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -
         getattr(runs, command)(c, job)
         return objective(c, job.folder)
     except (SystemExit, KeyboardInterrupt) as stop:
-        # Lightning makes the first of SIGTERM, without a code: the sweep would end as if all were done.
+        # Lightning makes the first of SIGTERM, without a code: the sweep would end as if all were done; and of Ctrl-C.
         log.error("stopped by a signal: the same command goes on")
         _leave_note(failed, STOPPED)
-        code = stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT
+        interrupted = isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt)
+        code = 128 + signal.SIGINT if interrupted else getattr(stop, "code", None)
         raise SystemExit(code or 128 + signal.SIGTERM) from stop
     except Exception as error:
         line = " ".join(f"{type(error).__name__}: {error}".split())
@@ -85,6 +88,17 @@ def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -
         if isinstance(error, UserError) and not job.sweep:
             sys.exit(2)
         raise
+
+
+def _spare_inputs(c: Config, folder: Path) -> None:
+    """Refuse a run whose pictures would take the place of those that it reads, as ``hydra.run.dir=.`` may."""
+    for key, path in fingerprints.inputs(c).items():
+        left = path.suffix == ".png" and path.stem.partition("-")[0] in (*RESTORATIONS, *PICTURES)
+        if left and path.resolve().parent == folder.resolve():
+            raise UserError(
+                f"{key}={path} would be overwritten: the run leaves pictures of such names in {folder}; type "
+                "hydra.run.dir=<another folder>"
+            )
 
 
 def done_before(folder: Path, c: Config, command: str) -> bool:
@@ -160,7 +174,7 @@ def _usable_cores() -> int:
 
         return cpu_count()
     except ImportError:
-        return os.cpu_count() or 1
+        return len(os.sched_getaffinity(0))
 
 
 def distinct_fits_first(argv: Sequence[str]) -> list[str]:

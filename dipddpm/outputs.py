@@ -17,14 +17,12 @@ from dipddpm.curves import best_kept, crossing, peak
 from dipddpm.dip import fixed_input
 from dipddpm.files import flat, replacing, write_json
 from dipddpm.fitting import Start
-from dipddpm.jobs import BASELINES, QUALITIES, RESTORATIONS
-from dipddpm.operators import OPERATORS
+from dipddpm.jobs import BASELINES, PICTURES, QUALITIES, RESTORATIONS
 from dipddpm.problem import Problem
 from dipddpm.report import Row
 from dipddpm.restoration import Restoration
 
 UNTRACKED = ("store", "fit", "objective", "panel_every", "ddpm.snapshot_every")  # change neither pictures nor cost
-PICTURES = ("clean", *(o.shown_as for o in OPERATORS), "panel", "fit", "strip")  # beside those of the rows
 NUMBER_OR_WORD = ("image.size", "ddpm.start_t", "checkpoint")
 
 
@@ -189,7 +187,8 @@ def _notes(folder: Path, problem: Problem, rows: Mapping[str, Row], record: Mapp
         marks = [f"{named.get(k, k)} {v}" for k, v in s.items() if k != "epochs" and v is not None]
         notes.append(", ".join([f"fit {fit['key']}: {fit['epochs']} epochs", *marks]))
     if (cost := record.get("cost")) and (total := cost.get("total_evaluations_worth")) is not None:
-        seconds, dip = f"{cost['total_seconds']:.1f} s", record.get("fit")
+        seconds = f"{cost['total_seconds']:.1f} s"
+        dip = record.get("fit") if cost["fit_gflop"] else None  # the plain DDPM starts from none
         share = f", {cost['fit_evaluations_worth']:.0f} of them the fit" if dip else ""
         notes.append(f"cost: the arithmetic of {total:.0f} evaluations{share}; the whole chain takes {T}")
         if dip:

@@ -72,17 +72,20 @@ def sample(c: Config, job: Job) -> float | None:
     for note in network.notes:
         log.info("prior %s: %s", network.name, note)
     if d.start_t == "auto" and d.error_sigma is not None:  # known now, so refused now
-        levels_of(network.schedule.level_of_sigma(d.error_sigma), d.end_t, d.steps, T=network.schedule.T)
+        levels_of(network.schedule.level_of_sigma(d.error_sigma), d.end_t, T=network.schedule.T)
     start = start_of(c, problem, job)
     posterior_mean(network, problem.noisy, network.schedule.T)  # a process's first evaluation is slower: not timed
 
     needed = checks.need_an_error(c)
     error = _error(c, problem, start, needed)
-    start_t = d.start_t
+    start_t, steps = d.start_t, d.steps
     if start_t == "auto":
         assert error is not None
         start_t = network.schedule.level_of_sigma(error.sigma)
         log.info("ddpm.start_t=auto: level %d, where sigma is %.1f (%s)", start_t, error.sigma, error.source)
+        if steps and steps > start_t - d.end_t > 0:
+            steps = start_t - d.end_t
+            log.info("ddpm.steps=%d is more than there are levels: each of the %d is walked", d.steps, steps)
     if d.init.name == "noise" and start_t < network.schedule.T:
         log.warning(
             "ddpm.init=noise at level %d, where the network expects a picture: the plain DDPM is ddpm.start_t=%d",
@@ -90,7 +93,7 @@ def sample(c: Config, job: Job) -> float | None:
         )  # fmt: skip
     seed = c.seed if d.seed is None else d.seed
     window = partial(
-        run_window, network, end_t=d.end_t, steps=d.steps, scheduler=d.scheduler.name, seed=seed,
+        run_window, network, end_t=d.end_t, steps=steps, scheduler=d.scheduler.name, seed=seed,
         content=problem.content, snapshot_every=d.snapshot_every, exact=d.exact,
     )  # fmt: skip
     partial_y = problem.operator is not None
@@ -98,7 +101,7 @@ def sample(c: Config, job: Job) -> float | None:
     agree = data_consistency(problem.noisy, problem.operator, problem.sigma, network.schedule) if consistent else None
 
     rows = results.given_rows(problem, start)
-    with progress.window_bar(f"window {start_t} to {d.end_t}", d.steps or start_t - d.end_t) as watch:
+    with progress.window_bar(f"window {start_t} to {d.end_t}", steps or start_t - d.end_t) as watch:
         result = window(start.picture, start_t=start_t, init=d.init.name, samples=d.samples, watch=watch,
                         error_rms=error.rms if error else None, data_consistency=agree)  # fmt: skip
     level = f"{start_t} to {d.end_t}" + (", still noisy" if d.end_t else "")
@@ -115,10 +118,10 @@ def sample(c: Config, job: Job) -> float | None:
         one = posterior_mean(network, problem.noisy, y_level, agree)
         rows["posterior_mean"] = results.row(f"no DIP: one evaluation at {y_level}", one, problem)
         end = min(d.end_t, y_level - 1)
-        steps = min(d.steps or y_level - end, y_level - end)
-        with progress.window_bar(f"no DIP: {y_level} to {end}", steps) as watch:
+        of_y = min(d.steps or y_level - end, y_level - end)
+        with progress.window_bar(f"no DIP: {y_level} to {end}", of_y) as watch:
             whole = window(problem.noisy, start_t=y_level, end_t=end, init="scaled", error_rms=None, watch=watch,
-                           steps=steps, data_consistency=agree)  # fmt: skip
+                           steps=of_y, data_consistency=agree)  # fmt: skip
         rows["noisy_window"] = results.row(f"no DIP: {d.scheduler.name} {y_level} to {end}", whole, problem)
 
     record = _record(c, problem, start, job, "sample", read)

@@ -122,8 +122,8 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
     if c.checkpoint == "none":
         return Start(problem.noisy, problem.words, has_dip=False)
     if isinstance(c.checkpoint, str) and c.checkpoint.endswith(".safetensors"):
-        return _start_from_file(c.checkpoint, problem, c.image.path)
-    store, request = FitStore(Path(c.store)), fit_request(c, problem)
+        return _start_from_file(Path(c.checkpoint).expanduser(), problem, c.image.path, job)
+    store, request = FitStore(Path(c.store).expanduser()), fit_request(c, problem)
     rule = _rule(c, problem)
     choose = partial(
         fitting.choose, checkpoint=c.checkpoint, rule=rule, rule_name=c.stopping.rule.name,
@@ -155,9 +155,9 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
     return Start(picture, f"epoch {chosen.epoch} ({chosen.why})", found, chosen, made)
 
 
-def _start_from_file(path: str, problem: Problem, shown: str) -> Start:
+def _start_from_file(path: Path, problem: Problem, shown: str, job: Job) -> Start:
     try:
-        picture, pixels = read_picture(Path(path)), read_pixels(Path(path))
+        picture, pixels = read_picture(path), read_pixels(path)
     except Damaged as error:
         raise UserError(f"checkpoint={path}: {error}") from error
     if picture.shape != problem.noisy.shape:
@@ -165,7 +165,10 @@ def _start_from_file(path: str, problem: Problem, shown: str) -> Start:
         raise UserError(f"checkpoint={path} holds a picture of {size}, but the noisy picture is {wanted}")
     if pixels not in (None, problem.content):
         log.warning("checkpoint=%s was fitted to another picture than image.path=%s", path, shown)
-    return Start(problem.put_back(picture.clamp(0, 1)), path)
+    fit = path.absolute().parent.parent
+    if (fit / "manifest.json").is_file():  # of a store, whose gc then lets it be
+        FitStore(fit.parent).record_use(fit.name, job.folder)
+    return Start(problem.put_back(picture.clamp(0, 1)), str(path))
 
 
 def _rule(c: Config, problem: Problem) -> partial[Stop | None]:

@@ -22,20 +22,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
 from dipddpm import config, files, images, prior_folder
-from dipddpm.errors import UserError
+from dipddpm.explain import explained
 from dipddpm.jobs import QUALITIES, Job
 from scripts.paired import Difference, paired_difference
+from scripts.refusals import refusals
 
 ROOT = Path(__file__).parents[1]
 PICTURES = Path("../shared/data/faces64-val.tar")
 
 
 def extract(pictures: Path, count: int, folder: Path) -> list[Path]:
-    """Write ``count`` faces of a tar, evenly spread over its names, as PNG files; return them."""
+    """Write ``count`` faces of a tar, evenly spread over its names, as PNG files named after it; return them."""
     from scripts.faces import read_faces
 
     chosen = read_faces(pictures, count)
-    paths = [folder / f"{i:03d}-of-{count}.png" for i in range(len(chosen))]
+    paths = [folder / f"{pictures.stem}-{i:03d}-of-{count}.png" for i in range(len(chosen))]
     for path, pixels in zip(paths, chosen, strict=True):
         if not path.exists():
             images.save(path, pixels / 255)
@@ -59,7 +60,7 @@ def restore(face: Path, prior: Path, folder: Path, store: Path, overrides: list[
 
     from dipddpm import runs
 
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"), explained(overrides):
         cfg = config.typed(compose("config", overrides=[*settings, f"image.path={face}"]))
     with redirect_stdout(io.StringIO()):  # the table of one run; its numbers are in metrics.json
         runs.sample(cfg, Job(folder, overrides=tuple(settings)))
@@ -108,15 +109,12 @@ def main() -> None:
         TimeRemainingColumn(), console=Console(stderr=True),
     )  # fmt: skip
     results: dict[str, list[dict[str, Any]]] = {"old": [], "new": []}
-    try:
-        faces = extract(args.pictures, args.count, args.out / "faces")
-        with bar:
-            for face in bar.track(faces, description="faces"):
-                for name, prior in (("old", args.old), ("new", args.new)):
-                    folder = args.out / name / face.stem
-                    results[name].append(restore(face, prior, folder, args.out / "fits", args.overrides))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    faces = extract(args.pictures, args.count, args.out / "faces")
+    with bar:
+        for face in bar.track(faces, description="faces"):
+            for name, prior in (("old", args.old), ("new", args.new)):
+                folder = args.out / name / face.stem
+                results[name].append(restore(face, prior, folder, args.out / "fits", args.overrides))
     summary = summarise(results["old"], results["new"])
     files.write_json(args.out / "comparison.json", {"overrides": args.overrides, **summary})
     print(f"{summary['count']} faces; means, and new minus old with its 95% interval")
@@ -128,4 +126,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with refusals():
+        main()

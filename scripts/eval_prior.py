@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scrip
 from scripts import against_denoisers, denoisers
 from scripts.faces import evenly, read_faces
 from scripts.one_evaluation import LEVELS, errors_by_level
+from scripts.refusals import refusals
 
 __all__ = ["errors_by_level", "evaluate", "tables"]
 
@@ -130,4 +131,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with refusals():
+        main()

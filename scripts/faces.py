@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from rich.progress import track
 
+from dipddpm.errors import UserError
+
 
 def evenly(n: int, count: int | None) -> list[int]:
     """Return ``count`` of the indices below ``n``, evenly spread from the first to the last; all for None."""
@@ -30,9 +32,13 @@ def read_faces(path: str | Path, count: int | None = None) -> torch.Tensor:
         uint8, shape (N, 3, H, W).
 
     Raises:
-        FileNotFoundError: When there is no such file.
+        UserError: When that is no such file.
     """
-    with tarfile.open(path) as tar:
+    try:
+        tar = tarfile.open(path)
+    except (OSError, tarfile.TarError) as error:
+        raise UserError(f"{path} is no tar of faces that can be read: {error}") from error
+    with tar:
         names = sorted(m.name for m in tar.getmembers() if m.name.endswith(".webp"))
         names = [names[i] for i in evenly(len(names), count)]
         pictures = []

@@ -24,6 +24,7 @@ from dipddpm import operations, prior, prior_folder
 from dipddpm.files import sha256, write_json
 from scripts import eval_prior, half_precision, training_stages
 from scripts.one_evaluation import LEVELS
+from scripts.refusals import refusals
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
 EVALUATION, CARD = "evaluation.json", "README.md"
@@ -152,4 +153,5 @@ def halve(folder: Path, pictures: Path, limit: int | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with refusals():
+        main()

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scrip
 from dipddpm import prior
 from scripts import eval_prior
 from scripts.one_evaluation import LEVELS, estimate_once, noisy_states
+from scripts.refusals import refusals
 
 CHANGE = 0.1
 
@@ -56,4 +57,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with refusals():
+        main()

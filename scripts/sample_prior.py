@@ -23,6 +23,7 @@ from dipddpm import environment, images, prior, seeds
 from dipddpm.diffusion import initial_state, to_picture, window
 from dipddpm.prior import Prior
 from dipddpm.sampler import sample_window
+from scripts.refusals import refusals
 
 DDIM_STEPS = 50
 
@@ -105,7 +106,8 @@ def main() -> None:
             continue
         evaluations = steps or network.schedule.T
         file = args.out / f"{scheduler}_{evaluations}.png"
-        kept = [file.with_suffix("") / f"{network.fingerprint}-{args.seed}" / f"{i:03d}.png" for i in range(args.count)]
+        of = file.with_suffix("") / f"{network.fingerprint}-{args.precision}-{args.seed}"
+        kept = [of / f"{i:03d}.png" for i in range(args.count)]
         missing = [i for i, sample in enumerate(kept) if not sample.exists()]
         with bar:
             done = (args.count - len(missing)) * evaluations
@@ -127,4 +129,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with refusals():
+        main()

@@ -18,7 +18,7 @@ from typing import Any
 import hydra
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
-from dipddpm.errors import UserError
+from scripts.refusals import refusals
 from scripts.train_prior_config import TrainPriorConfig, check_arguments, typed
 
 
@@ -80,9 +80,6 @@ def main(cfg: Any) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with refusals():
         check_arguments(sys.argv[1:])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     main()

@@ -72,7 +72,7 @@ REFUSALS = [
     (["image.path=missing.png"], "missing.png"),
     (["image.path=words.png"], "words.png"),
     (["image.path=small.png"], "8 pixels"),
-    (["checkpoint=nothere.safetensors"], "checkpoint=nothere.safetensors: no such file"),
+    (["checkpoint=nothere.safetensors"], "checkpoint=nothere.safetensors: no such file; type stop, last, oracle"),
     (["dip.layers=4,6"], "type -m first: python sample.py -m ..."),
     (["layers"], "overrides are key=value"),
     (["image.path=me (1).png"], """is quoted twice, 'image.path="me (1).png"'"""),
@@ -187,7 +187,6 @@ def priors(tmp_path):
 
 
 FILES = [
-    ("checkpoint=nothere.safetensors", "checkpoint=nothere.safetensors: no such file; type stop, last, oracle"),
     ("prior.path=/nonexist", "prior.path=/nonexist: no such folder; give prior.path="),
     ("prior.path=empty", "prior empty: has neither unet/config.json nor config.json"),
     ("prior.name=none", "prior.name=none: not in the package, and no prior.repo"),
@@ -240,13 +239,25 @@ def test_noise_that_is_too_wide_for_the_picture_is_refused_before_any_work(typed
     cli.check_arguments("sample", ["degrade.correlation=4"])
 
 
+def test_a_configuration_of_ones_own_is_what_is_checked(refuse, tmp_path):
+    shutil.copytree(ROOT / "conf", tmp_path / "mine")
+    (tmp_path / "mine/dip/wide.yaml").write_text("defaults: [cnn]\nchannels: 128\n")
+    cli.check_arguments("sample", ["-cp", str(tmp_path / "mine"), "dip=wide"])
+    (line,) = refuse("sample", "--config-path", str(tmp_path / "mine"), "dip=wider")
+    assert line.startswith("error: dip=wider is not a choice (did you mean wide?)")
+    (line,) = refuse("sample", "--config-path", "nowhere")
+    assert line == f"error: --config-path nowhere: there is no folder {ROOT}/nowhere"
+
+
 def test_a_network_that_nobody_builds_is_not_looked_at(refuse):
     (line,) = refuse("sample", "dip=skip", "dip.layers=9")
     assert line.startswith("error: dip.layers=9 is not allowed: at most 5")
     cli.check_arguments("sample", ["dip=skip", "dip.layers=9", "checkpoint=none"])
 
 
-def test_a_start_without_a_dip_is_refused_where_one_is_wanted(refuse):
+def test_a_start_without_a_dip_is_refused_where_one_is_wanted(refuse, tmp_path):
+    (line,) = refuse("fit", f"checkpoint={tmp_path}/kept.safetensors")
+    assert "is a picture that was fitted before" in line
     (line,) = refuse("fit", "checkpoint=none")
     assert line.startswith("error: checkpoint=none starts a window without a DIP") and "checkpoint=stop" in line
     (line,) = refuse(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dipddpm.errors import UserError
 from scripts.faces import evenly, read_faces
 
 
@@ -47,7 +48,7 @@ def test_a_count_takes_names_from_the_first_to_the_last(faces: tuple[Path, dict[
 
 
 def test_a_missing_file_says_so(tmp_path: Path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UserError, match="no tar of faces"):
         read_faces(tmp_path / "absent.tar")
 
 

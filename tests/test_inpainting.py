@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw
 from test_runs import events, read, run
 
-from dipddpm import cli, images, runs
+from dipddpm import cli, config, images, runs
 from dipddpm.errors import UserError
 from dipddpm.fits import manifest
 from dipddpm.jobs import Job
@@ -114,6 +114,13 @@ def test_fits_of_other_holes_are_others_and_the_same_holes_share_one(configure, 
     keys = {name: run(configure(*o), tmp_path / name, runs.fit)[1]["fit"]["key"] for name, o in runs_of.items()}
     assert keys["half"] == keys["again"]
     assert len(set(keys.values())) == len(keys) - 1
+
+
+def test_a_drawn_mask_takes_the_place_of_a_share_and_says_so(configure, mask):
+    c = configure(*HOLES, f"degrade.mask={mask}")
+    assert c.degrade.missing is None, "so config.yaml tells of no half that is not missing"
+    now = config.plain(c)
+    assert config.completed(now | {"degrade": now["degrade"] | {"missing": 0.5}}) == now, "an older run stays done"
 
 
 def test_a_damaged_photograph_with_its_mask_keeps_what_it_has(configure, tmp_path, mask, photo):

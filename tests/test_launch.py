@@ -147,6 +147,50 @@ def test_the_keys_of_a_fit_vary_fastest():
     assert distinct_fits_first(group)[1] == "ddpm.seed=1,2"
 
 
+def test_ctrl_c_during_a_fit_is_told_from_another_end(configure, tmp_path, monkeypatch):
+    def interrupted(self, batch, batch_idx):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dipddpm.dip.DeepImagePrior.training_step", interrupted)
+    c = configure()
+    monkeypatch.setattr("dipddpm.config.typed", lambda cfg: c)
+    with pytest.raises(SystemExit) as left:
+        launch._run(OmegaConf.create(), "fit", Job(tmp_path / "run"), {})
+    assert left.value.code == 130, "Lightning leaves with 1"
+
+
+def test_a_run_does_not_write_over_the_pictures_that_it_reads(configure, tmp_path, monkeypatch, caplog):
+    for name in ("noisy.png", "clean.png", "mine.png"):
+        Image.new("RGB", (20, 20), (90, 120, 50)).save(tmp_path / name)
+    before = (tmp_path / "noisy.png").read_bytes()
+    own = ["degrade=none", "degrade.sigma=5", "baselines=false", f"image.path={tmp_path}/noisy.png"]
+
+    def run(folder, *overrides):
+        c = configure(*own, *overrides)
+        with monkeypatch.context() as patched:
+            patched.setattr("dipddpm.config.typed", lambda cfg: c)
+            launch._run(OmegaConf.create(), "sample", Job(folder), {})
+
+    for given in ([], [f"image.path={tmp_path}/mine.png", f"image.reference={tmp_path}/clean.png"]):
+        with pytest.raises(SystemExit) as left:
+            run(tmp_path, *given)
+        assert left.value.code == 2
+    assert f"image.path={tmp_path}/noisy.png would be overwritten" in caplog.text
+    assert f"image.reference={tmp_path}/clean.png would be overwritten" in caplog.text
+    run(tmp_path / "run")
+    run(tmp_path, f"image.path={tmp_path}/mine.png", f"store={tmp_path}/fits")
+    assert before != (tmp_path / "noisy.png").read_bytes(), "which that run did not read"
+
+
+def test_a_job_that_is_done_keeps_no_error_of_an_attempt_that_could_not_see_it(configure, tmp_path, monkeypatch):
+    c = configure("baselines=false")
+    runs.sample(c, Job(tmp_path))
+    (tmp_path / "error.txt").write_text("prior.path=/gone: no such folder")
+    monkeypatch.setattr("dipddpm.config.typed", lambda cfg: c)
+    launch._run(OmegaConf.create(), "sample", Job(tmp_path, sweep=True), {})
+    assert not (tmp_path / "error.txt").exists()
+
+
 def test_ctrl_c_is_one_line_whatever_the_job_is_at(configure, tmp_path, monkeypatch, caplog):
     def interrupted(c, job):
         raise KeyboardInterrupt

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dipddpm import images, runs
 from dipddpm.errors import UserError
+from dipddpm.fits import FitStore
 from dipddpm.images import Picture
 from dipddpm.jobs import Job
 from dipddpm.problem import pose
@@ -98,6 +100,11 @@ def test_start_t_auto_is_the_level_of_the_error_and_is_labelled_oracle(configure
     assert metrics["window"]["error_source"] == "oracle"
     given = run(configure("ddpm.start_t=auto", "ddpm.error_sigma=25", "ddpm.init=matched"), tmp_path / "given")[1]
     assert (given["window"]["start_t"], given["window"]["error_source"]) == (57, "given")
+    known = ["ddpm.start_t=auto", "ddpm.error_sigma=25", "ddpm.scheduler=ddim"]
+    few, more = (run(configure(*known, f"ddpm.steps={n}"), tmp_path / str(n))[1] for n in (10, 70))
+    assert (few["result"]["nfe"], more["result"]["nfe"]) == (10, 57), "each level once"
+    with pytest.raises(UserError, match=r"ddpm\.end_t=60: must be in 0\.\.56"):
+        run(configure(*known, "ddpm.end_t=60"), tmp_path / "above")
 
 
 def test_a_noisy_picture_of_ones_own_has_no_quality_and_an_estimated_sigma(configure, tmp_path, capsys):
@@ -122,7 +129,8 @@ def test_a_noisy_picture_of_ones_own_has_no_quality_and_an_estimated_sigma(confi
 
 def test_a_window_from_noise_is_shown_and_charged_without_the_dip(configure, tmp_path, capsys):
     metrics = run(configure("ddpm.init=noise"), tmp_path / "noise")[1]
-    assert "noise, then ddpm 20 to 0" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "noise, then ddpm 20 to 0" in said and "of them the fit" not in said
     assert (metrics["cost"]["fit_gflop"], metrics["cost"]["total_evaluations_worth"]) == (0, 20)
     assert metrics["fit"]["gflop"] > 0, "the DIP is there to compare with"
     (first, *_) = events(tmp_path / "noise").Images("window/state")
@@ -200,6 +208,12 @@ def test_checkpoints_by_number_and_by_path_agree(configure, tmp_path):
     assert from_noise["cost"]["total_evaluations_worth"] == 20, "which needs no file"
     assert by_path["result"]["psnr"] == by_number["result"]["psnr"]
     assert "fit" not in by_path
+    key = by_number["fit"]["key"]
+    store = FitStore(tmp_path / "fits")
+    job = Job(tmp_path / "job", overrides=(f"checkpoint={path}",))
+    runs.sample(configure(f"checkpoint={path}", "baselines=false"), job)
+    shutil.rmtree(tmp_path / "number")
+    assert store.uses(key) == [tmp_path / "job"], "gc lets it be"
     beyond = run(configure("checkpoint=50"), tmp_path / "beyond")[1]
     assert beyond["fit"]["epoch"] == 50
     assert beyond["fit"]["key"] == by_number["fit"]["key"], "the fit was extended, not made again"
@@ -325,3 +339,11 @@ def test_a_reference_of_another_size_is_refused():
     noisy, clean = (Picture(square, (), (width, 9)) for width in (9, 11))
     with pytest.raises(UserError, match="image.reference is 11x9, but image.path is 9x9"):
         pose(noisy, kind="none", sigma=None, seed=0, reference=clean)
+
+
+def test_a_store_in_the_home_folder_is_there(configure, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    key = run(configure('store="~/fits"'), tmp_path / "run", job=runs.fit)[1]["fit"]["key"]
+    assert (tmp_path / "home/fits" / key).is_dir()
+    assert not (tmp_path / "~").exists()

@@ -57,7 +57,7 @@ def test_the_page_of_a_sweep_of_fits_shows_them(fits):
 
 
 def test_a_folder_of_both_commands_says_so(fits, capsys):
-    assert "two commands" not in build(fits).read_text()
+    assert "This folder holds" not in build(fits).read_text()
     job(fits, ["dip.layers=8", "dip.lr=1"], metrics(26.0))
     assert read_study(fits).row == "result"
     line = "This folder holds 4 jobs of train_dip.py and 1 job of sample.py"

@@ -114,3 +114,18 @@ def test_jobs_started_twice_weigh_their_problem_no_more(sweep):
     folder = restored(sweep, "easy.png", 4, 23.0, name="again")
     assert folder.name == "again"
     assert measured(read_study(sweep))[0].psnr == 25.0
+
+
+def test_an_experiment_is_a_problem_where_it_restores_another_and_a_setting_where_it_does_not(tmp_path):
+    def of(folder, experiment, missing, psnr):
+        said = metrics(psnr, picture={"size": [64, 64]}, degrade={"kind": "gaussian", "missing": missing})
+        job(tmp_path / folder, [f"experiment={experiment}"], said)
+
+    for name, missing, psnr in [("inpaint", 0.5, 32.0), ("superres", 0.0, 25.0)]:
+        of("apart", name, missing, psnr)
+        of("alike", name, 0.5, psnr)
+    assert problems(read_study(tmp_path / "apart")).keys == ("experiment",)
+    (point,) = measured(read_study(tmp_path / "apart"))
+    assert point.psnr == 28.5, "the easier one does not win"
+    assert problems(read_study(tmp_path / "alike")).keys == ()
+    assert [p.psnr for p in measured(read_study(tmp_path / "alike"))] == [32.0, 25.0]

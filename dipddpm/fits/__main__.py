@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -195,12 +196,21 @@ def _condition(store: FitStore, key: str) -> tuple[str, str]:
 
 
 def _size(store: FitStore, key: str) -> str:
-    total = sum(p.stat().st_size for p in store.folder(key).rglob("*") if p.is_file())
-    return f"{total / 2**20:.1f} MiB"
+    return f"{sum(s.st_size for s in _files(store, key)) / 2**20:.1f} MiB"
 
 
 def _age(store: FitStore, key: str) -> float:
-    return time.time() - max(p.stat().st_mtime for p in store.folder(key).iterdir())
+    return time.time() - max((s.st_mtime for s in _files(store, key)), default=0.0)
+
+
+def _files(store: FitStore, key: str) -> list[os.stat_result]:
+    """Return what the system says of a fit's files; a fit that goes on meanwhile may take some away."""
+    found = []
+    for path in store.folder(key).rglob("*"):
+        with suppress(FileNotFoundError):
+            if not path.is_dir():
+                found.append(path.stat())
+    return found
 
 
 if __name__ == "__main__":

@@ -223,8 +223,9 @@ class FitStore:
 def _still_uses(run: Path, key: str) -> bool:
     """Whether the run in a folder still uses a fit: one that was run again there may have come to another."""
     try:
-        fit = json.loads((run / "metrics.json").read_text()).get("fit")
-        return fit is not None and fit["key"] == key
+        metrics = json.loads((run / "metrics.json").read_text())
+        fit, from_file = metrics.get("fit"), f"/{key}/epochs/"
+        return fit["key"] == key if fit else any(from_file in o for o in metrics.get("overrides", []))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return True  # it has not ended
 

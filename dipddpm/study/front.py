@@ -7,6 +7,7 @@ that have figures for every problem count; while none has, each job is a point o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -16,6 +17,7 @@ from dipddpm.study.order import UNSET, label
 from dipddpm.study.read import Job, Study
 
 PROBLEM_GROUPS = ("image", "degrade", "seed")  # keys that say what is restored, not how
+WHOLE_SETTINGS = ("experiment", "prior")  # keys that may say both
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def looks(study: Study, row: str) -> list[Look]:
 
 def problems(study: Study) -> Problems:
     """Return what the sweep restores, and whether points can be means over it."""
-    keys = tuple(key for key in study.swept if key.split(".")[0] in PROBLEM_GROUPS)
+    keys = tuple(key for key in study.swept if _poses(study, key))
     jobs = [job for job in study.jobs if job.known]
     told = [job for job in jobs if _cost_and_psnr(study, job)] or [job for job in jobs if _psnr(study, job)]
     found = frozenset(_values(job, keys) for job in told) if keys else frozenset()
@@ -143,6 +145,19 @@ def problems(study: Study) -> Problems:
     for job in told:
         each[_values(job, others)].add(_values(job, keys))
     return Problems(keys, found, len(found) > 1 and any(of == found for of in each.values()))
+
+
+def _poses(study: Study, key: str) -> bool:
+    """Whether a key says what is restored; of one that may, whether no two of its values restored the same."""
+    group = key.partition(".")[0]
+    if group not in WHOLE_SETTINGS:
+        return group in PROBLEM_GROUPS
+    posed: dict[str, set[str]] = {}
+    for job in study.jobs:
+        if job.known and (metrics := job.metrics):
+            found = json.dumps([(metrics.get("picture") or {}).get("size"), metrics.get("degrade")], sort_keys=True)
+            posed.setdefault(job.overrides.get(key, UNSET), set()).add(found)
+    return len(posed) > 1 and sum(map(len, posed.values())) == len(set.union(*posed.values()))
 
 
 def setting_keys(study: Study, problem_keys: Sequence[str]) -> tuple[str, ...]:
