@@ -60,6 +60,8 @@ def check(c: Config) -> None:
     need(bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", c.device)), "device", c.device, "auto, cpu, cuda or cuda:<number>")
     need(c.threads is None or c.threads >= 1, "threads", c.threads, "1 or more, or null")
     need(c.panel_every >= 1, "panel_every", c.panel_every, "1 epoch or more")
+    need(c.prior.revision is None or c.prior.repo is not None, "prior.revision", c.prior.revision,
+         f"null where there is no prior.repo, as for prior={c.prior.name}")  # fmt: skip
     need(bool(c.store), "store", c.store, "a folder for the fits, such as outputs/fits")
     need(bool(c.objective), "objective", c.objective, "a list of figures, such as [result.psnr]")
     for name in c.objective:

@@ -116,6 +116,8 @@ REFUSED = [
     ("dip.ema=1", "dip.ema=1.0 is not allowed"),
     ("degrade.sigma=0", "degrade.sigma=0.0 is not allowed"),
     ("degrade.sigma=null", "degrade.sigma=None is not allowed"),
+    ("prior.revision=main", "prior.revision=main is not allowed: null where there is no prior.repo"),
+    ("store=", "store= is not allowed: a folder for the fits"),
     ("stopping.patience=0", "stopping.patience=0 is not allowed"),
     ("image.size=7", "image.size=7 is not allowed: auto (the prior's) or a number of pixels from 8"),
     ("image.size=big", "image.size=big is not allowed"),
