@@ -109,4 +109,3 @@ class Downscaling(torch.nn.Module):
 
 
 Operator = MissingPixels | Downscaling
-OPERATORS = (MissingPixels, Downscaling)

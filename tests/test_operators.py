@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from dipddpm.jobs import PICTURES
 from dipddpm.operators import Downscaling, MissingPixels
 
 
@@ -46,3 +47,8 @@ def test_bicubic_interpolation_is_nearer_to_a_smooth_picture_than_squares():
     a = Downscaling(4)
     small = a.smaller(x)
     assert (a.complete(small) - x).square().mean() < 0.1 * (a.larger(small) - x).square().mean()
+
+
+@each
+def test_the_picture_that_it_leaves_is_one_that_the_next_run_there_removes(a):
+    assert a.shown_as in PICTURES
