@@ -7,7 +7,9 @@ counted (convolutions, matrix products), which is nearly all.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -25,10 +27,7 @@ def of_evaluation(prior: Prior, size: tuple[int, int]) -> float:
         size: Height and width of the picture, in pixels; need not be the prior's own.
     """
     unet: Any = prior.unet
-    with torch.device("meta"):
-        network = type(unet)(**unet.config)
-        x, t = torch.zeros(1, 3, *size), torch.zeros(1)
-    return _count(lambda: network(x, t))
+    return _of_network(type(unet), json.dumps(dict(unet.config), sort_keys=True), tuple(size))
 
 
 def of_epoch(dip: Mapping[str, Any], size: tuple[int, int]) -> float:
@@ -39,9 +38,22 @@ def of_epoch(dip: Mapping[str, Any], size: tuple[int, int]) -> float:
         size: Height and width of the picture, in pixels.
     """
     options = {name: dip[name] for name in ("layers", "channels", "kernel_size", "final_relu")}
-    network = networks.build(dip["network"], generator=torch.Generator(), **options).to("meta")
+    return dip["steps_per_epoch"] * _of_step(dip["network"], tuple(options.items()), tuple(size))
+
+
+@cache  # to count takes as long as some evaluations, and the jobs of a sweep share their networks
+def _of_network(kind: type, config: str, size: tuple[int, ...]) -> float:
+    with torch.device("meta"):
+        network = kind(**json.loads(config))
+        x, t = torch.zeros(1, 3, *size), torch.zeros(1)
+    return _count(lambda: network(x, t))
+
+
+@cache
+def _of_step(name: str, options: tuple[tuple[str, Any], ...], size: tuple[int, ...]) -> float:
+    network = networks.build(name, generator=torch.Generator(), **dict(options)).to("meta")
     z = torch.zeros(1, 3, *size, device="meta")
-    return dip["steps_per_epoch"] * _count(lambda: network(z).square().mean().backward())
+    return _count(lambda: network(z).square().mean().backward())
 
 
 def _count(work: Callable[[], Any]) -> float:
