@@ -25,7 +25,6 @@ from bench.faces import arguments, finished, parsed
 from bench.starts import ROOT, figure
 from dipddpm.jobs import QUALITIES
 from dipddpm.study import Job
-from dipddpm.study.read import parse_overrides
 from scripts.paired import paired_difference
 
 DIPS = ("cnn", "skip")
@@ -66,7 +65,7 @@ def table(jobs: Sequence[Job], faces: Sequence[str], problems: Sequence[str]) ->
     def found(degrade: str, dip: str = "cnn", **typed: str) -> list[Job]:
         key, value = degrade.split("=")
         wanted = {key: value, "dip": dip, **{f"ddpm.{k}": v for k, v in typed.items()}}
-        overrides = [({"dip": "cnn", **(parse_overrides(j.metrics["overrides"]) or {})}, j) for j in jobs]
+        overrides = [({"dip": "cnn", **j.overrides}, j) for j in jobs]
         of = {o["image.path"]: j for o, j in overrides if all(o.get(k) == v for k, v in wanted.items())}
         if lacking := [face for face in faces if face not in of]:
             raise SystemExit(f"error: no job of {lacking[0]} with {wanted}: run again, it goes on with what is missing")

@@ -67,7 +67,7 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
             raise UserError(f"{' '.join(unread)} is not understood: type options such as -m first, then key=value")
         conf = Path(CONF.parent, args.config_path) if args.config_path else CONF  # as Hydra does, from the script's
         if not conf.is_dir():
-            raise UserError(f"--config-path {args.config_path}: there is no folder {conf}")
+            raise UserError(f"--config-path {args.config_path}: there is no folder {conf}; give one that is like conf/")
         with initialize_config_dir(str(conf), version_base="1.3"):
             more = [f"hydra.searchpath=[{Path(args.config_dir).absolute().as_uri()}]"] if args.config_dir else []
             typed = [*more, *args.overrides]
@@ -235,4 +235,7 @@ def _check_point(
         raise UserError(f"image.path= names no picture: type image.path=<file> or image.path={images.BUILT_IN}")
     (check_start if command == "sample" else check_fit)(c)
     if seen is not None:
-        check_files(c, command, seen)
+        try:
+            check_files(c, command, seen)
+        except (OSError, RuntimeError) as error:  # no permission, a name too long, a home of nobody
+            raise UserError(f"a file or folder that was named cannot be looked at: {error}") from error

@@ -11,6 +11,8 @@ from pathlib import Path
 SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}  # the entry points, by what they run
 RESTORATIONS = ("noisy", "dip", "result", "posterior_mean", "noisy_window")  # rows of metrics.json, each with a picture
 PICTURES = ("clean", "masked", "downscaled", "panel", "fit", "strip")  # a run's others
+# The names of all, as patterns; a row of several samples has a picture each.
+LEFT = (*(f"{name}.png" for name in (*RESTORATIONS, *PICTURES)), *(f"{name}-[0-9]*.png" for name in RESTORATIONS))
 BASELINES = ("posterior_mean", "noisy_window")  # of these the two starts that need no DIP
 QUALITIES = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "stlpips": ("ST-LPIPS", 3)}  # of a row: title, decimals
 STOPPED = "stopped by a signal"  # what error.txt says of a job that did not fail

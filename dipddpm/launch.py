@@ -27,7 +27,7 @@ from dipddpm.checks import LOOKS, stlpips_weights
 from dipddpm.config import Config
 from dipddpm.errors import UserError
 from dipddpm.files import replacing
-from dipddpm.jobs import MACHINE, PICTURES, RESTORATIONS, STOPPED, Job
+from dipddpm.jobs import LEFT, MACHINE, STOPPED, Job
 
 log = logging.getLogger(__name__)
 _LIMITED: list[int] = []  # the threads that jobs of this process were given
@@ -62,7 +62,7 @@ def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -
             log.info("done before: %s", job.folder)
             failed.unlink(missing_ok=True)  # of an attempt that could not see that it was done
             return objective(c, job.folder)
-        _spare_inputs(c, job.folder)
+        _spare_inputs(c, job)
         for stale in (failed, job.folder / "metrics.json"):
             stale.unlink(missing_ok=True)
         _set_threads(c.threads or share_of_threads(launcher))
@@ -90,15 +90,16 @@ def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -
         raise
 
 
-def _spare_inputs(c: Config, folder: Path) -> None:
+def _spare_inputs(c: Config, job: Job) -> None:
     """Refuse a run whose pictures would take the place of those that it reads, as ``hydra.run.dir=.`` may."""
+    folder, key_of_folder = job.folder.resolve(), "hydra.sweep.dir" if job.sweep else "hydra.run.dir"
     for key, path in fingerprints.inputs(c).items():
-        left = path.suffix == ".png" and path.stem.partition("-")[0] in (*RESTORATIONS, *PICTURES)
-        if left and path.resolve().parent == folder.resolve():
-            raise UserError(
-                f"{key}={path} would be overwritten: the run leaves pictures of such names in {folder}; type "
-                "hydra.run.dir=<another folder>"
-            )
+        for file in (path.absolute(), path.resolve()):  # a link, and what it leads to
+            if file.parent.resolve() == folder and any(file.match(pattern) for pattern in LEFT):
+                raise UserError(
+                    f"{key}={path} would be overwritten: the run leaves pictures of such names in {folder}; type "
+                    f"{key_of_folder}=<another folder>"
+                )
 
 
 def done_before(folder: Path, c: Config, command: str) -> bool:

@@ -17,7 +17,7 @@ from dipddpm.curves import best_kept, crossing, peak
 from dipddpm.dip import fixed_input
 from dipddpm.files import flat, replacing, write_json
 from dipddpm.fitting import Start
-from dipddpm.jobs import BASELINES, PICTURES, QUALITIES, RESTORATIONS
+from dipddpm.jobs import BASELINES, LEFT, QUALITIES
 from dipddpm.problem import Problem
 from dipddpm.report import Row
 from dipddpm.restoration import Restoration
@@ -83,8 +83,7 @@ def leave(
 
 def _clear(folder: Path) -> None:
     """Remove what a job run here before left and this one need not replace: TensorBoard would show both as one run."""
-    samples = (f"{name}-[0-9]*.png" for name in RESTORATIONS)
-    for pattern in ("events.out.tfevents.*", *samples, *(f"{name}.png" for name in (*RESTORATIONS, *PICTURES))):
+    for pattern in ("events.out.tfevents.*", *LEFT):
         for older in folder.glob(pattern):
             older.unlink()
 

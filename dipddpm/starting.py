@@ -165,7 +165,7 @@ def _start_from_file(path: Path, problem: Problem, shown: str, job: Job) -> Star
         raise UserError(f"checkpoint={path} holds a picture of {size}, but the noisy picture is {wanted}")
     if pixels not in (None, problem.content):
         log.warning("checkpoint=%s was fitted to another picture than image.path=%s", path, shown)
-    fit = path.absolute().parent.parent
+    fit = path.resolve().parent.parent
     if (fit / "manifest.json").is_file():  # of a store, whose gc then lets it be
         FitStore(fit.parent).record_use(fit.name, job.folder)
     return Start(problem.put_back(picture.clamp(0, 1)), str(path))

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
 from dipddpm import config, files, images, prior_folder
+from dipddpm.errors import UserError
 from dipddpm.explain import explained
 from dipddpm.jobs import QUALITIES, Job
 from scripts.paired import Difference, paired_difference
@@ -32,11 +33,12 @@ PICTURES = Path("../shared/data/faces64-val.tar")
 
 
 def extract(pictures: Path, count: int, folder: Path) -> list[Path]:
-    """Write ``count`` faces of a tar, evenly spread over its names, as PNG files named after it; return them."""
+    """Write ``count`` faces of a tar, evenly spread over its names, as PNG files; return them."""
     from scripts.faces import read_faces
 
     chosen = read_faces(pictures, count)
-    paths = [folder / f"{pictures.stem}-{i:03d}-of-{count}.png" for i in range(len(chosen))]
+    tar = files.sha256(pictures)[:8]
+    paths = [folder / f"{i:03d}-of-{count}-{tar}.png" for i in range(len(chosen))]
     for path, pixels in zip(paths, chosen, strict=True):
         if not path.exists():
             images.save(path, pixels / 255)
@@ -62,6 +64,8 @@ def restore(face: Path, prior: Path, folder: Path, store: Path, overrides: list[
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"), explained(overrides):
         cfg = config.typed(compose("config", overrides=[*settings, f"image.path={face}"]))
+    if cfg.checkpoint == "none" or str(cfg.checkpoint).endswith(".safetensors"):
+        raise UserError(f"checkpoint={cfg.checkpoint} starts from no fit of the face: type a start that does")
     with redirect_stdout(io.StringIO()):  # the table of one run; its numbers are in metrics.json
         runs.sample(cfg, Job(folder, overrides=tuple(settings)))
     return json.loads((folder / "metrics.json").read_text())

@@ -34,16 +34,17 @@ def read_faces(path: str | Path, count: int | None = None) -> torch.Tensor:
     Raises:
         UserError: When that is no such file.
     """
+    pictures = []
     try:
-        tar = tarfile.open(path)
+        with tarfile.open(path) as tar:
+            names = sorted(m.name for m in tar.getmembers() if m.name.endswith(".webp"))
+            names = [names[i] for i in evenly(len(names), count)]
+            for name in track(names, description=f"reading {Path(path).name}", transient=True):
+                member = tar.extractfile(name)
+                assert member is not None, name
+                pictures.append(np.asarray(Image.open(io.BytesIO(member.read())).convert("RGB")))
     except (OSError, tarfile.TarError) as error:
         raise UserError(f"{path} is no tar of faces that can be read: {error}") from error
-    with tar:
-        names = sorted(m.name for m in tar.getmembers() if m.name.endswith(".webp"))
-        names = [names[i] for i in evenly(len(names), count)]
-        pictures = []
-        for name in track(names, description=f"reading {Path(path).name}", transient=True):
-            member = tar.extractfile(name)
-            assert member is not None, name
-            pictures.append(np.asarray(Image.open(io.BytesIO(member.read())).convert("RGB")))
+    if not pictures:
+        raise UserError(f"{path} is no tar of faces: it holds no .webp file")
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()

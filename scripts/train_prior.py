@@ -75,8 +75,9 @@ def train(cfg: TrainPriorConfig) -> None:
 def main(cfg: Any) -> None:
     from scripts.data_parallel import spawn
 
-    c = typed(cfg)
-    spawn(c.processes, train, c)
+    with refusals():
+        c = typed(cfg)
+        spawn(c.processes, train, c)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import pytest
 import torch
@@ -154,8 +155,10 @@ def test_ctrl_c_during_a_fit_is_told_from_another_end(configure, tmp_path, monke
     monkeypatch.setattr("dipddpm.dip.DeepImagePrior.training_step", interrupted)
     c = configure()
     monkeypatch.setattr("dipddpm.config.typed", lambda cfg: c)
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as left:
         launch._run(OmegaConf.create(), "fit", Job(tmp_path / "run"), {})
+    signal.signal(signal.SIGINT, before)  # Lightning ignores another one from then on
     assert left.value.code == 130, "Lightning leaves with 1"
 
 
@@ -171,14 +174,19 @@ def test_a_run_does_not_write_over_the_pictures_that_it_reads(configure, tmp_pat
             patched.setattr("dipddpm.config.typed", lambda cfg: c)
             launch._run(OmegaConf.create(), "sample", Job(folder), {})
 
-    for given in ([], [f"image.path={tmp_path}/mine.png", f"image.reference={tmp_path}/clean.png"]):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/link.png").symlink_to(tmp_path / "noisy.png")
+    linked, mine = (f"image.path={tmp_path}/{name}" for name in ("other/link.png", "mine.png"))
+    for given in ([], [linked], [mine, f"image.reference={tmp_path}/clean.png"]):
         with pytest.raises(SystemExit) as left:
             run(tmp_path, *given)
         assert left.value.code == 2
     assert f"image.path={tmp_path}/noisy.png would be overwritten" in caplog.text
     assert f"image.reference={tmp_path}/clean.png would be overwritten" in caplog.text
     run(tmp_path / "run")
-    run(tmp_path, f"image.path={tmp_path}/mine.png", f"store={tmp_path}/fits")
+    shutil.copy(tmp_path / "mine.png", tmp_path / "noisy-cat.png")
+    run(tmp_path, f"image.path={tmp_path}/noisy-cat.png")
+    assert (tmp_path / "noisy-cat.png").exists()
     assert before != (tmp_path / "noisy.png").read_bytes(), "which that run did not read"
 
 

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dipddpm import images, runs
+from dipddpm import images, outputs, runs
 from dipddpm.errors import UserError
 from dipddpm.fits import FitStore
 from dipddpm.images import Picture
@@ -209,11 +209,10 @@ def test_checkpoints_by_number_and_by_path_agree(configure, tmp_path):
     assert by_path["result"]["psnr"] == by_number["result"]["psnr"]
     assert "fit" not in by_path
     key = by_number["fit"]["key"]
-    store = FitStore(tmp_path / "fits")
-    job = Job(tmp_path / "job", overrides=(f"checkpoint={path}",))
-    runs.sample(configure(f"checkpoint={path}", "baselines=false"), job)
+    outputs.link(tmp_path / "linked", tmp_path / "fits" / key)  # as a job of a sweep has it
+    run(configure("baselines=false", f"checkpoint={tmp_path}/linked/epochs/000020.safetensors"), tmp_path / "by-link")
     shutil.rmtree(tmp_path / "number")
-    assert store.uses(key) == [tmp_path / "job"], "gc lets it be"
+    assert FitStore(tmp_path / "fits").uses(key) == [tmp_path / name for name in ("path", "noise", "by-link")]
     beyond = run(configure("checkpoint=50"), tmp_path / "beyond")[1]
     assert beyond["fit"]["epoch"] == 50
     assert beyond["fit"]["key"] == by_number["fit"]["key"], "the fit was extended, not made again"

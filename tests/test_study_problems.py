@@ -129,3 +129,12 @@ def test_an_experiment_is_a_problem_where_it_restores_another_and_a_setting_wher
     assert point.psnr == 28.5, "the easier one does not win"
     assert problems(read_study(tmp_path / "alike")).keys == ()
     assert [p.psnr for p in measured(read_study(tmp_path / "alike"))] == [32.0, 25.0]
+
+
+def test_draws_that_all_settings_share_are_averaged_over(tmp_path):
+    for start_t, psnrs in ((25, (20.0, 24.0)), (50, (23.0, 22.0))):
+        for seed, psnr in enumerate(psnrs):
+            job(tmp_path, [f"ddpm.start_t={start_t}", f"ddpm.seed={seed}"], metrics(psnr, nfe=start_t))
+    study = read_study(tmp_path)
+    assert [p.psnr for p in measured(study)] == [22.0, 22.5], "the luckiest draw does not win"
+    assert problems(study).keys == ("ddpm.seed",)

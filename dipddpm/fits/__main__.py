@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             for key in _removable(store, args.key, args.force):
                 _remove(store, key)
-    except UserError as error:
+    except (UserError, OSError) as error:  # the second: a store that cannot be read, or a fit that is removed meanwhile
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -122,7 +122,7 @@ def _request(store: FitStore, key: str) -> tuple[str, str, str, str]:
             f"{dip['network']} {dip['layers']}x{dip['channels']}",
             str(request["seed"]),
         )
-    except (ValueError, KeyError, TypeError):  # of a damaged fit
+    except (OSError, ValueError, KeyError, TypeError):  # of a damaged fit, or one removed meanwhile
         return "?", "?", "?", "?"
 
 
@@ -141,14 +141,16 @@ def _picture(store: FitStore, key: str) -> str:
     """Return the name of a fit's picture, which runs that use it tell; empty where none does."""
     for folder in store.uses(key):
         with suppress(OSError, yaml.YAMLError, KeyError, TypeError):
-            return Path(yaml.safe_load((folder / "config.yaml").read_text())["image"]["path"]).name
+            config = yaml.safe_load((folder / "config.yaml").read_text())
+            if not str(config["checkpoint"]).endswith(".safetensors"):  # which may be of another picture
+                return Path(config["image"]["path"]).name
     return ""
 
 
 def _show(store: FitStore, key: str) -> None:
     epochs, state = _condition(store, key)
     print(f"{store.folder(key)}: {epochs} epochs, {state}")
-    print((store.folder(key) / "fit.json").read_text(), end="")
+    print((store.folder(key) / "fit.json").read_text(errors="replace"), end="")
     fit = store.find(key) if state == "whole" else None
     if fit:
         if best := best_kept(fit.kept):

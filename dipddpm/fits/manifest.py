@@ -166,7 +166,7 @@ def commit(
     with replacing(folder / curves_name(epochs)) as temporary:
         curves.save(temporary)
     names = [epoch_name(e) for e in kept] + [curves_name(epochs), state_name(epochs), "fit.json"]
-    known = _files_of(folder)  # kept epochs are never rewritten: their hashes still hold
+    known = files_of(folder)  # kept epochs are never rewritten: their hashes still hold
     files = {}
     for name in names:
         fresh = not name.startswith("epochs/") or name not in known
@@ -234,7 +234,8 @@ def _verified(folder: Path, text: str) -> Fit:
     )
 
 
-def _files_of(folder: Path) -> dict[str, Any]:
+def files_of(folder: Path) -> dict[str, Any]:
+    """Return the size and SHA-256 of each file that a manifest names, by its name; nothing where it cannot be read."""
     try:
         return json.loads((folder / "manifest.json").read_text())["files"]
     except (OSError, ValueError, KeyError):

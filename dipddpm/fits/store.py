@@ -217,15 +217,16 @@ class FitStore:
         except FileNotFoundError:
             return []
         paths = [(self.root / line).resolve() for line in lines if line]
-        return [p for p in dict.fromkeys(paths) if p.is_dir() and _still_uses(p, key)]
+        kept = {of["sha256"] for of in manifest.files_of(self.folder(key)).values()}
+        return [p for p in dict.fromkeys(paths) if p.is_dir() and _still_uses(p, key, kept)]
 
 
-def _still_uses(run: Path, key: str) -> bool:
-    """Whether the run in a folder still uses a fit: one that was run again there may have come to another."""
+def _still_uses(run: Path, key: str, kept: set[str]) -> bool:
+    """Whether the run in a folder still uses a fit, or a kept file of it: one that was run again may use another."""
     try:
         metrics = json.loads((run / "metrics.json").read_text())
-        fit, from_file = metrics.get("fit"), f"/{key}/epochs/"
-        return fit["key"] == key if fit else any(from_file in o for o in metrics.get("overrides", []))
+        fit = metrics.get("fit")
+        return fit["key"] == key if fit else metrics.get("inputs", {}).get("checkpoint") in kept
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return True  # it has not ended
 

@@ -17,6 +17,7 @@ from dipddpm.study.order import UNSET, label
 from dipddpm.study.read import Job, Study
 
 PROBLEM_GROUPS = ("image", "degrade", "seed")  # keys that say what is restored, not how
+DRAWS = "ddpm.seed"  # of the window's noise: what all settings draw alike is averaged over, too
 WHOLE_SETTINGS = ("experiment", "prior")  # keys that may say both
 
 
@@ -137,6 +138,12 @@ def looks(study: Study, row: str) -> list[Look]:
 def problems(study: Study) -> Problems:
     """Return what the sweep restores, and whether points can be means over it."""
     keys = tuple(key for key in study.swept if _poses(study, key))
+    draws = tuple(key for key in study.swept if key in (*keys, DRAWS))
+    over = _problems(study, draws)
+    return over if over.averaged else _problems(study, keys)  # another seed for each setting is a part of it
+
+
+def _problems(study: Study, keys: tuple[str, ...]) -> Problems:
     jobs = [job for job in study.jobs if job.known]
     told = [job for job in jobs if _cost_and_psnr(study, job)] or [job for job in jobs if _psnr(study, job)]
     found = frozenset(_values(job, keys) for job in told) if keys else frozenset()
@@ -155,7 +162,8 @@ def _poses(study: Study, key: str) -> bool:
     posed: dict[str, set[str]] = {}
     for job in study.jobs:
         if job.known and (metrics := job.metrics):
-            found = json.dumps([(metrics.get("picture") or {}).get("size"), metrics.get("degrade")], sort_keys=True)
+            picture, mask = metrics.get("picture") or {}, (metrics.get("inputs") or {}).get("degrade.mask")
+            found = json.dumps([picture.get("content"), metrics.get("degrade"), mask], sort_keys=True)
             posed.setdefault(job.overrides.get(key, UNSET), set()).add(found)
     return len(posed) > 1 and sum(map(len, posed.values())) == len(set.union(*posed.values()))
 
