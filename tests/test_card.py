@@ -173,7 +173,7 @@ def test_a_card_is_written_once_for_each_stage_and_again_from_its_numbers(copy: 
         return (copy / "README.md").read_text(), (copy / "unet" / WEIGHTS.name).read_bytes()
 
     card, weights = run("--fp16", *told)
-    assert "| 1 | 300 | 40 | one core, fp32 |" in card and "weights in float16; rounding them" in card
+    assert "| 1 | 300 | 40 | one core, fp32 |" in card and "weights in float16 and float32; rounding them" in card
     assert hashlib.sha256(weights).hexdigest() in card
     with pytest.raises(SystemExit):
         run(*told)
