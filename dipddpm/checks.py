@@ -134,11 +134,16 @@ def check_fit(c: Config) -> None:
             "checkpoint=none starts a window without a DIP, and train_dip.py fits one: type python sample.py, or "
             "checkpoint=stop"
         )
-    if str(c.checkpoint).endswith(".safetensors"):
+    if is_kept_file(c.checkpoint):
         raise UserError(
             f"checkpoint={c.checkpoint} is a picture that was fitted before, and train_dip.py fits one: type python "
             "sample.py, or checkpoint=stop"
         )
+
+
+def is_kept_file(checkpoint: Any) -> bool:
+    """Return whether ``checkpoint`` is the path of a kept epoch's file: neither a word nor a number."""
+    return str(checkpoint).endswith(".safetensors")
 
 
 def need_an_error(c: Config) -> list[str]:
@@ -169,7 +174,7 @@ def _check_checkpoint(c: Config) -> None:
         )
     allowed = "stop, last, oracle, an epoch, the path of a kept epoch (*.safetensors), or none (no DIP)"
     if isinstance(given, str):
-        if given not in CHECKPOINTS and not given.endswith(".safetensors"):
+        if given not in CHECKPOINTS and not is_kept_file(given):
             near = suggestion(given, CHECKPOINTS)
             raise UserError(f"checkpoint={given} is not allowed: {allowed}{near}")
     elif not _is_int(given):

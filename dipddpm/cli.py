@@ -25,7 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig
 
 from dipddpm import config, images
-from dipddpm.checks import LOOKS, MEASURED, check_fit, check_start, has_clean, stlpips_weights
+from dipddpm.checks import LOOKS, MEASURED, check_fit, check_start, has_clean, is_kept_file, stlpips_weights
 from dipddpm.config import Config
 from dipddpm.errors import UserError, suggestion
 from dipddpm.explain import explained, parse
@@ -206,7 +206,7 @@ def _check_directions(c: Config, sweeper: Any, command: str) -> None:
         if name != wanted:
             raise UserError(f"{typed} would {name} {objective}: {wanted} it")
     costs = [o for o in c.objective if o.startswith("cost.")]
-    if costs and str(c.checkpoint).endswith(".safetensors"):
+    if costs and is_kept_file(c.checkpoint):
         raise UserError(
             f"objective={costs[0]} is not known of a start from a file, whose fit nobody counted: type "
             "checkpoint=<epoch>, or objective=[result.psnr,result.nfe]"

@@ -136,8 +136,13 @@ def typed(cfg: DictConfig) -> Config:
         raise UserError(one_line(error)) from error
     assert isinstance(config, Config)
     check(config)
+    return _settled(config)
+
+
+def _settled(config: Any) -> Any:
+    """Return a configuration, typed or not yet, in which a mask has taken the place of a share of missing pixels."""
     if config.degrade.mask:
-        config.degrade.missing = None  # whose place it takes
+        config.degrade.missing = None
     return config
 
 
@@ -153,10 +158,7 @@ def completed(stored: Any) -> dict[str, Any]:
         ValueError: For what is no configuration, or has a key that there is not any more.
     """
     try:
-        full = plain(OmegaConf.merge(OmegaConf.structured(Config), stored))
-        if full["degrade"]["mask"]:
-            full["degrade"]["missing"] = None  # as in `typed`
-        return full
+        return plain(_settled(OmegaConf.merge(OmegaConf.structured(Config), stored)))
     except (OmegaConfBaseException, AttributeError, TypeError) as error:
         raise ValueError(one_line(error)) from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dipddpm import images, masks, prior_folder
-from dipddpm.checks import LOOKS, STLPIPS_SMALLEST, check_halvings
+from dipddpm.checks import LOOKS, STLPIPS_SMALLEST, check_halvings, is_kept_file
 from dipddpm.config import Config
 from dipddpm.degrade_checks import check_sides, check_small, enlarged, magnification
 from dipddpm.errors import UserError, need
@@ -38,7 +38,7 @@ def check_files(c: Config, command: str, seen: set[str]) -> None:
         images.check_same(picture.size, images.check(path, box), "degrade.mask")
         masks.drawn(picture)
     file = str(c.checkpoint)
-    if file.endswith(".safetensors") and new(f"checkpoint {file}") and not Path(file).expanduser().is_file():
+    if is_kept_file(file) and new(f"checkpoint {file}") and not Path(file).expanduser().is_file():
         raise UserError(
             f"checkpoint={file}: no such file; type stop, last, oracle, an epoch, or the path of a kept epoch, such as "
             f"{c.store}/<key>/epochs/000250.safetensors"

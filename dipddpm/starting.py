@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dipddpm import environment, fitting, images, outputs, prior, seeds, stopping
-from dipddpm.checks import check_halvings
+from dipddpm.checks import check_halvings, is_kept_file
 from dipddpm.config import Config, plain
 from dipddpm.curves import Curves
 from dipddpm.degrade_checks import check_sides, check_small, enlarged, magnification
@@ -121,7 +121,7 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
     """
     if c.checkpoint == "none":
         return Start(problem.noisy, problem.words, has_dip=False)
-    if isinstance(c.checkpoint, str) and c.checkpoint.endswith(".safetensors"):
+    if is_kept_file(c.checkpoint):
         return _start_from_file(Path(c.checkpoint).expanduser(), problem, c.image.path, job)
     store, request = FitStore(Path(c.store).expanduser()), fit_request(c, problem)
     rule = _rule(c, problem)

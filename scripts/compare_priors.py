@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
 from dipddpm import config, files, images, prior_folder
+from dipddpm.checks import is_kept_file
 from dipddpm.errors import UserError
 from dipddpm.explain import explained
 from dipddpm.jobs import QUALITIES, Job
@@ -64,7 +65,7 @@ def restore(face: Path, prior: Path, folder: Path, store: Path, overrides: list[
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"), explained(overrides):
         cfg = config.typed(compose("config", overrides=[*settings, f"image.path={face}"]))
-    if cfg.checkpoint == "none" or str(cfg.checkpoint).endswith(".safetensors"):
+    if cfg.checkpoint == "none" or is_kept_file(cfg.checkpoint):
         raise UserError(f"checkpoint={cfg.checkpoint} starts from no fit of the face: type a start that does")
     with redirect_stdout(io.StringIO()):  # the table of one run; its numbers are in metrics.json
         runs.sample(cfg, Job(folder, overrides=tuple(settings)))

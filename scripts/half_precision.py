@@ -26,7 +26,7 @@ CHANGE = "largest_psnr_change_db"
 
 
 def store_half(folder: Path, pictures: torch.Tensor, most: float = MOST, watch: Watch | None = None) -> float:
-    """Round the weights of a prior to float16 in its file, but for those that `is_kept`.
+    """Round the weights of a prior to float16 in its file, but for those that are `kept`.
 
     Args:
         folder: Of the prior.
@@ -45,7 +45,8 @@ def store_half(folder: Path, pictures: torch.Tensor, most: float = MOST, watch: 
     if CHANGE in metadata:
         return float(metadata[CHANGE])
     full = load_file(file)
-    half = {key: w if is_kept(key, w, full) else w.half() for key, w in full.items()}
+    as_they_are = kept(full)
+    half = {key: w if key in as_they_are else w.half() for key, w in full.items()}
     network = prior.load(folder)
 
     def quality() -> list[float]:
@@ -54,7 +55,7 @@ def store_half(folder: Path, pictures: torch.Tensor, most: float = MOST, watch: 
 
     before = quality()
     unet: Any = network.unet
-    unet.load_state_dict({key: w if is_kept(key, w, full) else w.float() for key, w in half.items()})
+    unet.load_state_dict({key: w.float() if w.is_floating_point() else w for key, w in half.items()})
     change = max(abs(a - b) for a, b in zip(before, quality(), strict=True))
     if change > most:
         raise ValueError(f"half precision moves the PSNR by {change:.4f} dB, more than {most}: kept as it was")
@@ -63,10 +64,11 @@ def store_half(folder: Path, pictures: torch.Tensor, most: float = MOST, watch: 
     return change
 
 
-def is_kept(key: str, w: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> bool:
-    """Whether a tensor of a UNet2DModel's weights stays as it is: a vector, or of the last resolution or after it."""
-    last = max(int(k.split(".")[1]) for k in weights if k.startswith("up_blocks."))
-    return w.ndim < 2 or not w.is_floating_point() or key.startswith((f"up_blocks.{last}.", "conv_out."))
+def kept(weights: Mapping[str, torch.Tensor]) -> set[str]:
+    """Return the names of a UNet2DModel's tensors that stay as they are: vectors, and from the last resolution on."""
+    last = max(int(key.split(".")[1]) for key in weights if key.startswith("up_blocks."))
+    end = (f"up_blocks.{last}.", "conv_out.")
+    return {key for key, w in weights.items() if w.ndim < 2 or not w.is_floating_point() or key.startswith(end)}
 
 
 def describe_precision(folder: Path) -> str:

@@ -17,6 +17,7 @@ from filelock import Timeout
 from rich.console import Console
 from rich.table import Table
 
+from dipddpm.checks import is_kept_file
 from dipddpm.curves import best_kept
 from dipddpm.errors import UserError
 from dipddpm.fits.manifest import Damaged
@@ -142,7 +143,7 @@ def _picture(store: FitStore, key: str) -> str:
     for folder in store.uses(key):
         with suppress(OSError, yaml.YAMLError, KeyError, TypeError):
             config = yaml.safe_load((folder / "config.yaml").read_text())
-            if not str(config["checkpoint"]).endswith(".safetensors"):  # which may be of another picture
+            if not is_kept_file(config["checkpoint"]):  # which may be of another picture
                 return Path(config["image"]["path"]).name
     return ""
 

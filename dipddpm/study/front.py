@@ -138,9 +138,11 @@ def looks(study: Study, row: str) -> list[Look]:
 def problems(study: Study) -> Problems:
     """Return what the sweep restores, and whether points can be means over it."""
     keys = tuple(key for key in study.swept if _poses(study, key))
-    draws = tuple(key for key in study.swept if key in (*keys, DRAWS))
-    over = _problems(study, draws)
-    return over if over.averaged else _problems(study, keys)  # another seed for each setting is a part of it
+    if DRAWS in study.swept:
+        over = _problems(study, tuple(key for key in study.swept if key in (*keys, DRAWS)))
+        if over.averaged:  # another seed for each setting is a part of it
+            return over
+    return _problems(study, keys)
 
 
 def _problems(study: Study, keys: tuple[str, ...]) -> Problems:
