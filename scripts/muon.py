@@ -1,11 +1,13 @@
-"""Muon in a precision that the processor has.
+"""Muon in a precision that the processor has, kernels of one shape together.
 
 torch.optim.Muon always orthogonalises in bfloat16. On a CPU without it those products are emulated: a step of
-the shipped network took 5.6 s, eighteen times as long as in float32 and longer than the gradient.
+the shipped network took 5.6 s, eighteen times as long as in float32 and longer than the gradient. It also takes one
+matrix after the other, which on a GPU leaves most of it idle.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 import torch
@@ -15,21 +17,21 @@ QUINTIC = (3.4445, -4.7750, 2.0315)  # of X -> aX + b(XX')X + c(XX')^2 X: Jordan
 ITERATIONS = 5
 
 
-def orthogonalized(matrix: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return a matrix of the same singular vectors whose singular values are all near 1 (0.7 to 1.2).
+def orthogonalized(matrices: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return matrices of the same singular vectors whose singular values are all near 1 (0.7 to 1.2).
 
     Args:
-        matrix: Shape (M, N).
+        matrices: Shape (K, M, N).
         dtype: Of the iterations and of what is returned.
     """
     a, b, c = QUINTIC
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).to(dtype)
-    x = x / x.norm().clamp(min=1e-7)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = (matrices.mT if tall else matrices).to(dtype)
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
 
 
 class Muon(torch.optim.Optimizer):
@@ -49,11 +51,19 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         for group in self.param_groups:
+            alike: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
             for p in group["params"]:
-                assert p.grad is not None
-                state = self.state[p]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(p.grad)
-                mean = state["momentum_buffer"].lerp_(p.grad, 1 - group["momentum"])
-                update = orthogonalized(p.grad.lerp(mean, group["momentum"]), self.dtype)
-                p.add_(update, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)
+                alike[p.shape].append(p)
+            for shape, parameters in alike.items():
+                ahead = torch.stack([self._ahead(p, group["momentum"]) for p in parameters])
+                for p, update in zip(parameters, orthogonalized(ahead, self.dtype), strict=True):
+                    p.add_(update, alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)
+
+    def _ahead(self, p: nn.Parameter, momentum: float) -> torch.Tensor:
+        """Take in a gradient; returns where the mean of them is going."""
+        assert p.grad is not None
+        state = self.state[p]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(p.grad)
+        mean = state["momentum_buffer"].lerp_(p.grad, 1 - momentum)
+        return p.grad.lerp(mean, momentum)

@@ -56,17 +56,17 @@ def train(cfg: TrainPriorConfig) -> None:
     columns = (TextColumn("{task.description}"), *Progress.get_default_columns()[1:3])
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not first) as progress:
         bar = progress.add_task("training", total=cfg.pictures, completed=training.seen)
-        last_save = time.monotonic()
         while training.seen < cfg.pictures:
-            index_t, errors = training.step(faces)
-            progress.update(bar, completed=training.seen)
-            if not report:
-                continue
-            report.step(training, index_t, errors)
-            if training.seen >= cfg.pictures or time.monotonic() - last_save > 60 * cfg.checkpoint_minutes:
+            due = time.monotonic() + 60 * cfg.checkpoint_minutes
+            with training.clock():
+                while training.seen < cfg.pictures and (not report or time.monotonic() < due):
+                    index_t, errors = training.step(faces)
+                    progress.update(bar, completed=training.seen)
+                    if report:
+                        report.step(training, index_t, errors)
+            if report:
                 report.checkpoint(training)
                 training.save(checkpoint)  # last: killed before it, the training goes on from the one before
-                last_save = time.monotonic()
     if report:
         report.writer.close()
 

@@ -6,7 +6,7 @@ Imports no torch: what was typed is checked before any work.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -26,9 +26,23 @@ Loss = Enum("Loss", "log_mse min_snr mse")
 Precision = Enum("Precision", "auto fp32 bf16")
 DEFAULTS = Path(__file__).parents[1] / "conf" / "train_prior.yaml"
 RECORD = "training.json"  # beside the checkpoint: pictures, seconds, the settings, and those of the runs before
-FREE = ("data", "out", "pictures", "checkpoint_minutes", "eval_pictures", "threads", "processes", "precision")
+FREE = (
+    "data",
+    "out",
+    "pictures",
+    "checkpoint_minutes",
+    "eval_pictures",
+    "threads",
+    "processes",
+    "precision",
+    "compile",
+)
 FREE += ("batch_size", "lr", "warmup_pictures", "decay_fraction")  # these may change between the runs of a training
-WAYS_TO_GROW = {"layers_per_block": " or more", "norm_num_groups": " or a divisor of it"}
+WAYS_TO_GROW = {
+    "layers_per_block": " or more",
+    "attention_levels": " or more",
+    "norm_num_groups": " or a divisor of it",
+}
 
 
 @dataclass
@@ -61,6 +75,7 @@ class TrainPriorConfig:
     threads: int | None = None
     processes: int = MISSING
     precision: Precision = MISSING
+    compile: bool = MISSING
     optimizer: Optimizer = MISSING
     loss: Loss = MISSING
     seed: int = MISSING
@@ -113,14 +128,15 @@ def _check_unet(unet: UNetConfig) -> None:
 
 
 def _check_growth(unet: UNetConfig, of: dict[str, Any], folder: str) -> None:
-    """Refuse a network that is not the one in a folder, or that with more blocks a resolution or groups merged."""
-    attention = sum(kind.startswith("Attn") for kind in of["down_block_types"])
+    """Refuse a network that is not the one in a folder, nor that one grown or with its groups merged."""
     has = {"channels": list(of["block_out_channels"]), "layers_per_block": of["layers_per_block"],
-           "attention_levels": attention, "norm_num_groups": of["norm_num_groups"],
+           "attention_levels": attention_levels(of), "norm_num_groups": of["norm_num_groups"],
            "attention_head_dim": of["attention_head_dim"]}  # fmt: skip
     for key, value in has.items():
         now = getattr(unet, key)
-        grown = (key == "layers_per_block" and now > value) or (key == "norm_num_groups" and value % now == 0)
+        grown = (key in ("layers_per_block", "attention_levels") and now > value) or (
+            key == "norm_num_groups" and value % now == 0
+        )
         if now != value and not grown:
             typeable = str(value).replace(" ", "") + WAYS_TO_GROW.get(key, "")
             raise UserError(f"unet.{key}={now} is not what init_from={folder} has: type unet.{key}={typeable}")
@@ -167,6 +183,11 @@ def check_arguments(argv: Sequence[str]) -> None:
             need(not alone, "processes", c.processes, "1 where there is a GPU, which one process fills")
     finally:
         GlobalHydra.instance().clear()
+
+
+def attention_levels(config: Mapping[str, Any]) -> int:
+    """Return how many resolutions of a diffusers UNet2DModel have self-attention."""
+    return sum(kind.startswith("Attn") for kind in config["down_block_types"])
 
 
 def own_config(unet: Any) -> dict[str, Any]:

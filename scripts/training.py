@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from dipddpm.environment import has_bf16
 from dipddpm.files import replacing
 from scripts.data_parallel import agree, average_gradients, share
-from scripts.deepen import deepen
 from scripts.group_norm import use_fast_backward
+from scripts.grow import attend, deepen
 from scripts.optimizer import MuonAdamW
 from scripts.pass_scale import pass_scale
-from scripts.train_prior_config import Optimizer, Precision, TrainPriorConfig, build_unet, own_config
+from scripts.train_prior_config import Optimizer, Precision, TrainPriorConfig, attention_levels, build_unet, own_config
 from scripts.training_levels import draw_levels, stratified
 from scripts.training_loss import training_loss
 
@@ -34,7 +34,7 @@ class Training:
 
     Attributes:
         seen: Pictures so far.
-        seconds: Of these, without evaluations and checkpoints.
+        seconds: Of these, by `Training.clock`.
     """
 
     def __init__(self, cfg: TrainPriorConfig, device: str):
@@ -46,13 +46,16 @@ class Training:
         self.unet.eval()  # nothing here has dropout, and diffusers' blocks change the memory layout while training
         if device == "cpu":
             use_fast_backward(self.unet)
+        else:
+            torch.backends.cudnn.benchmark = True  # all batches have one shape
+        self._network = torch.compile(self.unet) if cfg.compile else self.unet
         self.ema = EMAModel(self.unet.parameters(), decay=cfg.ema, use_ema_warmup=True, power=0.75, foreach=True)
         self.optimizer = make_optimizer(cfg.optimizer, self.unet, cfg.lr)
         self.generator = torch.Generator(device).manual_seed(cfg.seed)
         self.seen, self.seconds = 0, 0.0
         self.bf16 = cfg.precision is Precision.bf16
         if cfg.precision is Precision.auto:
-            self.bf16 = has_bf16(device) and agree(_bf16_is_faster(self._probe))
+            self.bf16 = has_bf16(device) and (device != "cpu" or agree(_bf16_is_faster(self._probe)))
 
     def step(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Learn from one batch, or from this process's part of it.
@@ -64,7 +67,6 @@ class Training:
         Returns:
             Timesteps and each picture's mean squared error of epsilon, both of shape (this process's part,).
         """
-        started = time.perf_counter()
         x0, eps, index_t = (share(drawn) for drawn in self._draw(faces))
         ab = self.alphas_cumprod[index_t].view(-1, 1, 1, 1)
         x_t = (ab.sqrt() * x0 + (1 - ab).sqrt() * eps).contiguous(memory_format=torch.channels_last)
@@ -77,8 +79,16 @@ class Training:
         self.optimizer.zero_grad()
         self.ema.step(self.unet.parameters())
         self.seen += self.cfg.batch_size
-        self.seconds += time.perf_counter() - started
         return index_t, errors
+
+    @contextmanager
+    def clock(self) -> Iterator[None]:
+        """Add the seconds until the block is left, with all that it began on the device, to ``seconds``."""
+        started = time.perf_counter()
+        yield
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+        self.seconds += time.perf_counter() - started
 
     def save(self, file: Path) -> None:
         """Write all that changes; whole or not at all."""
@@ -126,7 +136,7 @@ class Training:
     def _backward(self, x_t: torch.Tensor, index_t: torch.Tensor, eps: torch.Tensor, bf16: bool) -> torch.Tensor:
         """Add the gradient of a batch; returns each picture's mean squared error, shape (N,)."""
         with torch.autocast(self.device, torch.bfloat16, enabled=bf16), self._attention():
-            estimate = self.unet(x_t, index_t).sample
+            estimate = self._network(x_t, index_t).sample
         errors = (estimate.float() - eps).square().flatten(1).mean(1)
         training_loss(self.cfg.loss, errors, self.alphas_cumprod[index_t]).backward()
         return errors.detach()
@@ -139,8 +149,6 @@ class Training:
         x = torch.ones(self.cfg.batch_size, 3, 64, 64, device=self.device).contiguous(memory_format=torch.channels_last)
         self._backward(x, torch.zeros(len(x), dtype=torch.long, device=self.device), 0 * x, bf16)
         self.optimizer.zero_grad()
-        if self.device == "cuda":
-            torch.cuda.synchronize()
 
 
 def make_optimizer(name: Optimizer, unet: Any, lr: float) -> Any:
@@ -173,6 +181,8 @@ def _read(cfg: TrainPriorConfig) -> Any:
     unet.load_state_dict(given.state_dict())
     for _ in range(cfg.unet.layers_per_block - given.config["layers_per_block"]):
         unet = deepen(unet)
+    for _ in range(cfg.unet.attention_levels - attention_levels(given.config)):
+        unet = attend(unet)
     return unet
 
 

@@ -30,7 +30,14 @@ from scripts.faces import read_faces
 from scripts.muon import Muon, orthogonalized
 from scripts.one_evaluation import errors_by_level
 from scripts.optimizer import MuonAdamW
-from scripts.train_prior_config import TrainPriorConfig, UNetConfig, build_unet, check_arguments, typed
+from scripts.train_prior_config import (
+    TrainPriorConfig,
+    UNetConfig,
+    attention_levels,
+    build_unet,
+    check_arguments,
+    typed,
+)
 from scripts.training import Training
 from scripts.training_report import averaged
 
@@ -101,8 +108,10 @@ def test_orthogonalizing_iterates_a_polynomial_of_the_singular_values_alone(shap
     for _ in range(5):
         s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
     assert 0.6 < s.min() and s.max() < 1.3
-    assert torch.allclose(orthogonalized(matrix, torch.float32).double(), u * s @ vh, atol=1e-5)
-    assert torch.allclose(orthogonalized(matrix, torch.bfloat16).double(), u * s @ vh, atol=0.15)
+    both = torch.stack([torch.zeros(shape), 3 * matrix])
+    assert torch.allclose(orthogonalized(both, torch.float32)[1].double(), u * s @ vh, atol=1e-5)
+    assert torch.allclose(orthogonalized(both, torch.bfloat16)[1].double(), u * s @ vh, atol=0.15)
+    assert orthogonalized(both, torch.float32)[0].abs().max() == 0, "no gradient, no update; nor one of its neighbour's"
 
 
 def test_the_memory_format_of_a_kernel_does_not_change_its_update():
@@ -194,15 +203,18 @@ def test_a_training_goes_on_from_its_checkpoint_as_if_it_had_never_stopped(optim
     pictures = read_faces(faces / "faces64-train.tar")
     pictures[1] = 255 - pictures[1]
     whole, first = Training(cfg, "cpu"), Training(cfg, "cpu")
-    for _ in range(4):
-        whole.step(pictures)
-    for _ in range(2):
-        first.step(pictures)
+    with whole.clock():
+        for _ in range(4):
+            whole.step(pictures)
+    with first.clock():
+        for _ in range(2):
+            first.step(pictures)
     first.save(tmp_path / "checkpoint.pt")
     second = Training(cfg, "cpu")
     second.load(tmp_path / "checkpoint.pt")
-    for _ in range(2):
-        second.step(pictures)
+    with second.clock():
+        for _ in range(2):
+            second.step(pictures)
     assert second.seen == whole.seen == 8 and second.seconds > first.seconds
     for a, b in zip(second.unet.parameters(), whole.unet.parameters(), strict=True):
         assert a.equal(b)
@@ -253,17 +265,22 @@ def test_every_convolution_is_given_the_layout_that_it_is_fast_in(faces, tmp_pat
     assert not other
 
 
-def test_a_training_may_start_deeper_than_the_weights_it_starts_from(faces, tmp_path):
+def test_a_training_may_start_larger_than_the_weights_it_starts_from(faces, tmp_path):
     first = Training(composed(*SMALL, f"data={faces}", f"out={tmp_path}"), "cpu")
     DDPMPipeline(unet=first.unet, scheduler=first.scheduler).save_pretrained(tmp_path / "first")
     onward = [*SMALL, f"data={faces}", f"out={tmp_path}", f"init_from={tmp_path / 'first'}"]
-    deeper = Training(composed(*onward, "unet.layers_per_block=3"), "cpu")
-    assert deeper.unet.config["layers_per_block"] == 3
+    larger = Training(composed(*onward, "unet.layers_per_block=3", "unet.attention_levels=3"), "cpu")
+    assert larger.unet.config["layers_per_block"] == 3 and attention_levels(larger.unet.config) == 3
     x, index_t = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)), torch.tensor([99])
     with torch.no_grad():
-        assert torch.allclose(deeper.unet(x, index_t).sample, first.unet(x, index_t).sample, atol=1e-4)
+        assert torch.allclose(larger.unet(x, index_t).sample, first.unet(x, index_t).sample, atol=1e-4)
     assert composed(*onward).unet.layers_per_block == 1
-    for key, value in (("channels", "[8,8,16]"), ("norm_num_groups", "8"), ("layers_per_block", "0")):
+    for key, value in (
+        ("channels", "[8,8,16]"),
+        ("norm_num_groups", "8"),
+        ("layers_per_block", "0"),
+        ("attention_levels", "0"),
+    ):
         with pytest.raises(UserError, match=rf"unet.{key}="):
             composed(*onward, f"unet.{key}={value}")
     with pytest.raises(UserError, match=r"has: type unet.channels=\[8,16,16\]$"):

@@ -1,10 +1,11 @@
-"""Give every resolution of a UNet2DModel one more residual block without changing what it computes.
+"""Make a UNet2DModel larger without changing what it computes: one more residual block in every resolution, or
+self-attention in one more of them.
 
-A block added begins as the identity: its last convolution is zero, its shortcut passes the features and not the
-skip connection (Net2DeeperNet of Chen et al., Net2Net, https://arxiv.org/abs/1511.05641). So a deeper network
-goes on from where a shallower one was:
+What is added begins as the identity (Net2DeeperNet of Chen et al., Net2Net, https://arxiv.org/abs/1511.05641): the last
+layer of a block or an attention is zero, a block's shortcut passes the features and not the skip connection. So a
+larger network goes on from where a smaller one was:
 
-    python scripts/train_prior.py init_from=<diffusers folder> unet.layers_per_block=2
+    python scripts/train_prior.py init_from=<diffusers folder> unet.layers_per_block=4 unet.attention_levels=2
 """
 
 from __future__ import annotations
@@ -41,6 +42,26 @@ def deepen(unet: Any) -> Any:
         if hasattr(block, "attentions"):
             _zero(block.attentions[added].to_out[0])
     return deeper
+
+
+def attend(unet: Any) -> Any:
+    """Return a network with self-attention in one more resolution, the finest of them, that computes the same.
+
+    Args:
+        unet: diffusers UNet2DModel whose n coarsest resolutions have attention; not all of them.
+    """
+    from diffusers import UNet2DModel
+
+    down, up = list(unet.config["down_block_types"]), list(unet.config["up_block_types"])
+    n = down.count("AttnDownBlock2D")
+    down[-1 - n], up[n] = "AttnDownBlock2D", "AttnUpBlock2D"
+    config: dict[str, Any] = own_config(unet) | {"down_block_types": down, "up_block_types": up}
+    larger: Any = UNet2DModel(**config)
+    larger.load_state_dict(larger.state_dict() | unet.state_dict())
+    for block in (larger.down_blocks[-1 - n], larger.up_blocks[n]):
+        for attention in block.attentions:
+            _zero(attention.to_out[0])
+    return larger
 
 
 def _renamed(name: str) -> str:
