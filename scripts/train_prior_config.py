@@ -26,23 +26,16 @@ Loss = Enum("Loss", "log_mse min_snr mse")
 Precision = Enum("Precision", "auto fp32 bf16")
 DEFAULTS = Path(__file__).parents[1] / "conf" / "train_prior.yaml"
 RECORD = "training.json"  # beside the checkpoint: pictures, seconds, the settings, and those of the runs before
-FREE = (
-    "data",
-    "out",
-    "pictures",
-    "checkpoint_minutes",
-    "eval_pictures",
-    "threads",
-    "processes",
-    "precision",
+FREE = ("data", "out", "pictures", "checkpoint_minutes", "eval_pictures", "threads", "processes", "precision")
+FREE += (
     "compile",
-)
-FREE += ("batch_size", "lr", "warmup_pictures", "decay_fraction")  # these may change between the runs of a training
-WAYS_TO_GROW = {
-    "layers_per_block": " or more",
-    "attention_levels": " or more",
-    "norm_num_groups": " or a divisor of it",
-}
+    "batch_size",
+    "lr",
+    "warmup_pictures",
+    "decay_fraction",
+)  # may change between the runs of a training
+MORE = ("layers_per_block", "attention_levels")  # of the network: init_from may have less
+WAYS_TO_GROW = {**dict.fromkeys(MORE, " or more"), "norm_num_groups": " or a divisor of it"}
 
 
 @dataclass
@@ -134,9 +127,7 @@ def _check_growth(unet: UNetConfig, of: dict[str, Any], folder: str) -> None:
            "attention_head_dim": of["attention_head_dim"]}  # fmt: skip
     for key, value in has.items():
         now = getattr(unet, key)
-        grown = (key in ("layers_per_block", "attention_levels") and now > value) or (
-            key == "norm_num_groups" and value % now == 0
-        )
+        grown = (key in MORE and now > value) or (key == "norm_num_groups" and value % now == 0)
         if now != value and not grown:
             typeable = str(value).replace(" ", "") + WAYS_TO_GROW.get(key, "")
             raise UserError(f"unet.{key}={now} is not what init_from={folder} has: type unet.{key}={typeable}")

@@ -44,10 +44,10 @@ class Training:
         self.alphas_cumprod = self.scheduler.alphas_cumprod.to(device)
         self.unet: Any = _first_weights(cfg, self.scheduler).to(device=device, memory_format=torch.channels_last)
         self.unet.eval()  # nothing here has dropout, and diffusers' blocks change the memory layout while training
-        if device == "cpu":
-            use_fast_backward(self.unet)
-        else:
+        if device == "cuda":
             torch.backends.cudnn.benchmark = True  # all batches have one shape
+        elif not cfg.compile:  # a compiler writes its own
+            use_fast_backward(self.unet)
         self._network = torch.compile(self.unet) if cfg.compile else self.unet
         self.ema = EMAModel(self.unet.parameters(), decay=cfg.ema, use_ema_warmup=True, power=0.75, foreach=True)
         self.optimizer = make_optimizer(cfg.optimizer, self.unet, cfg.lr)

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tarfile
 from copy import deepcopy
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -263,6 +265,21 @@ def test_every_convolution_is_given_the_layout_that_it_is_fast_in(faces, tmp_pat
         pass  # a report between two steps changes nothing
     training.step(read_faces(faces / "faces64-train.tar"))
     assert not other
+
+
+def test_a_compiled_network_learns_the_same(faces, tmp_path, monkeypatch):
+    traced = partial(torch.compile, backend="eager", fullgraph=True)  # the default backend needs a C++ compiler
+    monkeypatch.setattr(torch, "compile", traced)
+    pictures = read_faces(faces / "faces64-train.tar")
+    cfg = composed(*SMALL, f"data={faces}", f"out={tmp_path}", "precision=fp32", "pictures=8")
+    errors = []
+    for training in (Training(cfg, "cpu"), Training(replace(cfg, compile=True), "cpu")):
+        errors.append([training.step(pictures)[1] for _ in range(3)])
+        with averaged(training):
+            pass  # weights that come and go are seen, too
+        errors[-1].append(training.step(pictures)[1])
+    plain, compiled = (torch.stack(each) for each in errors)
+    assert torch.allclose(plain, compiled, rtol=1e-3) and not torch.allclose(plain[3], plain[0], rtol=0.1)
 
 
 def test_a_training_may_start_larger_than_the_weights_it_starts_from(faces, tmp_path):
