@@ -53,7 +53,7 @@ def attend(unet: Any) -> Any:
     from diffusers import UNet2DModel
 
     down, up = list(unet.config["down_block_types"]), list(unet.config["up_block_types"])
-    n = down.count("AttnDownBlock2D")
+    n = up.count("AttnUpBlock2D")
     down[-1 - n], up[n] = "AttnDownBlock2D", "AttnUpBlock2D"
     config: dict[str, Any] = own_config(unet) | {"down_block_types": down, "up_block_types": up}
     larger: Any = UNet2DModel(**config)

@@ -33,6 +33,7 @@ SHOWN = {  # keys of unet/config.json
     "block_out_channels": "channels by resolution",
     "layers_per_block": "residual blocks a resolution",
     "down_block_types": "blocks, down",
+    "add_attention": "attention between them",
     "up_block_types": "blocks, up",
     "attention_head_dim": "channels a head of attention",
     "norm_num_groups": "groups of GroupNorm",

@@ -177,8 +177,8 @@ def check_arguments(argv: Sequence[str]) -> None:
 
 
 def attention_levels(config: Mapping[str, Any]) -> int:
-    """Return how many resolutions of a diffusers UNet2DModel have self-attention."""
-    return sum(kind.startswith("Attn") for kind in config["down_block_types"])
+    """Return how many resolutions of a diffusers UNet2DModel have self-attention on the way up, where all have it."""
+    return sum(kind.startswith("Attn") for kind in config["up_block_types"])
 
 
 def own_config(unet: Any) -> dict[str, Any]:
