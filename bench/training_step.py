@@ -32,6 +32,7 @@ from scripts.training import Training
 
 def measure(overrides: list[str], steps: int, device: str) -> tuple[float, float, float]:
     """Return the seconds of the first step, and the medians of a step and of launching it, after two to warm up."""
+    torch._dynamo.reset()  # of an earlier batch size, for which it would compile a network for any size
     with initialize_config_dir(str(DEFAULTS.parent), version_base="1.3"):
         composed = compose("train_prior", overrides)
     cfg: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainPriorConfig), composed))

@@ -1,6 +1,6 @@
 """Leave out the self-attention at the bottom of a prior, where it does nothing: a little less arithmetic.
 
-    python scripts/prune.py outputs/prior/stage9 outputs/prior/faces64
+    python scripts/prune.py outputs/prior/stage9 outputs/prior/stage9-pruned
 
 The bottom is the way down at the coarsest resolution, and the middle; on the way up attention stays. docs/prior.md has
 what it was worth: at most 0.002 dB.
@@ -38,8 +38,9 @@ def main() -> None:
     parser.add_argument("prior", type=Path, help="diffusers folder, or out= of a training")
     parser.add_argument("out", type=Path, help="folder that gets the pruned prior")
     args = parser.parse_args()
-    if not (args.prior / "unet" / "config.json").is_file():
-        parser.error(f"{args.prior} is no diffusers folder: it holds no unet/config.json")
+    for name in ("model_index.json", "unet/config.json"):
+        if not (args.prior / name).is_file():
+            parser.error(f"{args.prior} is no folder of a diffusers pipeline: it holds no {name}")
     pipeline: Any = DDPMPipeline.from_pretrained(args.prior, use_safetensors=True)
     DDPMPipeline(unet=prune(pipeline.unet), scheduler=pipeline.scheduler).save_pretrained(args.out)
     print(args.out)

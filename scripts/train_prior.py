@@ -59,11 +59,13 @@ def train(cfg: TrainPriorConfig) -> None:
         while training.seen < cfg.pictures:
             due = time.monotonic() + 60 * cfg.checkpoint_minutes
             with training.clock():
-                while training.seen < cfg.pictures and (not report or time.monotonic() < due):
+                while True:
                     index_t, errors = training.step(faces)
                     progress.update(bar, completed=training.seen)
                     if report:
                         report.step(training, index_t, errors)
+                    if training.seen >= cfg.pictures or (report and time.monotonic() > due):
+                        break
             if report:
                 report.checkpoint(training)
                 training.save(checkpoint)  # last: killed before it, the training goes on from the one before

@@ -131,6 +131,10 @@ def _check_growth(unet: UNetConfig, of: dict[str, Any], folder: str) -> None:
         if now != value and not grown:
             typeable = str(value).replace(" ", "") + WAYS_TO_GROW.get(key, "")
             raise UserError(f"unet.{key}={now} is not what init_from={folder} has: type unet.{key}={typeable}")
+    n = attention_levels(of)
+    if unet.attention_levels > n and any(kind.startswith("Attn") for kind in of["up_block_types"][n:]):
+        line = f"unet.attention_levels={unet.attention_levels} is for attention at the coarsest resolutions"
+        raise UserError(f"{line}, which init_from={folder} has elsewhere: type unet.attention_levels={n}")
 
 
 def _refuse_another_training(c: TrainPriorConfig) -> None:
@@ -139,13 +143,22 @@ def _refuse_another_training(c: TrainPriorConfig) -> None:
         before = json.loads((Path(c.out) / RECORD).read_text())["settings"]
     except FileNotFoundError:
         return
-    defaults: Any = OmegaConf.to_container(OmegaConf.load(DEFAULTS))
-    for key, now in plain(c).items():
+    defaults = flat(OmegaConf.to_container(OmegaConf.load(DEFAULTS)))
+    before = flat(before)
+    for key, now in flat(plain(c)).items():
         had = before.get(key, defaults[key])  # a record may be older than a key
         if key not in FREE and had != now:
             raise UserError(
                 f"{key}={now} is not what the training in {c.out} has: type {key}={had} or another out=<folder>"
             )
+
+
+def flat(settings: Any) -> dict[str, Any]:
+    """Return nested settings by the keys that are typed."""
+    by_key = {key: value for key, value in settings.items() if not isinstance(value, dict)}
+    for group in settings.keys() - by_key.keys():
+        by_key |= {f"{group}.{key}": str(value).replace(" ", "") for key, value in settings[group].items()}
+    return by_key
 
 
 def check_arguments(argv: Sequence[str]) -> None:

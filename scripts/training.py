@@ -14,6 +14,7 @@ from diffusers.training_utils import EMAModel
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dipddpm.environment import has_bf16
+from dipddpm.errors import UserError
 from dipddpm.files import replacing
 from scripts.data_parallel import agree, average_gradients, share
 from scripts.group_norm import use_fast_backward
@@ -105,9 +106,17 @@ class Training:
             torch.save(state, temporary)
 
     def load(self, file: Path) -> None:
-        """Go on from what `save` wrote."""
+        """Go on from what `save` wrote.
+
+        Raises:
+            UserError: When ``init_from``, which may have changed since, holds another network.
+        """
         state = torch.load(file, map_location="cpu")  # AdamW counts its steps there, also on a GPU
-        self.unet.load_state_dict(state["unet"])
+        try:
+            self.unet.load_state_dict(state["unet"])
+        except RuntimeError as error:  # of other weights or shapes
+            line = f"init_from={self.cfg.init_from} is not the network of {file} any more: type another out=<folder>"
+            raise UserError(line) from error
         self.ema.load_state_dict(state["ema"])
         self.ema.to(self.device)
         self.optimizer.load_state_dict(state["optimizer"])

@@ -10,9 +10,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from scripts.train_prior_config import DEFAULTS, RECORD
+from scripts.train_prior_config import DEFAULTS, RECORD, flat
 
 UNTOLD = ("data", "out", "init_from", "checkpoint_minutes", "eval_pictures", "threads", "precision")
+PRUNED = "pruned"  # in a stage: its network was, by scripts/prune.py, before what came after
 Stage = dict[str, Any]
 
 
@@ -92,23 +93,23 @@ def levels(settings: Mapping[str, Any]) -> str:
 
 def commands(stages: Sequence[Stage]) -> list[str]:
     """Return the commands that train stage by stage, run by run: what differs from today's defaults."""
-    return [_command(run, number) for number, stage in enumerate(stages, 1) for run in _runs(stage)]
+    lines, last = [], None
+    for number, stage in enumerate(stages, 1):
+        out = f"outputs/prior/stage{number}"
+        lines += [_command(run, out, last) for run in _runs(stage)]
+        last = out
+        if PRUNED in stage:
+            last = f"{out}-pruned"
+            lines.append(f"python scripts/prune.py {out} {last}")
+    return lines
 
 
-def _command(stage: Stage, number: int) -> str:
-    defaults = _flat(OmegaConf.to_container(OmegaConf.load(DEFAULTS)))
-    given = _flat({"pictures": stage["pictures"], **stage["settings"]})
-    words = ["python scripts/train_prior.py data=../shared/data", f"out=outputs/prior/stage{number}"]
-    if number > 1:
-        words.append(f"init_from=outputs/prior/stage{number - 1}")
+def _command(stage: Stage, out: str, init_from: str | None) -> str:
+    defaults = flat(OmegaConf.to_container(OmegaConf.load(DEFAULTS)))
+    given = flat({"pictures": stage["pictures"], **stage["settings"]})
+    words = ["python scripts/train_prior.py data=../shared/data", f"out={out}"]
+    if init_from:
+        words.append(f"init_from={init_from}")
     words += [f"{key}={value}" for key, value in given.items() if value != defaults[key]]
     stopped = f"  # stopped at {stage['pictures']}" if stage["pictures"] < given["pictures"] else ""
     return " ".join(words) + stopped
-
-
-def _flat(settings: Any) -> dict[str, Any]:
-    """Return nested settings by the keys that are typed."""
-    flat = {key: value for key, value in settings.items() if not isinstance(value, dict)}
-    for group in settings.keys() - flat.keys():
-        flat |= {f"{group}.{key}": str(value).replace(" ", "") for key, value in settings[group].items()}
-    return flat

@@ -46,4 +46,4 @@ def test_a_pruned_network_may_grow(tiny_prior):
 
 def test_what_is_no_prior_is_refused_before_any_work(tmp_path):
     done = subprocess.run([sys.executable, SCRIPT, tmp_path, tmp_path / "out"], capture_output=True, text=True)
-    assert done.returncode == 2 and "holds no unet/config.json" in done.stderr and not (tmp_path / "out").exists()
+    assert done.returncode == 2 and "holds no model_index.json" in done.stderr and not (tmp_path / "out").exists()

@@ -171,7 +171,8 @@ def test_a_run_learns_resumes_and_leaves_a_prior(faces, tmp_path):
         return done.stdout
 
     out = tmp_path / "out"
-    train("out=out", "pictures=20", "precision=fp32")
+    told = train("out=out", "pictures=20", "precision=fp32", "checkpoint_minutes=1e-9")
+    assert [f"{seen} pictures, " in told for seen in (4, 8, 12, 16, 20)] == 5 * [True], "a checkpoint each step"
     assert "20 pictures seen" in train("out=out", "pictures=600", "processes=2")
     assert "600 pictures seen: done" in train("out=out", "pictures=600")
     learnt = prior.load(out)
@@ -268,8 +269,12 @@ def test_every_convolution_is_given_the_layout_that_it_is_fast_in(faces, tmp_pat
 
 
 def test_a_compiled_network_learns_the_same(faces, tmp_path, monkeypatch):
-    traced = partial(torch.compile, backend="eager", fullgraph=True)  # the default backend needs a C++ compiler
-    monkeypatch.setattr(torch, "compile", traced)
+    ran = []
+
+    def backend(graph, _):  # the default one needs a C++ compiler
+        return lambda *given: ran.append(1) or graph(*given)
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend, fullgraph=True))
     pictures = read_faces(faces / "faces64-train.tar")
     cfg = composed(*SMALL, f"data={faces}", f"out={tmp_path}", "precision=fp32", "pictures=8")
     errors = []
@@ -278,6 +283,7 @@ def test_a_compiled_network_learns_the_same(faces, tmp_path, monkeypatch):
         with averaged(training):
             pass  # weights that come and go are seen, too
         errors[-1].append(training.step(pictures)[1])
+        assert len(ran) == (4 if training.cfg.compile else 0)
     plain, compiled = (torch.stack(each) for each in errors)
     assert torch.allclose(plain, compiled, rtol=1e-3) and not torch.allclose(plain[3], plain[0], rtol=0.1)
 
@@ -334,6 +340,27 @@ def test_other_settings_than_those_of_the_checkpoint_are_refused(faces, tmp_path
     line = f"ema=0.9 is not what the training in {tmp_path} has: type ema=0.999 or another out=<folder>"
     with pytest.raises(UserError, match=re.escape(line)):
         check_arguments([f"data={faces}", f"out={tmp_path}", "ema=0.9"])
+    with pytest.raises(UserError, match="has: type unet.attention_levels=2 or another out=<folder>"):
+        check_arguments([f"data={faces}", f"out={tmp_path}", "unet.attention_levels=1"])
+
+
+def test_a_checkpoint_of_another_network_than_init_from_has_now_is_refused(faces, tmp_path):
+    cfg = composed(*SMALL, f"data={faces}", f"out={tmp_path}", "pictures=8", "precision=fp32")
+    Training(cfg, "cpu").save(tmp_path / "checkpoint.pt")
+    deeper = replace(cfg, unet=replace(cfg.unet, layers_per_block=2))
+    with pytest.raises(UserError, match="is not the network of .*checkpoint.pt any more: type another out=<folder>"):
+        Training(deeper, "cpu").load(tmp_path / "checkpoint.pt")
+
+
+def test_attention_elsewhere_than_at_the_coarsest_resolutions_does_not_grow(faces, tmp_path):
+    kinds = {"down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+             "up_block_types": ("UpBlock2D", "AttnUpBlock2D", "UpBlock2D")}  # fmt: skip
+    unet = build_unet(UNetConfig([8, 16, 16], 1, 0, 4, 8))
+    type(unet)(**(dict(unet.config) | kinds)).save_pretrained(tmp_path / "unet")
+    given = [*SMALL, f"data={faces}", f"out={tmp_path}", f"init_from={tmp_path}"]
+    assert composed(*given, "unet.attention_levels=1")
+    with pytest.raises(UserError, match="has elsewhere: type unet.attention_levels=1"):
+        composed(*given, "unet.attention_levels=2")
 
 
 def test_a_record_older_than_a_key_had_its_default(faces, tmp_path):
