@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from scripts.train_prior_config import own_config
+from scripts.train_prior_config import attention_levels, own_config
 
 ADDED_UP = 1  # after the first block of an up path, which takes over the skip connection of the block added below
 
@@ -53,7 +53,7 @@ def attend(unet: Any) -> Any:
     from diffusers import UNet2DModel
 
     down, up = list(unet.config["down_block_types"]), list(unet.config["up_block_types"])
-    n = up.count("AttnUpBlock2D")
+    n = attention_levels(unet.config)
     down[-1 - n], up[n] = "AttnDownBlock2D", "AttnUpBlock2D"
     config: dict[str, Any] = own_config(unet) | {"down_block_types": down, "up_block_types": up}
     larger: Any = UNet2DModel(**config)

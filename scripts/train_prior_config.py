@@ -26,14 +26,9 @@ Loss = Enum("Loss", "log_mse min_snr mse")
 Precision = Enum("Precision", "auto fp32 bf16")
 DEFAULTS = Path(__file__).parents[1] / "conf" / "train_prior.yaml"
 RECORD = "training.json"  # beside the checkpoint: pictures, seconds, the settings, and those of the runs before
+# These may change between the runs of a training:
 FREE = ("data", "out", "pictures", "checkpoint_minutes", "eval_pictures", "threads", "processes", "precision")
-FREE += (
-    "compile",
-    "batch_size",
-    "lr",
-    "warmup_pictures",
-    "decay_fraction",
-)  # may change between the runs of a training
+FREE += ("compile", "batch_size", "lr", "warmup_pictures", "decay_fraction")
 MORE = ("layers_per_block", "attention_levels")  # of the network: init_from may have less
 WAYS_TO_GROW = {**dict.fromkeys(MORE, " or more"), "norm_num_groups": " or a divisor of it"}
 
@@ -122,8 +117,9 @@ def _check_unet(unet: UNetConfig) -> None:
 
 def _check_growth(unet: UNetConfig, of: dict[str, Any], folder: str) -> None:
     """Refuse a network that is not the one in a folder, nor that one grown or with its groups merged."""
+    n = attention_levels(of)
     has = {"channels": list(of["block_out_channels"]), "layers_per_block": of["layers_per_block"],
-           "attention_levels": attention_levels(of), "norm_num_groups": of["norm_num_groups"],
+           "attention_levels": n, "norm_num_groups": of["norm_num_groups"],
            "attention_head_dim": of["attention_head_dim"]}  # fmt: skip
     for key, value in has.items():
         now = getattr(unet, key)
@@ -131,7 +127,6 @@ def _check_growth(unet: UNetConfig, of: dict[str, Any], folder: str) -> None:
         if now != value and not grown:
             typeable = str(value).replace(" ", "") + WAYS_TO_GROW.get(key, "")
             raise UserError(f"unet.{key}={now} is not what init_from={folder} has: type unet.{key}={typeable}")
-    n = attention_levels(of)
     if unet.attention_levels > n and any(kind.startswith("Attn") for kind in of["up_block_types"][n:]):
         line = f"unet.attention_levels={unet.attention_levels} is for attention at the coarsest resolutions"
         raise UserError(f"{line}, which init_from={folder} has elsewhere: type unet.attention_levels={n}")

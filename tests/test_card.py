@@ -135,6 +135,13 @@ def test_a_training_whose_settings_changed_on_the_way_is_told_run_by_run(tmp_pat
     assert "two cores, fp32, then bf16 |" in training_stages.table([training_stages.read(tmp_path, "two cores")])
 
 
+def test_a_stage_after_a_pruned_one_begins_with_the_pruned_network():
+    first, pruning, second = training_stages.commands([stage() | {"pruned": True}, stage()])
+    assert first.endswith("out=outputs/prior/stage1 pictures=300")
+    assert pruning == "python scripts/prune.py outputs/prior/stage1 outputs/prior/stage1-pruned"
+    assert " init_from=outputs/prior/stage1-pruned " in second
+
+
 def test_the_stages_are_summed_and_their_commands_repeat_them():
     unet = stage()["settings"]["unet"] | {"channels": [8, 16]}
     stages = [stage(lognormal_share=0.0, level_power=1.5, unet=unet), stage(lr=1e-3, pictures=400)]
