@@ -25,9 +25,10 @@ from dipddpm.diffusion import prior
 from dipddpm.diffusion.consistency import data_consistency
 from dipddpm.diffusion.restoration import Error, error_of_start, posterior_mean, run_window
 from dipddpm.diffusion.schedule import window as levels_of
-from dipddpm.dip.networks import NETWORKS
-from dipddpm.fits import FitStore, fitting
-from dipddpm.fits.fitting import Start
+from dipddpm.dip.networks import NETWORKS, memory_format
+from dipddpm.dip.stopping import summarise
+from dipddpm.fits import FitStore
+from dipddpm.fits.start import Start
 from dipddpm.metrics import quality as metrics
 from dipddpm.runs import fingerprints, outputs, results
 from dipddpm.runs.job import Job
@@ -167,7 +168,7 @@ def _environment(c: Config, command: str) -> dict[str, Any]:
     """Return what the bits of a fit, or of the windows, depend on here."""
     device = environment.choose_device(c.device)
     if command == "fit":
-        return environment.describe(device, c.dip.precision.name, NETWORKS[c.dip.network.name].memory_format)
+        return environment.describe(device, c.dip.precision.name, memory_format(NETWORKS[c.dip.network.name]))
     return environment.describe(device, c.ddpm.precision.name)
 
 
@@ -188,7 +189,7 @@ def _record(c: Config, problem: Problem, start: Start, job: Job, command: str, r
     if start.fit and start.choice:
         f, choice = start.fit, start.choice
         threshold = c.stopping.threshold or (problem.sigma / 255) ** 2
-        summary = fitting.summarise(f.curves, threshold=threshold, patience=c.stopping.patience or 1000)
+        summary = summarise(f.curves, threshold=threshold, patience=c.stopping.patience or 1000)
         if not problem.has_crossing:
             summary["crossing"] = None
         FitStore(f.folder.parent).record_summary(f.key, summary)

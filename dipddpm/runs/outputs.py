@@ -17,7 +17,7 @@ from dipddpm.dip import tracking
 from dipddpm.dip.curves import best_kept, crossing, peak
 from dipddpm.dip.module import fixed_input
 from dipddpm.files import flat, replacing, write_json
-from dipddpm.fits.fitting import Start
+from dipddpm.fits.start import Start
 from dipddpm.names import BASELINES, LEFT, QUALITIES, T
 from dipddpm.pictures import images, panels
 from dipddpm.runs import report

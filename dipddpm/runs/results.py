@@ -7,7 +7,7 @@ from dipddpm.diffusion.arithmetic import evaluation_gflop
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.restoration import Restoration
 from dipddpm.dip.arithmetic import epoch_gflop
-from dipddpm.fits.fitting import Start
+from dipddpm.fits.start import Start
 from dipddpm.metrics import quality as metrics
 from dipddpm.runs.report import Row
 

@@ -16,15 +16,18 @@ from dipddpm.config.schema import Config
 from dipddpm.degradation.operators import MissingPixels
 from dipddpm.degradation.problem import Problem, pose
 from dipddpm.diffusion import prior
-from dipddpm.dip import stopping
-from dipddpm.dip.curves import Curves
+from dipddpm.dip import fitting
+from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.module import DeepImagePrior
-from dipddpm.dip.stopping import Stop
+from dipddpm.dip.settings import DipSettings
+from dipddpm.dip.stopping import Stopping
 from dipddpm.errors import UserError
 from dipddpm.files import is_kept_file
-from dipddpm.fits import Damaged, Fit, FitStore, fitting
-from dipddpm.fits.fitting import Start
+from dipddpm.fits import Damaged, Fit, FitStore
+from dipddpm.fits.choice import choose
+from dipddpm.fits.keeping import FolderKeeper
 from dipddpm.fits.manifest import read_picture, read_pixels
+from dipddpm.fits.start import Start
 from dipddpm.pictures import images
 from dipddpm.runs import outputs
 from dipddpm.runs.fingerprints import FIT_VERSION
@@ -131,8 +134,8 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
         return _start_from_file(Path(c.checkpoint).expanduser(), problem, c.image.path, job)
     store, request = FitStore(Path(c.store).expanduser()), fit_request(c, problem)
     rule = _rule(c, problem)
-    choose = partial(
-        fitting.choose, checkpoint=c.checkpoint, rule=rule, rule_name=c.stopping.rule.name,
+    wanted = partial(
+        choose, checkpoint=c.checkpoint, rule=rule, rule_name=c.stopping.rule.name,
         max_epochs=c.dip.max_epochs, every=c.dip.checkpoint_every,
     )  # fmt: skip
 
@@ -142,15 +145,15 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
 
     if c.fit.name == "never":
         command = shlex.join(["python", "train_dip.py", *(o for o in job.overrides if not o.startswith("fit="))])
-        found, chosen, made = *store.stored(request, choose, command), False
+        found, chosen, made = *store.stored(request, wanted, command), False
     else:
-        found, chosen, made = store.obtain(request, choose, work)
+        found, chosen, made = store.obtain(request, wanted, work)
     if not made:
         store.record_use(found.key, job.folder)
     if job.sweep:
         outputs.link(job.folder / "fit", found.folder)
     log.info("%s fit %s: epoch %d (%s)", "made" if made else "found", found.key, chosen.epoch, chosen.why)
-    if chosen.why == "max_epochs" and c.stopping.rule.name == "loss_floor" and not rule.keywords["threshold"]:
+    if chosen.why == "max_epochs" and c.stopping.rule.name == "loss_floor" and not rule.threshold:
         log.info("no noise for stopping=loss_floor to stop at: the start is epoch %d (dip.max_epochs)", chosen.epoch)
     elif chosen.why == "max_epochs" and c.stopping.rule.name != "never":
         log.warning(
@@ -177,30 +180,23 @@ def _start_from_file(path: Path, problem: Problem, shown: str, job: Job) -> Star
     return Start(problem.put_back(picture.clamp(0, 1)), str(path))
 
 
-def _rule(c: Config, problem: Problem) -> partial[Stop | None]:
+def _rule(c: Config, problem: Problem) -> Stopping:
     s = c.stopping
     threshold = s.threshold
     if s.rule.name == "loss_floor" and threshold is None:
         threshold = (problem.sigma / 255) ** 2
-    return partial(stopping.stop, s.rule.name, threshold=threshold, patience=s.patience)
+    return Stopping(s.rule.name, threshold, s.patience)
 
 
-def _work(c: Config, problem: Problem, rule: fitting.Rule, folder: Path, key: str, before: Fit | None) -> None:
+def _work(c: Config, problem: Problem, rule: Stopping, folder: Path, key: str, before: Fit | None) -> None:
     """Make or extend the fit; a number asked for beyond the rule or ``max_epochs`` is fitted up to."""
-
-    def unasked(curves: Curves) -> Stop | None:
-        return None
-
     wanted = c.checkpoint if isinstance(c.checkpoint, int) else None
-    d, device = c.dip, environment.choose_device(c.device)
-    environment.warn_if_emulated("dip.precision", d.precision.name, device)
+    device = environment.choose_device(c.device)
+    environment.warn_if_emulated("dip.precision", c.dip.precision.name, device)
     module = DeepImagePrior(
-        problem.noisy, problem.clean, operator=problem.operator, network=d.network.name, layers=d.layers,
-        channels=d.channels, kernel_size=d.kernel_size, final_relu=d.final_relu, lr=d.lr,
-        input_noise=d.input_noise, ema=d.ema, precision=d.precision.name, seed=c.seed, content=problem.content,
+        problem.noisy, problem.clean, operator=problem.operator, settings=DipSettings(**plain(c.dip)), seed=c.seed,
+        content=problem.content,
     )  # fmt: skip
-    fitting.run(
-        module, folder, key, before, rule=unasked if wanted else rule, epochs=wanted or d.max_epochs,
-        steps_per_epoch=d.steps_per_epoch, checkpoint_every=d.checkpoint_every, panel_every=c.panel_every,
-        device=device,
-    )  # fmt: skip
+    keeper = FolderKeeper(folder, key, problem.content, before)
+    settings = RunSettings(device, events=folder, panel_every=c.panel_every, progress=True)
+    fitting.run(module, keeper, Stopping("never") if wanted else rule, wanted or c.dip.max_epochs, settings)
