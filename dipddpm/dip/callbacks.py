@@ -121,7 +121,7 @@ class Events(Callback):
         if epoch % self.every and not trainer.should_stop and epoch != trainer.max_epochs:
             return
         output = pl_module.render()
-        y = pl_module.noisy if pl_module.operator is None else pl_module.operator.project(pl_module.noisy)
+        y = pl_module.operator.project(pl_module.noisy)
         pictures = {"noisy": y, "z": pl_module.z, "output": output}
         if pl_module.clean is not None:
             best = best_kept(self.recorder.kept)

@@ -15,7 +15,7 @@ from torch.nn.functional import mse_loss
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dipddpm import seeds
-from dipddpm.degradation.operators import Operator
+from dipddpm.degradation.operators import Identity, Operator
 from dipddpm.dip import networks
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
@@ -86,7 +86,7 @@ class DeepImagePrior(pl.LightningModule):
         self.register_buffer("z", z.contiguous(memory_format=fast), persistent=False)
         self.register_buffer("noisy", noisy.contiguous(memory_format=fast), persistent=False)
         self.register_buffer("clean", clean, persistent=False)
-        self.operator = operator
+        self.operator = Identity() if operator is None else operator
         self.input_generator = seeds.generator(seed, "dip input noise", content)
         self.windowed, self.moving = WindowedVariance(), MovingVariance()
         self.row: dict[str, float] = {}
@@ -146,8 +146,6 @@ class DeepImagePrior(pl.LightningModule):
 
     def _loss(self, output: torch.Tensor) -> torch.Tensor:
         """Return the mean squared error to y over its values."""
-        if self.operator is None:
-            return mse_loss(output, self.noisy)
         return self.operator.loss(output - self.noisy)
 
     def _measure(self, output: torch.Tensor, loss: float) -> None:

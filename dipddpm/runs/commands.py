@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from dipddpm import environment, progress
-from dipddpm.config import ranges as checks
 from dipddpm.config.compose import plain
-from dipddpm.config.schema import Config
+from dipddpm.config.ranges import need_an_error
+from dipddpm.config.schema import Config, CorrelatedNoise
 from dipddpm.degradation.problem import Problem
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import prior
@@ -31,6 +31,7 @@ from dipddpm.fits import FitStore
 from dipddpm.fits.start import Start
 from dipddpm.metrics import quality as metrics
 from dipddpm.runs import fingerprints, outputs, results
+from dipddpm.runs.inspect import inspect
 from dipddpm.runs.job import Job
 from dipddpm.runs.starting import problem_of, start_of
 
@@ -46,7 +47,7 @@ def fit(c: Config, job: Job) -> float | None:
     Raises:
         UserError: When the request cannot be met.
     """
-    checks.check_fit(c)
+    inspect(c, "fit")
     _prepare(c)
     asked = c.image.size == "auto"  # of a prior no more than its size
     folder = prior.resolve(*_prior_names(c), config_only=True) if asked else None
@@ -67,7 +68,7 @@ def sample(c: Config, job: Job) -> float | None:
     Raises:
         UserError: When the request cannot be met.
     """
-    checks.check_start(c)
+    inspect(c, "sample")
     device = _prepare(c)
     d = c.ddpm
     folder = prior.resolve(*_prior_names(c))
@@ -83,7 +84,7 @@ def sample(c: Config, job: Job) -> float | None:
     start = start_of(c, problem, job)
     posterior_mean(network, problem.noisy, network.schedule.T)  # a process's first evaluation is slower: not timed
 
-    needed = checks.need_an_error(c)
+    needed = need_an_error(c)
     error = _error(c, problem, start, needed)
     start_t, steps = d.start_t, d.steps
     if start_t == "auto":
@@ -103,7 +104,7 @@ def sample(c: Config, job: Job) -> float | None:
         run_window, network, end_t=d.end_t, steps=steps, scheduler=d.scheduler.name, seed=seed,
         content=problem.content, snapshot_every=d.snapshot_every, exact=d.exact,
     )  # fmt: skip
-    partial_y = problem.operator is not None
+    partial_y = problem.operator.partial
     consistent = partial_y if d.data_consistency is None else d.data_consistency
     agree = data_consistency(problem.noisy, problem.operator, problem.sigma, network.schedule) if consistent else None
 
@@ -146,7 +147,7 @@ def sample(c: Config, job: Job) -> float | None:
 
 def _error(c: Config, problem: Problem, start: Start, needed: list[str]) -> Error | None:
     """Return what is known of the error of the window's start; that of y itself is its noise."""
-    if c.ddpm.error_sigma is None and not start.has_dip and problem.operator is None:
+    if c.ddpm.error_sigma is None and not start.has_dip and not problem.operator.partial:
         return Error(problem.sigma / 127.5, f"noise, {problem.sigma_source}")
     true_rms = None if problem.clean is None else 2 * metrics.rms(start.picture, problem.clean).item()
     return error_of_start(c.ddpm.error_sigma, true_rms, needed)
@@ -178,10 +179,9 @@ def _record(c: Config, problem: Problem, start: Start, job: Job, command: str, r
         "command": command,
         "picture": {"path": c.image.path, "size": list(problem.noisy.shape[-2:]),
                     "content": problem.content, "notes": problem.notes},
-        "degrade": {"kind": c.degrade.kind.name, "sigma": problem.sigma, "source": problem.sigma_source,
-                    "correlation": c.degrade.correlation,
-                    "missing": problem.operator.missing if problem.operator else 0.0,
-                    "downscale": c.degrade.downscale},
+        "noise": {"kind": c.noise.kind.name, "sigma": problem.sigma, "source": problem.sigma_source,
+                  "correlation": c.noise.correlation if isinstance(c.noise, CorrelatedNoise) else None},
+        "operator": problem.operator.record(),
         "overrides": job.overrides,
         "inputs": read,
         "environment": _environment(c, command),
