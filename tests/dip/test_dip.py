@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from dipddpm.degradation.operators import Downscaling, MissingPixels
+from dipddpm.degradation.operators import Downscale, Mask
 from dipddpm.dip import networks, stopping
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.fits import FitStore, fitting
@@ -85,7 +85,7 @@ def test_what_a_missing_pixel_holds_is_never_learnt():
     known = torch.rand(1, 1, *noisy.shape[-2:], generator=torch.Generator().manual_seed(1)) > 0.5
     outputs = []
     for hidden in (noisy, 5 + noisy, clean):
-        module = DeepImagePrior(torch.where(known, noisy, hidden), clean, operator=MissingPixels(known), **SETTINGS)
+        module = DeepImagePrior(torch.where(known, noisy, hidden), clean, operator=Mask(known=known), **SETTINGS)
         optimizer = module.configure_optimizers()
         for _ in range(20):
             optimizer.zero_grad()
@@ -96,14 +96,14 @@ def test_what_a_missing_pixel_holds_is_never_learnt():
         at_known = (module(module.z) - noisy)[known.expand_as(noisy)]
         assert module.training_step(None, 0).item() == pytest.approx(at_known.square().mean().item(), rel=1e-5)
     assert torch.equal(outputs[0], outputs[1]) and torch.equal(outputs[0], outputs[2])
-    everything = DeepImagePrior(noisy, clean, operator=MissingPixels(torch.ones_like(known)), **SETTINGS)
+    everything = DeepImagePrior(noisy, clean, operator=Mask(known=torch.ones_like(known)), **SETTINGS)
     whole = DeepImagePrior(noisy, clean, **SETTINGS)
     assert everything.training_step(None, 0).item() == pytest.approx(whole.training_step(None, 0).item(), rel=1e-6)
 
 
 def test_of_a_smaller_picture_its_means_alone_are_learnt():
     noisy, clean = problem((16, 18))
-    a = Downscaling(2)
+    a = Downscale(2)
     losses = []
     for other in (noisy, clean):
         module = DeepImagePrior(a.replace(other, noisy), clean, operator=a, **SETTINGS)
@@ -115,7 +115,7 @@ def test_of_a_smaller_picture_its_means_alone_are_learnt():
             loss.backward()
             optimizer.step()
             losses[-1].append(loss.item())
-        means = a.smaller(module(module.z) - noisy)
+        means = a.measure(module(module.z) - noisy)
         assert module.training_step(None, 0).item() == pytest.approx(means.square().mean().item(), rel=1e-5)
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[0][-1] < 0.9 * losses[0][0]
 
