@@ -9,7 +9,6 @@ With a ``DDPMScheduler`` each step draws noise. For DDIM, give it diffusers' DDI
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -49,7 +48,7 @@ class WindowPipeline(DiffusionPipeline):
         self.image_processor = VaeImageProcessor(vae_scale_factor=1)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, **kwargs: Any) -> WindowPipeline:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> WindowPipeline:
         """Load any folder that ``DDPMPipeline.save_pretrained`` wrote, or a repository of the Hub.
 
         ``faces64`` is the prior inside this package. Keyword arguments are diffusers' own.
