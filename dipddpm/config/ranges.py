@@ -8,7 +8,7 @@ from typing import Any
 
 from dipddpm.config.degrade_ranges import check_degrade, is_partial
 from dipddpm.config.schema import Config, DdpmConfig, DipConfig
-from dipddpm.errors import UserError, error_unknown, need, suggestion
+from dipddpm.errors import UserError, error_unknown, need, suggestion, typed_as
 from dipddpm.files import is_kept_file
 from dipddpm.names import CHECKPOINTS, OBJECTIVES, SMALLEST, T
 
@@ -108,13 +108,13 @@ def check_fit(c: Config) -> None:
     """
     if c.checkpoint == "none":
         raise UserError(
-            "checkpoint=none starts a window without a DIP, and train_dip.py fits one: type python sample.py, or "
-            "checkpoint=stop"
+            "checkpoint=none starts a window without a DIP, and train_dip.py fits one: type "
+            f"{typed_as('sample.py')}, or checkpoint=stop"
         )
     if is_kept_file(c.checkpoint):
         raise UserError(
-            f"checkpoint={c.checkpoint} is a picture that was fitted before, and train_dip.py fits one: type python "
-            "sample.py, or checkpoint=stop"
+            f"checkpoint={c.checkpoint} is a picture that was fitted before, and train_dip.py fits one: type "
+            f"{typed_as('sample.py')}, or checkpoint=stop"
         )
 
 

@@ -20,7 +20,7 @@ from dipddpm.dip import stopping
 from dipddpm.dip.curves import Curves
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.stopping import Stop
-from dipddpm.errors import UserError
+from dipddpm.errors import UserError, typed_as
 from dipddpm.files import is_kept_file
 from dipddpm.fits import Damaged, Fit, FitStore, fitting
 from dipddpm.fits.fitting import Start
@@ -141,7 +141,8 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
         _work(c, problem, rule, folder, key, before)
 
     if c.fit.name == "never":
-        command = shlex.join(["python", "train_dip.py", *(o for o in job.overrides if not o.startswith("fit="))])
+        overrides = shlex.join(o for o in job.overrides if not o.startswith("fit="))
+        command = f"{typed_as('train_dip.py')} {overrides}".rstrip()
         found, chosen, made = *store.stored(request, choose, command), False
     else:
         found, chosen, made = store.obtain(request, choose, work)
