@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from support.curves import from_columns, linear_dip
 
 from dipddpm.dip.stopping import Stop, stop
 from dipddpm.fits import Fit
-from dipddpm.fits.fitting import Choice, Start, choose, summarise
+from dipddpm.fits.fitting import Choice, choose, summarise
 
 FLOOR = partial(stop, "loss_floor", threshold=1 / 46.5, patience=None)  # fires in row 47, names epoch 45
 
@@ -88,16 +87,6 @@ def test_oracle_needs_a_fit_that_knew_its_clean_picture():
     with pytest.raises(ValueError, match="oracle needs a fit that knew its clean picture"):
         ask(stored(60, clean=False), "oracle")
     assert ask(stored(60, clean=False), "stop") == ask(stored(60), "stop")
-
-
-def test_a_fit_costs_the_epochs_that_were_needed_however_fast_the_others_were():
-    picture = torch.zeros(1, 3, 5, 7)
-    for epochs in (47, 200):
-        fit = stored(epochs)
-        start = Start(picture, "", fit, ask(fit, "stop"))
-        steps = 47 + 3 * (epochs - 47)
-        assert start.seconds == pytest.approx(2 * epochs * 47 / steps)
-    assert Start(picture, "a file").seconds == 0
 
 
 def test_a_summary_names_every_epoch_and_is_plain_json():
