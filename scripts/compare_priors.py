@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scrip
 from dipddpm import files
 from dipddpm.cli.explain import explained
 from dipddpm.config import compose as config
-from dipddpm.config.ranges import is_kept_file
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.errors import UserError
+from dipddpm.files import is_kept_file
 from dipddpm.names import QUALITIES
 from dipddpm.pictures import images
 from dipddpm.runs.job import Job

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 from dipddpm.cli.check import check_arguments
 from dipddpm.cli.launch import distinct_fits_first
+from dipddpm.config import hydra_private
 from dipddpm.config.folder import conf_folder
 
 
@@ -26,7 +26,7 @@ def start(job: Callable[[DictConfig], Any], command: str) -> None:
     """
     check_arguments(command)
     sys.argv[1:] = distinct_fits_first(sys.argv[1:])
-    given = get_args_parser().parse_known_args()[0].config_path
+    given = hydra_private.parse_arguments(None)[0].config_path
     if given:  # Hydra would look beside the module of `job`
         sys.argv += ["--config-path", str(Path(given).absolute())]
     hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()

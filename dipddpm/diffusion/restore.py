@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from dipddpm import seeds
-from dipddpm.degradation.problem import Problem
+from dipddpm.degradation.problem import Problem, content_hashes
 from dipddpm.diffusion.consistency import data_consistency
 from dipddpm.diffusion.inits import initial_state
 from dipddpm.diffusion.prior import Prior
@@ -117,7 +117,7 @@ def _begin(
     prior: Prior,
     picture: torch.Tensor,
     window: Window,
-    contents: list[str],
+    contents: Sequence[str],
     agree: Consistency | None,
     error_sigma: float | None,
     watch: Watch | None,
@@ -147,17 +147,15 @@ def _begin(
     return window, x, snapshots
 
 
-def _contents(picture: torch.Tensor, problem: Problem | None) -> list[str]:
+def _contents(picture: torch.Tensor, problem: Problem | None) -> Sequence[str]:
     """Return the content hash of each picture; it enters the seeds."""
-    if problem is not None and len(picture) == 1:
-        return [problem.content]
-    return [seeds.content_hash(row) for row in (picture if problem is None else problem.noisy).split(1)]
+    return content_hashes(picture) if problem is None else problem.contents
 
 
 def _consistency(prior: Prior, problem: Problem | None, consistent: bool | None) -> Consistency | None:
     if problem is None:
         return None
-    wanted = problem.operator is not None if consistent is None else consistent
+    wanted = problem.operator.partial if consistent is None else consistent
     return data_consistency(problem.noisy, problem.operator, problem.sigma, prior.schedule) if wanted else None
 
 

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 
 from dipddpm import environment
-from dipddpm.config import ranges
 from dipddpm.config.compose import plain
-from dipddpm.config.schema import Config
+from dipddpm.config.schema import Config, CorrelatedNoise
 from dipddpm.degradation.problem import Problem
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import prior as priors
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.restore import posterior_mean
-from dipddpm.dip.networks import NETWORKS
+from dipddpm.dip.networks import NETWORKS, memory_format
 from dipddpm.runs import fingerprints, outputs, results, windows
+from dipddpm.runs.inspect import inspect
 from dipddpm.runs.job import Job
 from dipddpm.runs.starting import problem_of
 from dipddpm.runs.starts import FittedStart, Start, fit_record, start_of
@@ -38,7 +38,7 @@ def fit(c: Config, job: Job) -> float | None:
     Raises:
         UserError: When the request cannot be met.
     """
-    ranges.check_fit(c)
+    inspect(c, "fit")
     _prepare(c)
     asked = c.image.size == "auto"  # of a prior no more than its size
     folder = priors.resolve(*_prior_names(c), config_only=True) if asked else None
@@ -60,7 +60,7 @@ def sample(c: Config, job: Job) -> float | None:
     Raises:
         UserError: When the request cannot be met.
     """
-    ranges.check_start(c)
+    inspect(c, "sample")
     device = _prepare(c)
     folder = priors.resolve(*_prior_names(c))
     read = fingerprints.of(c, "sample")  # before they are read: a file that is changed meanwhile is another's
@@ -111,7 +111,7 @@ def _environment(c: Config, command: str) -> dict[str, Any]:
     """Return what the bits of a fit, or of the windows, depend on here."""
     device = environment.choose_device(c.device)
     if command == "fit":
-        return environment.describe(device, c.dip.precision.name, NETWORKS[c.dip.network.name].memory_format)
+        return environment.describe(device, c.dip.precision.name, memory_format(NETWORKS[c.dip.network.name]))
     return environment.describe(device, c.ddpm.precision.name)
 
 
@@ -121,10 +121,9 @@ def _record(c: Config, problem: Problem, start: Start, job: Job, command: str) -
         "command": command,
         "picture": {"path": c.image.path, "size": list(problem.noisy.shape[-2:]),
                     "content": problem.content, "notes": problem.notes},
-        "degrade": {"kind": c.degrade.kind.name, "sigma": problem.sigma, "source": problem.sigma_source,
-                    "correlation": c.degrade.correlation,
-                    "missing": problem.operator.missing if problem.operator else 0.0,
-                    "downscale": c.degrade.downscale},
+        "noise": {"kind": c.noise.kind.name, "sigma": problem.sigma, "source": problem.sigma_source,
+                  "correlation": c.noise.correlation if isinstance(c.noise, CorrelatedNoise) else None},
+        "operator": problem.operator.record(),
         "start": {"kind": start.kind, "label": start.label},
         "overrides": job.overrides,
         "environment": _environment(c, command),

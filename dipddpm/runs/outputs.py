@@ -57,7 +57,7 @@ def leave(
     if problem.clean is not None:
         images.save(folder / "clean.png", problem.clean)
     pictures = {name: row.picture for name, row in rows.items()}
-    if problem.operator is not None:
+    if problem.operator.partial:
         images.save(folder / f"{problem.operator.shown_as}.png", problem.shown)
         pictures[problem.operator.shown_as] = problem.shown
     tracking.log_pictures(events, "restored", pictures, 0)
@@ -95,7 +95,7 @@ def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: Any) -> None
 
 def _titled(problem: Problem, rows: Mapping[str, Row]) -> list[tuple[str, torch.Tensor]]:
     items = [] if problem.clean is None else [("clean picture", problem.clean)]
-    if problem.operator is not None:
+    if problem.operator.partial:
         items.append((problem.operator.words, problem.shown))
     for row in rows.values():
         psnr = f"\n{row.quality['psnr']:.2f} dB" if "psnr" in row.quality else ""
@@ -121,7 +121,7 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: FittedStart) 
         best=fit.picture(best[0]) if best else None,
         marks={name: epoch for name, epoch in marks.items() if epoch is not None},
         title="DIP, {network} {layers}x{channels}, ".format(**config["dip"]) + start.label,
-        given="noisy picture y" if problem.operator is None else f"y, {problem.operator.words}",
+        given=f"y, {problem.operator.words}" if problem.operator.partial else "noisy picture y",
     )
 
 
@@ -183,7 +183,7 @@ def _notes(folder: Path, problem: Problem, rows: Mapping[str, Row], record: Mapp
         share = f", {cost['fit_evaluations_worth']:.0f} of them the fit" if dip else ""
         notes.append(f"cost: the arithmetic of {total:.0f} evaluations{share}; the whole chain takes {T}")
         if dip:
-            notes += _without_a_dip(rows, problem.operator.completed if problem.operator else "noisy")
+            notes += _without_a_dip(rows, problem.operator.completion)
             then = "" if dip["made_by_this_run"] else ", which was found: they were measured when it was made"
             seconds += f", {cost['fit_seconds']:.1f} s of them the fit{then}"
         notes.append(f"time: {seconds}")
@@ -193,11 +193,11 @@ def _notes(folder: Path, problem: Problem, rows: Mapping[str, Row], record: Mapp
         notes.append(f"oracle error: {' and '.join(why)} took the error of the {start} from the clean picture")
     if window.get("still_noisy"):
         notes.append(f"the result is still noisy: the window ends at level {record['window']['end_t']}")
-    if record["degrade"]["source"] == "estimated":
-        sigma = record["degrade"]["sigma"]
+    if record["noise"]["source"] == "estimated":
+        sigma = record["noise"]["sigma"]
         notes.append(
-            f"noise of the picture estimated: sigma {sigma:.1f}, as of white noise; where blotches stay there is more: "
-            "type degrade.sigma=<0-255 scale>"
+            f"the noise of the picture was estimated: sigma {sigma:.1f}, if it is white; where blotches stay, type a "
+            "larger noise.sigma=<0-255 scale>"
         )
     notes.append(f"pictures and metrics.json are in {folder}")
     return notes

@@ -12,17 +12,20 @@ from typing import Any, ClassVar
 import torch
 
 from dipddpm import environment
+from dipddpm.config.compose import plain
 from dipddpm.config.schema import Config
 from dipddpm.degradation.problem import Problem
-from dipddpm.dip import stopping
+from dipddpm.dip import fitting
 from dipddpm.dip.arithmetic import epoch_gflop
-from dipddpm.dip.curves import Curves
+from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.module import DeepImagePrior
-from dipddpm.dip.stopping import Stop
+from dipddpm.dip.settings import DipSettings
+from dipddpm.dip.stopping import Stopping, summarise
 from dipddpm.errors import UserError, typed_as
 from dipddpm.files import is_kept_file, link
-from dipddpm.fits import Damaged, Fit, FitStore, fitting
-from dipddpm.fits.fitting import Choice
+from dipddpm.fits import Damaged, Fit, FitStore
+from dipddpm.fits.choice import Choice, choose
+from dipddpm.fits.keeping import FolderKeeper
 from dipddpm.fits.manifest import read_picture, read_pixels
 from dipddpm.runs.job import Job
 from dipddpm.runs.starting import fit_request
@@ -119,8 +122,8 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
 
 def _from_fit(c: Config, problem: Problem, job: Job) -> FittedStart:
     store, request, rule = FitStore(Path(c.store).expanduser()), fit_request(c, problem), _rule(c, problem)
-    choose = partial(
-        fitting.choose, checkpoint=c.checkpoint, rule=rule, rule_name=c.stopping.rule.name,
+    wanted = partial(
+        choose, checkpoint=c.checkpoint, rule=rule, rule_name=c.stopping.rule.name,
         max_epochs=c.dip.max_epochs, every=c.dip.checkpoint_every,
     )  # fmt: skip
 
@@ -131,9 +134,9 @@ def _from_fit(c: Config, problem: Problem, job: Job) -> FittedStart:
     if c.fit.name == "never":
         overrides = shlex.join(o for o in job.overrides if not o.startswith("fit="))
         command = f"{typed_as('train_dip.py')} {overrides}".rstrip()
-        fit, choice, made = *store.stored(request, choose, command), False
+        fit, choice, made = *store.stored(request, wanted, command), False
     else:
-        fit, choice, made = store.obtain(request, choose, work)
+        fit, choice, made = store.obtain(request, wanted, work)
     if not made:
         store.record_use(fit.key, job.folder)
     if job.sweep:
@@ -141,7 +144,7 @@ def _from_fit(c: Config, problem: Problem, job: Job) -> FittedStart:
     picture = problem.put_back(fit.picture(choice.epoch).clamp(0, 1))
     start = FittedStart(picture, fit, choice, made)
     log.info("%s fit %s: %s", "made" if made else "found", fit.key, start.label)
-    _warn_of_no_stop(c, choice, rule.keywords["threshold"])
+    _warn_of_no_stop(c, choice, rule.threshold)
     return start
 
 
@@ -175,33 +178,26 @@ def _from_file(path: Path, problem: Problem, shown: str, job: Job) -> FileStart:
     return FileStart(problem.put_back(picture.clamp(0, 1)), str(path))
 
 
-def _rule(c: Config, problem: Problem) -> partial[Stop | None]:
+def _rule(c: Config, problem: Problem) -> Stopping:
     s = c.stopping
     threshold = s.threshold
     if s.rule.name == "loss_floor" and threshold is None:
         threshold = (problem.sigma / 255) ** 2
-    return partial(stopping.stop, s.rule.name, threshold=threshold, patience=s.patience)
+    return Stopping(s.rule.name, threshold, s.patience)
 
 
-def _work(c: Config, problem: Problem, rule: fitting.Rule, folder: Path, key: str, before: Fit | None) -> None:
+def _work(c: Config, problem: Problem, rule: Stopping, folder: Path, key: str, before: Fit | None) -> None:
     """Make or extend the fit; a number asked for beyond the rule or ``max_epochs`` is fitted up to."""
-
-    def unasked(curves: Curves) -> Stop | None:
-        return None
-
     wanted = c.checkpoint if isinstance(c.checkpoint, int) else None
-    d, device = c.dip, environment.choose_device(c.device)
-    environment.warn_if_emulated("dip.precision", d.precision.name, device)
+    device = environment.choose_device(c.device)
+    environment.warn_if_emulated("dip.precision", c.dip.precision.name, device)
     module = DeepImagePrior(
-        problem.noisy, problem.clean, operator=problem.operator, network=d.network.name, layers=d.layers,
-        channels=d.channels, kernel_size=d.kernel_size, final_relu=d.final_relu, lr=d.lr,
-        input_noise=d.input_noise, ema=d.ema, precision=d.precision.name, seed=c.seed, content=problem.content,
+        problem.noisy, problem.clean, operator=problem.operator, settings=DipSettings(**plain(c.dip)), seed=c.seed,
+        content=problem.content,
     )  # fmt: skip
-    fitting.run(
-        module, folder, key, before, rule=unasked if wanted else rule, epochs=wanted or d.max_epochs,
-        steps_per_epoch=d.steps_per_epoch, checkpoint_every=d.checkpoint_every, panel_every=c.panel_every,
-        device=device,
-    )  # fmt: skip
+    keeper = FolderKeeper(folder, key, problem.content, before)
+    settings = RunSettings(device, events=folder, panel_every=c.panel_every, progress=True)
+    fitting.run(module, keeper, Stopping("never") if wanted else rule, wanted or c.dip.max_epochs, settings)
 
 
 def fit_record(start: FittedStart, threshold: float, patience: int, has_crossing: bool) -> dict[str, Any]:
@@ -214,7 +210,7 @@ def fit_record(start: FittedStart, threshold: float, patience: int, has_crossing
         has_crossing: Whether the two losses cross where half of the noise has been learnt.
     """
     fit, choice = start.fit, start.choice
-    summary = fitting.summarise(fit.curves, threshold=threshold, patience=patience)
+    summary = summarise(fit.curves, threshold=threshold, patience=patience)
     if not has_crossing:
         summary["crossing"] = None
     FitStore(fit.folder.parent).record_summary(fit.key, summary)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dipddpm import progress
-from dipddpm.config import ranges
+from dipddpm.config.ranges import need_an_error
 from dipddpm.config.schema import Config
 from dipddpm.degradation.problem import Problem
 from dipddpm.diffusion.prior import Prior
@@ -73,7 +73,7 @@ def asked(c: Config, problem: Problem, start: Start, prior: Prior) -> Asked:
         UserError: When a setting needs the error and nobody knows it, or the level of the error is not above
             ``ddpm.end_t``.
     """
-    needed = ranges.need_an_error(c)
+    needed = need_an_error(c)
     error = error_of(c.ddpm.error_sigma, problem, start)
     if needed and error is None:
         raise error_unknown(needed)
@@ -89,7 +89,7 @@ def asked(c: Config, problem: Problem, start: Start, prior: Prior) -> Asked:
             window.first, prior.schedule.T
         )  # fmt: skip
     consistent = c.ddpm.data_consistency
-    return Asked(window, error, needed, problem.operator is not None if consistent is None else consistent)
+    return Asked(window, error, needed, problem.operator.partial if consistent is None else consistent)
 
 
 def at_error(window: Window, sigma: float, prior: Prior) -> Window:
@@ -118,7 +118,7 @@ def error_of(given: float | None, problem: Problem, start: Start) -> StartError 
     """
     if given is not None:
         return StartError(given, "given")
-    if isinstance(start, DirectStart) and problem.operator is None:
+    if isinstance(start, DirectStart) and not problem.operator.partial:
         return StartError(problem.sigma, f"noise, {problem.sigma_source}")
     if problem.clean is None:
         return None
@@ -146,7 +146,7 @@ def baselines(asked: Asked, problem: Problem, prior: Prior) -> dict[str, Row]:
     y starts at the level of its noise. A y that was completed has no level of its own: it starts at the window's. From
     pure noise there is then nothing to compare with.
     """
-    w, completed = asked.window, problem.operator is not None
+    w, completed = asked.window, problem.operator.partial
     if w.init == "noise" and completed:
         return {}
     level = w.first if completed else prior.schedule.level_of_sigma(problem.sigma)

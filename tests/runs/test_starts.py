@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.curves import from_columns
 
-from dipddpm.fits.fitting import Choice
+from dipddpm.fits.choice import Choice
 from dipddpm.runs.starts import DirectStart, FileStart, FittedStart
 
 PICTURE = torch.zeros(1, 3, 5, 7)
