@@ -139,7 +139,7 @@ def test_what_a_run_did_not_come_to_is_warned_of(configure, tmp_path, caplog):
     assert "hardly any noise" not in caplog.text
     pixels = np.random.default_rng(0).normal(128, 2, (48, 48, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "mine.png")
-    runs.fit(configure("degrade=none", f"image.path={tmp_path / 'mine.png'}", "image.size=48"), Job(tmp_path / "clean"))
+    runs.fit(configure("image=noisy", f"image.path={tmp_path / 'mine.png'}", "image.size=48"), Job(tmp_path / "clean"))
     assert "mine.png has hardly any noise (sigma 2." in caplog.text or "(sigma 1." in caplog.text
 
 
