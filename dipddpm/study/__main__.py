@@ -14,6 +14,7 @@ from rich.text import Text
 
 from dipddpm.errors import UserError
 from dipddpm.study.frame import output, read_frame, swept, title
+from dipddpm.study.labels import short
 from dipddpm.study.summary import build
 from dipddpm.study.tables import for_people, numeric
 from dipddpm.study.words import summary
@@ -50,10 +51,12 @@ def main(argv: list[str] | None = None) -> int:
 def show(frame: pd.DataFrame) -> None:
     """Print the table of a sweep, its first `MOST` jobs, and its summary in sentences."""
     cost = "fit_gflop" if output(frame) == "dip" else "total_evaluations_worth"
-    cells = for_people(frame, [*COLUMNS, cost])
+    cells = for_people(frame, [*COLUMNS, cost]).map(short)
+    for long, brief in {" PSNR (dB)": "", "cost (evaluations-worth)": "(evals)", "1 evaluation": "1"}.items():
+        cells = cells.rename(columns=lambda head, long=long, brief=brief: head.replace(long, brief))
     if not swept(frame):
         cells.insert(0, "job", frame["job"])
-    table = Table(title=Text(title(frame)), title_justify="left", box=None, header_style="bold")
+    table = Table(title=Text(f"{title(frame)}, PSNR in dB"), title_justify="left", box=None, header_style="bold")
     for name, number in zip(cells, numeric(cells), strict=True):
         table.add_column(Text(str(name)), justify="right" if number else "left", overflow="fold")
     for row in cells[:MOST].itertuples(index=False, name=None):

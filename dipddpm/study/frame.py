@@ -140,8 +140,9 @@ def _values(metrics: Mapping[str, Any], column: Column) -> Iterator[str | float]
 def _problem(metrics: Mapping[str, Any]) -> str:
     """Return a short hash of what was restored: the picture, its degradation, and the files that both need."""
     said = [_at(metrics, "picture.content")]
-    for entries in (metrics, metrics.get("inputs") or {}):
-        said.append({key: value for key, value in entries.items() if key.split(".")[0] in PROBLEM_GROUPS})
+    for entries in (metrics, metrics.get("inputs")):
+        known = entries.items() if isinstance(entries, Mapping) else ()
+        said.append({key: value for key, value in known if key.split(".")[0] in PROBLEM_GROUPS})
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -96,7 +96,8 @@ def points(frame: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
         means = rows.groupby([setting, over.each[rows.index].rename("problem")]).mean()  # a job run twice weighs once
         whole = means.groupby("setting").size() == len(over.found)
         table = means.groupby("setting").mean()[whole]
-        jobs = [list(rows.index[setting == number]) for number in table.index]
+        of_setting = rows.groupby(setting).groups
+        jobs = [list(of_setting[number]) for number in table.index]
     else:
         table, jobs = rows, [[job] for job in rows.index]
     varied = swept(frame)
@@ -104,8 +105,8 @@ def points(frame: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
     names = labels(frame.loc[[each[0] for each in jobs]], keys, varied).tolist()
     if over.averaged and not keys:
         names = ["all jobs"] * len(jobs)
-    has_dip = frame["fit_evaluations_worth"].fillna(1) != 0
-    told = {"name": names, "jobs": jobs, "dip": [bool(has_dip[each].any()) for each in jobs]}
+    has_dip = (frame["fit_evaluations_worth"].fillna(1) != 0).to_dict()
+    told = {"name": names, "jobs": jobs, "dip": [any(map(has_dip.get, each)) for each in jobs]}
     return table.assign(**told).astype({"dip": bool}).reset_index(drop=True)
 
 
