@@ -9,7 +9,8 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from dipddpm import cli, launch
+from dipddpm.cli import check as cli
+from dipddpm.cli import launch
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

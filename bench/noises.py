@@ -19,7 +19,7 @@ from statistics import fmean
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
 from bench.faces import arguments, finished, parsed
 from bench.starts import ROOT, figure
-from dipddpm.jobs import QUALITIES
+from dipddpm.names import QUALITIES
 from dipddpm.study import Job
 from scripts.paired import paired_difference
 

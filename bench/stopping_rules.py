@@ -7,7 +7,7 @@ so that the noise is clipped at black and white; loss_floor is therefore asked t
 true noise. A box is cut from the middle, not resized: resizing would average the noise. The fit is stored: asked
 again, or for more epochs, it is found or extended, not made again.
 
-PSNR is that of the weights of the epoch that a rule names, hence of the row after it (`dipddpm.curves`).
+PSNR is that of the weights of the epoch that a rule names, hence of the row after it (`dipddpm.dip.curves`).
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
-from dipddpm import config, runs
-from dipddpm.curves import Curves, crossing, peak
+from dipddpm.config import compose as config
+from dipddpm.dip.curves import Curves, crossing, peak
+from dipddpm.dip.stopping import Stop, emv, loss_floor, wmv
 from dipddpm.fits import FitStore
-from dipddpm.jobs import Job
-from dipddpm.stopping import Stop, emv, loss_floor, wmv
+from dipddpm.runs import commands as runs
+from dipddpm.runs.job import Job
 
 ROOT = Path(__file__).parents[1]
 PATIENCES = (1000, 300, 100)  # the paper's, and shorter ones

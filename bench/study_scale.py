@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
-from dipddpm.curves import COLUMNS, Curves
+from dipddpm.config.folder_names import job_slug
+from dipddpm.dip.curves import COLUMNS, Curves
 from dipddpm.fits import FitStore, fit_key, manifest
-from dipddpm.jobs import job_slug
 from dipddpm.study import build, read_study
 
 LAYERS, LEVELS = (2, 4, 6, 8, 10), (10, 25, 50, 100, 200, 300, 400, 500, 600, 700)

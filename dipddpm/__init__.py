@@ -3,7 +3,7 @@
 Conventions, stated here and nowhere else:
 
 **Pictures** are RGB, float32, NCHW, in [0, 1]; **diffusion states** are the same in [-1, 1]
-(`dipddpm.diffusion.to_state` and `to_picture`). Noise strengths that a user types are on the 0-255 scale. The
+(`dipddpm.diffusion.schedule.to_state` and `to_picture`). Noise strengths that a user types are on the 0-255 scale. The
 noisy picture ``y = A x + noise`` is neither clipped nor quantised.
 
 **Level** t in 0..T (T = 1000): ``alpha_bar(0) = 1`` is the clean picture,
@@ -22,7 +22,7 @@ belongs to the weights before its (first) step; the **kept picture** of epoch e 
 stored after it.
 
 **NFE**: network evaluations of the DDPM per picture. **Evaluations-worth**: floating-point operations over those of
-one evaluation (`dipddpm.operations`): the same on every machine and under any load. Seconds stand beside.
+one evaluation (`dipddpm.metrics.operations`): the same on every machine and under any load. Seconds stand beside.
 
 **PSNR**: output clipped to [0, 1], data range 1, per picture, then the mean over pictures.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -25,3 +25,11 @@ def need(ok: bool, key: str, given: Any, allowed: str) -> None:
     """Refuse a value unless ``ok``: one line with the key as typed, what was given, what is allowed."""
     if not ok:
         raise UserError(f"{key}={given} is not allowed: {allowed}")
+
+
+def error_unknown(why: Sequence[str], start: str = "DIP output") -> UserError:
+    """Return the refusal of settings that need the error of what a window starts from, where nothing gives it."""
+    return UserError(
+        f"{' and '.join(why)} needs the error of the {start}, which the noisy picture alone does not "
+        "tell: type ddpm.error_sigma=<0-255 scale>, or a level and another init"
+    )

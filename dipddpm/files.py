@@ -59,3 +59,8 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_kept_file(checkpoint: Any) -> bool:
+    """Return whether ``checkpoint`` is the path of a kept epoch's file: neither a word nor a number."""
+    return str(checkpoint).endswith(".safetensors")

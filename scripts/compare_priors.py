@@ -21,11 +21,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
-from dipddpm import config, files, images, prior_folder
-from dipddpm.checks import is_kept_file
+from dipddpm import files
+from dipddpm.cli.explain import explained
+from dipddpm.config import compose as config
+from dipddpm.config.ranges import is_kept_file
+from dipddpm.diffusion import folder as prior_folder
 from dipddpm.errors import UserError
-from dipddpm.explain import explained
-from dipddpm.jobs import QUALITIES, Job
+from dipddpm.names import QUALITIES
+from dipddpm.pictures import images
+from dipddpm.runs.job import Job
 from scripts.paired import Difference, paired_difference
 from scripts.refusals import refusals
 
@@ -61,7 +65,7 @@ def restore(face: Path, prior: Path, folder: Path, store: Path, overrides: list[
         return done
     from hydra import compose, initialize_config_dir
 
-    from dipddpm import runs
+    from dipddpm.runs import commands as runs
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"), explained(overrides):
         cfg = config.typed(compose("config", overrides=[*settings, f"image.path={face}"]))

@@ -61,7 +61,9 @@ def evaluate(
     Returns:
         JSON types, with the SHA-256 of the weights that they belong to.
     """
-    from dipddpm import files, prior, prior_folder
+    from dipddpm import files
+    from dipddpm.diffusion import folder as prior_folder
+    from dipddpm.diffusion import prior
 
     network = prior.load(folder)
     alphas_cumprod = network.schedule.alphas_cumprod

@@ -1,6 +1,6 @@
 """Store a prior's weights in half precision, if its evaluations do not change.
 
-`dipddpm.prior` computes in float32 whatever a file holds, so only the rounding of the weights counts. How
+`dipddpm.diffusion.prior` computes in float32 whatever a file holds, so only the rounding of the weights counts. How
 far it moved the PSNR is written into the file's metadata, since the float32 weights are gone afterwards.
 
 A few stay in float32: vectors, which shift whole channels, and what follows the last upsampling. Near pure noise
@@ -17,7 +17,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from dipddpm import prior, prior_folder
+from dipddpm.diffusion import folder as prior_folder
+from dipddpm.diffusion import prior
 from dipddpm.files import replacing
 from scripts.one_evaluation import LEVELS, Watch, errors_by_level
 

@@ -20,7 +20,9 @@ from string import Template
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
-from dipddpm import operations, prior, prior_folder
+from dipddpm.diffusion import folder as prior_folder
+from dipddpm.diffusion import prior
+from dipddpm.diffusion.arithmetic import evaluation_gflop
 from dipddpm.files import sha256, write_json
 from scripts import eval_prior, half_precision, training_stages
 from scripts.one_evaluation import LEVELS
@@ -60,7 +62,7 @@ def card(folder: Path, evaluation: dict[str, Any]) -> str:
     training = evaluation["training"]
     return Template(TEMPLATE.read_text()).substitute(
         parameters=f"{network.parameters:,}",
-        gflop=f"{operations.of_evaluation(network, (network.sample_size, network.sample_size)):.2f}",
+        gflop=f"{evaluation_gflop(network, (network.sample_size, network.sample_size)):.2f}",
         training=training_stages.table(training["stages"]),
         commands="\n".join(training_stages.commands(training["stages"])),
         architecture="\n".join(f"| {words} | {_value(config[key])} |" for key, words in SHOWN.items()),

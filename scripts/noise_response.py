@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
-from dipddpm import prior
+from dipddpm.diffusion import prior
 from scripts import eval_prior
 from scripts.one_evaluation import LEVELS, estimate_once, noisy_states
 from scripts.refusals import refusals

@@ -19,10 +19,12 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
-from dipddpm import environment, images, prior, seeds
-from dipddpm.diffusion import initial_state, to_picture, window
-from dipddpm.prior import Prior
-from dipddpm.sampler import sample_window
+from dipddpm import environment, seeds
+from dipddpm.diffusion import prior
+from dipddpm.diffusion.prior import Prior
+from dipddpm.diffusion.sampler import sample_window
+from dipddpm.diffusion.schedule import initial_state, to_picture, window
+from dipddpm.pictures import images
 from scripts.refusals import refusals
 
 DDIM_STEPS = 50

@@ -17,9 +17,9 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from dipddpm.config import plain
+from dipddpm.cli.explain import explained
+from dipddpm.config.compose import plain
 from dipddpm.errors import UserError, need
-from dipddpm.explain import explained
 
 Optimizer = Enum("Optimizer", "muon adamw")
 Loss = Enum("Loss", "log_mse min_snr mse")

@@ -12,7 +12,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMPipeline
 from torch.utils.tensorboard import SummaryWriter
 
-from dipddpm.config import plain
+from dipddpm.config.compose import plain
 from dipddpm.files import write_json
 from scripts.one_evaluation import errors_by_level
 from scripts.train_prior_config import RECORD

@@ -9,7 +9,7 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks; also for the commands that tests start
 
-ROOT = Path(__file__).parents[1]
+from support import ROOT
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +49,7 @@ def configure(tiny_prior, tmp_path):
     """Compose a configuration as the command line does: small, on the tiny prior, with its own store."""
     from hydra import compose, initialize_config_dir
 
-    from dipddpm import config
+    from dipddpm.config import compose as config
 
     config.register()
     small = [

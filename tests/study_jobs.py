@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from dipddpm.jobs import job_slug
+from dipddpm.runs.job import job_slug
 
 
 def metrics(

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
+from support import ROOT
 
-from dipddpm import files, images, operations, prior
-from dipddpm.diffusion import to_picture
-from dipddpm.metrics import psnr
+from dipddpm import files
+from dipddpm.diffusion import prior
+from dipddpm.diffusion.arithmetic import evaluation_gflop
+from dipddpm.diffusion.schedule import to_picture
+from dipddpm.metrics.quality import psnr
+from dipddpm.pictures import images
 from scripts import eval_prior, half_precision, model_card, training_stages
 from scripts.faces import read_faces
 from scripts.one_evaluation import errors_by_level, noisy_states
@@ -67,7 +70,7 @@ def test_no_weights_are_pickled():
 
 def test_the_weights_are_small_and_an_evaluation_cheap():
     assert sum(file.stat().st_size for file in FOLDER.rglob("*.safetensors")) <= 24e6
-    cost = operations.of_evaluation(prior.load(FOLDER), (64, 64))
+    cost = evaluation_gflop(prior.load(FOLDER), (64, 64))
     assert cost <= 6
     assert f"| {cost:.2f} |" in CARD.read_text()
 

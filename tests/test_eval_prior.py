@@ -17,7 +17,7 @@ import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from PIL import Image
 
-from dipddpm import prior
+from dipddpm.diffusion import prior
 from scripts import against_denoisers, denoisers, eval_prior, sample_prior
 from scripts.compare_priors import extract, restore, summarise
 from scripts.one_evaluation import errors_by_level, noisy_states
@@ -101,7 +101,7 @@ def test_the_paired_interval_is_students():
 
 @pytest.fixture(scope="module")
 def astronaut() -> np.ndarray:
-    from dipddpm import images
+    from dipddpm.pictures import images
 
     return images.load("astronaut", 64).pixels.astype(np.float64)
 
@@ -220,7 +220,7 @@ def test_samples_that_are_kept_are_not_drawn_again(tiny_prior: Path, tmp_path: P
 
 
 def test_two_priors_are_compared_on_one_fit_a_face(tiny_prior: Path, tar: Path, tmp_path: Path):
-    from dipddpm import config
+    from dipddpm.config import compose as config
 
     config.register()
     faces = extract(tar, 2, tmp_path / "faces")

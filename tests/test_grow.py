@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dipddpm import prior
+from dipddpm.diffusion import prior
 from scripts.grow import attend, deepen
 
 

@@ -1,4 +1,4 @@
-"""Imports go downwards only, files stay small, and the command line answers without torch."""
+"""Imports go down the layers only and in no circle, and the command line answers without torch."""
 
 import ast
 import subprocess
@@ -6,77 +6,62 @@ import sys
 from graphlib import TopologicalSorter
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
-LAYERS = [
-    {"errors", "files", "checks", "degrade_checks", "config", "jobs"},
-    {"images", "masks", "panels", "degrade", "noise", "networks", "curves", "variance", "stopping", "seeds"}
-    | {"operators", "metrics", "perceptual"},
-    {"problem", "diffusion", "consistency", "sampler", "restoration"}
-    | {"prior", "prior_folder", "environment", "dip", "operations"},
-    {"fits", "tracking", "progress", "report", "study"},
-    {"callbacks"},
-    {"fitting"},
-    {"outputs", "results"},
-    {"starting", "fingerprints"},
-    {"file_checks", "runs", "cli", "explain", "launch"},
-]
-DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
-MODULES = sorted((ROOT / "dipddpm").rglob("*.py"))
+# The packages and top-level modules, lowest first: each may import those before it.
+LAYERS = (
+    *("errors", "names", "files", "seeds", "progress", "environment"),
+    *("config", "pictures", "degradation", "metrics", "dip", "fits", "diffusion", "runs", "cli", "study"),
+)
+LONGEST = 400  # lines of a file
+FILES = sorted((ROOT / "dipddpm").rglob("*.py"))
+MODULES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in FILES}
 
 
-def module_name(path):
-    parts = path.relative_to(ROOT / "dipddpm").with_suffix("").parts
-    return parts[0]
-
-
-def imported(path, *, when_run=False):
-    """Names of the package's modules that a file imports, wherever in the file; of what is for type checkers, too."""
+def imported(path):
+    """The package's modules that a file imports, wherever in the file, for type checkers too."""
     names = set()
-    tree = ast.parse(path.read_text())
-    for_types = {id(n) for block in ast.walk(tree) if when_run and _for_types_only(block) for n in ast.walk(block)}
-    for node in (n for n in ast.walk(tree) if id(n) not in for_types):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dipddpm":
-            parts = (node.module or "").split(".")
-            names |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                names.add(whole if whole in MODULES else str(node.module))
         elif isinstance(node, ast.Import):
-            names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("dipddpm.")}
-    return names
+            names |= {alias.name for alias in node.names if alias.name.split(".")[0] == "dipddpm"}
+    return names & set(MODULES)
 
 
-def _for_types_only(node):
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+def layer(module):
+    return LAYERS.index(module.split(".")[1])
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_go_down(path):
-    name = module_name(path)
-    if name == "__init__":
-        assert imported(path) == set()
-        return
-    for other in imported(path) - {name}:
-        assert DEPTH[other] <= DEPTH[name], f"{name} imports {other}"
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "dipddpm"])
+def test_imports_go_down(module):
+    for other in imported(MODULES[module]):
+        assert other != "dipddpm", f"{module} imports the package, which imports everything"
+        assert layer(other) <= layer(module), f"{module} imports {other}"
 
 
-def test_imports_within_a_layer_go_round_in_no_circle():
-    graph: dict[str, set[str]] = {}
-    for path in MODULES:
-        graph.setdefault(module_name(path), set()).update(imported(path, when_run=True) - {module_name(path)})
-    TopologicalSorter(graph).prepare()  # raises CycleError
+def test_modules_import_one_another_in_no_circle():
+    TopologicalSorter({m: imported(path) - {m} for m, path in MODULES.items()}).prepare()  # raises CycleError
 
 
-def test_only_the_top_knows_the_config():
-    knowing = {module_name(p) for p in MODULES if "config" in imported(p)}
-    assert knowing == {"starting", "fingerprints", "runs", "cli", "explain", "launch"} | {
-        "checks",
-        "degrade_checks",
-        "file_checks",
-    }
+def test_nothing_below_the_runs_knows_the_configuration():
+    knowing = {m.split(".")[1] for m, path in MODULES.items() if any("dipddpm.config" in o for o in imported(path))}
+    assert knowing == {"config", "runs", "cli"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_files_stay_small(path):
-    assert len(path.read_text().splitlines()) <= 250
+def test_test_modules_import_no_other_test_module():
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not any(name.split(".")[-1].startswith("test_") for name in names), f"{path} imports a test module"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_are_as_long_as_one_idea(path):
+    assert len(path.read_text().splitlines()) <= LONGEST
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["--cfg", "job"], 0), (["dip.lyers=3"], 2)])

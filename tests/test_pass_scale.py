@@ -7,7 +7,7 @@ from copy import deepcopy
 import torch
 from diffusers import DDPMScheduler
 
-from dipddpm import prior
+from dipddpm.diffusion import prior
 from scripts.noise_response import response
 from scripts.pass_scale import LEVELS, around, pass_scale
 from scripts.train_prior_config import UNetConfig, build_unet

@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import torch
-from conftest import ROOT
+from support import ROOT
 
-from dipddpm import operations, prior
+from dipddpm.diffusion import prior
+from dipddpm.diffusion.arithmetic import evaluation_gflop
 from scripts.grow import attend
 from scripts.prune import prune
 from scripts.train_prior_config import attention_levels
@@ -26,7 +27,7 @@ def test_a_pruned_prior_is_the_prior_with_that_attention_silent(tiny_prior, tmp_
     out = tmp_path / "pruned"
     subprocess.run([sys.executable, SCRIPT, tiny_prior, out], check=True, capture_output=True)
     pruned, whole = prior.load(out), prior.load(tiny_prior)
-    assert operations.of_evaluation(pruned, (16, 16)) < operations.of_evaluation(whole, (16, 16))
+    assert evaluation_gflop(pruned, (16, 16)) < evaluation_gflop(whole, (16, 16))
     heard = estimate(whole.unet)
     silent: torch.nn.Module = whole.unet
     with torch.no_grad():

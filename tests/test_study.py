@@ -8,7 +8,7 @@ import sys
 import pytest
 from study_jobs import by_override, fit_metrics, job, metrics, mixed_sweep, table
 
-from dipddpm.jobs import STOPPED
+from dipddpm.names import STOPPED
 from dipddpm.study import build, read_frame, read_study, sheet
 from dipddpm.study.cost import cost, duration
 from dipddpm.study.front import baselines, measured, pareto_front

@@ -10,12 +10,12 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
 from filelock import FileLock
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from study_jobs import by_override, job, metrics, mixed_sweep, table
-from test_cli import SMALL, command
+from support import ROOT
+from support.commands import SMALL, command
 
 from dipddpm.errors import UserError
 from dipddpm.study import __main__ as cli

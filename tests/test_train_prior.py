@@ -16,16 +16,16 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from diffusers import DDPMPipeline
 from hydra import compose, initialize_config_dir
 from PIL import Image
 from skimage.data import astronaut
+from support import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from dipddpm import prior
-from dipddpm.config import plain
+from dipddpm.config.compose import plain
+from dipddpm.diffusion import prior
 from dipddpm.errors import UserError
 from scripts import data_parallel
 from scripts.faces import read_faces

@@ -17,9 +17,9 @@ from filelock import Timeout
 from rich.console import Console
 from rich.table import Table
 
-from dipddpm.checks import is_kept_file
-from dipddpm.curves import best_kept
+from dipddpm.dip.curves import best_kept
 from dipddpm.errors import UserError
+from dipddpm.files import is_kept_file
 from dipddpm.fits.manifest import Damaged
 from dipddpm.fits.store import FitStore
 

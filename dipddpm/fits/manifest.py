@@ -24,7 +24,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from dipddpm.curves import Curves
+from dipddpm.dip.curves import Curves
 from dipddpm.files import canonical, replacing, sha256, write_json
 
 VERSION = 1

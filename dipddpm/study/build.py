@@ -116,7 +116,7 @@ def _try(folder: Path, wait: float) -> bool:
 
 
 def _build(folder: Path) -> None:
-    from dipddpm.study import page, plots, sheet  # late: matplotlib takes a second to import
+    from dipddpm.study import page, plots, sheet
 
     begun = time.perf_counter()
     study = read_study(folder)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from dipddpm.jobs import BASELINES
+from dipddpm.names import BASELINES
 from dipddpm.study.order import UNSET, label
 from dipddpm.study.read import Job, Study
 

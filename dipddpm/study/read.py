@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from dipddpm.jobs import MACHINE, RESTORATIONS, STOPPED
+from dipddpm.names import MACHINE, RESTORATIONS, STOPPED
 from dipddpm.study.composed import LOADER, composed
 from dipddpm.study.find import check_holds_jobs, job_folders
 from dipddpm.study.order import natural

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dipddpm.jobs import QUALITIES, RESTORATIONS
+from dipddpm.names import QUALITIES, RESTORATIONS
 from dipddpm.study.cost import Cost
 from dipddpm.study.front import name_of
 from dipddpm.study.order import short_names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dipddpm.jobs import SCRIPTS
+from dipddpm.runs.job import SCRIPTS
 from dipddpm.study.cost import Cost, duration
 from dipddpm.study.front import Problems, front_of, measured, problems, without_a_dip
 from dipddpm.study.read import Study

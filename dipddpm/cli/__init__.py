@@ -1,0 +1,1 @@
+"""What is checked before any work, and one job wherever a launcher runs it."""

@@ -1,0 +1,245 @@
+"""What was typed, checked before any work: one line and exit code 2 for what cannot be.
+
+Hydra answers a bad override with many lines and exit code 1, and composes a sweep's grid points one by
+one as their turn comes. Here every grid point is composed and checked first, and the first thing wrong is
+said in one line with exit code 2. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, RangeSweep
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig
+
+from dipddpm.cli.explain import explained, parse
+from dipddpm.cli.file_checks import check_files
+from dipddpm.config import compose as config
+from dipddpm.config.ranges import check_fit, check_start, has_clean
+from dipddpm.config.schema import Config
+from dipddpm.errors import UserError, suggestion
+from dipddpm.files import is_kept_file
+from dipddpm.metrics.weights import stlpips_weights
+from dipddpm.names import LOOKS, MEASURED
+from dipddpm.pictures import images
+from dipddpm.runs.job import SCRIPTS
+
+CONF = Path(__file__).parents[2] / "conf"
+KEYS = config.known_keys(Config)
+VALUES = {key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)}  # the others are groups
+EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
+LISTS = ("image.box", "objective")  # keys whose one value is a list
+Points = tuple[list[str], list[list[str]]]
+MOST_REFUSALS = 5  # of a sweep's grid points, before the rest is only counted
+
+
+def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
+    """Compose and check what was typed, every grid point of a sweep included; leave with 2 if it is bad.
+
+    Of a search, whose points nobody knows beforehand, the ends and choices of its space are checked.
+
+    Args:
+        command: ``fit`` or ``sample``: what the entry point runs.
+        argv: The arguments without the program's name; None reads the command line.
+    """
+    config.register()
+    args, unread = get_args_parser().parse_known_args(None if argv is None else list(argv))
+    if args.help or args.hydra_help or args.info or args.shell_completion:
+        return
+    name = args.config_name or "config"
+    seen: set[str] | None = None if args.cfg else set()  # --cfg shows the configuration and looks at no file
+    refused: dict[str, str] = {}
+
+    @functools.cache  # Hydra takes a fifth of a second to compose, and the jobs of a sweep share their groups
+    def composed(*overrides: str) -> DictConfig:
+        return compose(name, overrides=list(overrides))
+
+    try:
+        if unread:
+            raise UserError(f"{' '.join(unread)} is not understood: type options such as -m first, then key=value")
+        conf = Path(CONF.parent, args.config_path) if args.config_path else CONF  # as Hydra does, from the script's
+        if not conf.is_dir():
+            raise UserError(f"--config-path {args.config_path}: there is no folder {conf}; give one that is like conf/")
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            more = [f"hydra.searchpath=[{Path(args.config_dir).absolute().as_uri()}]"] if args.config_dir else []
+            typed = [*more, *args.overrides]
+            own, points = (_points if args.multirun else _single)(name, typed, command, seen)
+            for point in points:
+                try:
+                    _check_point([*own, *point], composed, command, seen)
+                except UserError as error:
+                    refused.setdefault(f"{error}{_fraction(str(error), args.overrides)}", " ".join(point))
+    except UserError as error:
+        refused[str(error)] = ""
+    finally:
+        GlobalHydra.instance().clear()
+    for text, point in list(refused.items())[:MOST_REFUSALS]:
+        where = f" (in the job {point})" if args.multirun and point else ""
+        print(f"error: {text}{where}", file=sys.stderr)
+    if len(refused) > MOST_REFUSALS:
+        print(f"error: and {len(refused) - MOST_REFUSALS} more", file=sys.stderr)
+    if refused:
+        sys.exit(2)
+
+
+def _single(config_name: str, overrides: Sequence[str], command: str, seen: set[str] | None) -> Points:
+    """Return the one job to check, as `_points` does; refuse what only a sweep can run."""
+    way_out = f"type -m first: python {SCRIPTS[command]} -m ..."
+    with explained(overrides):
+        for o in parse(overrides):
+            if not o.is_sweep_override() or o.is_hydra_override():
+                continue
+            if o.is_interval_sweep():
+                raise UserError(f"{o.input_line} is a range to search: {way_out}")
+            key, _, values = (o.input_line or "").partition("=")
+            one = f"; for one list, type {key}=[{values}]" if key in LISTS else ""
+            raise UserError(f"{o.input_line} is a list of values: to run each, {way_out}{one}")
+        chosen = [o for o in overrides if o.startswith(("experiment=", "hydra/"))]
+        if seen is None or not chosen:  # to compose Hydra's own configuration takes a fifth of a second
+            return [], [list(overrides)]
+        hydra = compose(config_name, overrides=list(overrides), return_hydra_config=True).hydra
+    for kind in ("sweeper", "launcher"):
+        basic = str(hydra[kind].get("_target_")).endswith(f".Basic{kind.title()}")
+        if not basic and hydra.mode != RunMode.MULTIRUN:
+            choice = f"hydra/{kind}={hydra.runtime.choices[f'hydra/{kind}']}"
+            given = choice if choice in chosen else f"{' '.join(chosen)} has {choice}, which"
+            raise UserError(f"{given} is for a sweep's jobs: {way_out}")
+    return [], [list(overrides)]
+
+
+def _points(config_name: str, overrides: Sequence[str], command: str, seen: set[str] | None) -> Points:
+    """Return the overrides of Hydra's own keys, and those of the jobs to check.
+
+    These are all of a grid's, or those at the ends of a search's space.
+    """
+    with explained(overrides):
+        parsed = parse(overrides)
+        own = [o.input_line or "" for o in parsed if o.is_hydra_override()]
+        fixed = [o.input_line or "" for o in parsed if not o.is_sweep_override()]
+        hydra = compose(config_name, overrides=fixed, return_hydra_config=True).hydra
+        if seen is not None:
+            _check_launcher(hydra.launcher)
+        space = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
+        sweep = [*parse(space), *(o for o in parsed if not o.is_hydra_override())]
+        if not str(hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
+            _check_directions(config.typed(compose(config_name, overrides=fixed)), hydra.sweeper, command)
+            return own, _ends(sweep)
+        for o in sweep:
+            if o.is_sweep_override() and o.key_or_group in hydra.job.config.override_dirname.exclude_keys:
+                raise UserError(
+                    f"{o.input_line} does not tell jobs apart: it says how they run and not what, and is not in their "
+                    f"folders' names; to measure each, type {EXCLUDED}=[]"
+                )
+            if o.is_interval_sweep():
+                raise UserError(
+                    f"{o.input_line} is no list of values for a grid: type {o.key_or_group}=range(first,end,step), "
+                    "or let a sweeper search it with hydra/sweeper=optuna"
+                )
+        batches: Any = BasicSweeper.split_arguments(sweep, max_batch_size=None)
+    points = [list(point) for batch in batches for point in batch]
+    if not points:
+        empty = next(o.input_line for o in sweep if o.is_sweep_override() and not list(o.sweep_iterator()))
+        raise UserError(f"{empty} has no value: a sweep over it has no job")
+    return own, points
+
+
+def _check_launcher(launcher: Any) -> None:
+    if str(launcher.get("_target_")).endswith("SlurmLauncher") and shutil.which("sbatch") is None:
+        raise UserError(
+            "hydra/launcher=submitit_slurm needs SLURM's sbatch, which this machine does not have: type "
+            "hydra/launcher=submitit_local or hydra/launcher=joblib"
+        )
+
+
+def _ends(sweep: Sequence[Override]) -> list[list[str]]:
+    """Return the first corner of a search's space, and this with each other choice or end in turn."""
+    values: dict[str, list[str]] = {}
+    for o in sorted(sweep, key=lambda o: not o.is_sweep_override()):  # a value given beside a range takes its place
+        key, value = o.get_key_element(), o.value()
+        if isinstance(value, IntervalSweep):
+            values[key] = [f"{key}={value.start}", f"{key}={value.end}"]
+        elif isinstance(value, RangeSweep):  # a search may end at `stop` itself
+            values[key] = [f"{key}={value.start}", f"{key}={value.stop}"]
+        elif o.is_sweep_override():
+            values[key] = [f"{key}={text}" for text in o.sweep_string_iterator()]
+        else:
+            values[key] = [f"{key}={o.get_value_element_as_str()}"]
+    first = {key: texts[0] for key, texts in values.items()}
+    points = [list(first.values())]
+    points += [list((first | {key: text}).values()) for key, texts in values.items() for text in texts[1:]]
+    return points
+
+
+def _fraction(refusal: str, overrides: Sequence[str]) -> str:
+    """Return what to type where a search over fractions was refused."""
+    key = refusal.partition("=")[0]
+    given = [o for o in overrides if o.startswith(f"{key}=interval(")]
+    return f"; for whole numbers type {key}=int({given[0].partition('=')[2]})" if given else ""
+
+
+def _check_directions(c: Config, sweeper: Any, command: str) -> None:
+    """Refuse a search that its sweeper would give up after the first jobs, or that looks for the worst."""
+    for name in c.objective:
+        if command == "fit" and not name.startswith("dip."):
+            raise UserError(f"objective={name} is nothing that train_dip.py measures: type objective=[dip.psnr]")
+    given = sweeper.get("direction", "minimize")
+    names = [str(getattr(d, "name", d)) for d in (given if isinstance(given, Sequence | ListConfig) and
+             not isinstance(given, str) else [given])]  # fmt: skip
+    typed = f"hydra.sweeper.direction=[{','.join(names)}]"
+    for name in names:
+        if name not in ("minimize", "maximize"):
+            raise UserError(f"{typed} is not allowed: minimize or maximize{suggestion(name, ('minimize', 'maximize'))}")
+    if len(names) != len(c.objective):
+        raise UserError(
+            f"{typed} has {len(names)}, but objective=[{','.join(c.objective)}] has {len(c.objective)}: one of each"
+        )
+    for objective, name in zip(c.objective, names, strict=True):
+        wanted = "maximize" if objective in MEASURED and objective not in LOOKS else "minimize"
+        if name != wanted:
+            raise UserError(f"{typed} would {name} {objective}: {wanted} it")
+    costs = [o for o in c.objective if o.startswith("cost.")]
+    if costs and is_kept_file(c.checkpoint):
+        raise UserError(
+            f"objective={costs[0]} is not known of a start from a file, whose fit nobody counted: type "
+            "checkpoint=<epoch>, or objective=[result.psnr,result.nfe]"
+        )
+    unknown = [o for o in c.objective if o in MEASURED]
+    if unknown and not has_clean(c):
+        raise UserError(
+            f"objective={unknown[0]} needs a clean picture: type image.reference=<file>, or degrade=gaussian"
+        )
+    looks = [o for o in c.objective if o in LOOKS]
+    if looks and not stlpips_weights():
+        raise UserError(f'objective={looks[0]} is not installed: type pip install -e ".[perceptual]"')
+
+
+def _check_point(
+    overrides: Sequence[str], composed: Callable[..., DictConfig], command: str, seen: set[str] | None
+) -> None:
+    """Compose and check one job; a file that is in ``seen`` was looked at before, and None looks at none."""
+    with explained(overrides):
+        parsed = parse(overrides)
+        values = [o for o in parsed if o.type == OverrideType.CHANGE and o.get_key_element() in VALUES]
+        cfg = copy.deepcopy(composed(*(o.input_line for o in parsed if o not in values)))
+        ConfigLoaderImpl._apply_overrides_to_config(values, cfg)  # Hydra's own last step
+        c = config.typed(cfg)
+    if not c.image.path:
+        raise UserError(f"image.path= names no picture: type image.path=<file> or image.path={images.BUILT_IN}")
+    (check_start if command == "sample" else check_fit)(c)
+    if seen is not None:
+        try:
+            check_files(c, command, seen)
+        except (OSError, RuntimeError) as error:  # no permission, a name too long, a home of nobody
+            raise UserError(f"a file or folder that was named cannot be looked at: {error}") from error

@@ -1,0 +1,94 @@
+"""What was typed as Hydra reads it, and one line for what it and omegaconf say in several. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from dipddpm.config import compose as config
+from dipddpm.errors import UserError, suggestion
+
+EXTRAS = {  # of pyproject.toml, by what needs them
+    "hydra/launcher=joblib": "joblib",
+    "hydra/launcher=submitit_local": "submitit",
+    "hydra/launcher=submitit_slurm": "submitit",
+    "hydra/launcher=ray": "ray",
+    "hydra/sweeper=optuna": "optuna",
+}
+CHOICE = re.compile(r"Invalid value '(.*)', expected one of \[(.*)\]")
+KINDS = {  # of values, by what omegaconf says of another kind
+    "could not be converted to Integer": "a whole number",
+    "could not be converted to Float": "a number",
+    "is not a valid bool": "true or false",
+}
+SPACE = "hydra.sweeper.params"
+
+
+@contextmanager
+def explained(overrides: Sequence[str], schema: type = config.Config) -> Iterator[None]:
+    """Make a `UserError` of what Hydra and omegaconf raise about overrides of the keys of ``schema``."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_line(error, overrides, schema)) from error
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Return overrides as Hydra reads them, while it is initialized."""
+    loader = GlobalHydra.instance().config_loader()  # which choices glob(*) means
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+    for o in parsed:
+        if o.key_or_group.startswith(SPACE):  # where the sweeper has none yet, Hydra fails on an assertion
+            raise UserError(
+                f"{o.input_line} is not allowed: type the swept keys themselves, such as seed=1,2, or write {SPACE} "
+                "into a file of conf/experiment"
+            )
+    return parsed
+
+
+def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
+    """Return one line for what Hydra and omegaconf say in several."""
+    text = str(error)
+    cause = error.__cause__ or error.__context__
+    if found := re.search(r"Could not override '([^']+)'", text):
+        if found[1].startswith("hydra."):
+            return f"{found[1]} is not a key of Hydra's: python sample.py --cfg hydra shows those that it has"
+        return config.unknown_key(found[1], schema)
+    if found := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
+        group, choice = found.groups()
+        if extra := EXTRAS.get(f"{group}={choice}"):
+            return f'{group}={choice} is not installed: type pip install -e ".[{extra}]"'
+        options = re.search(r"Available options in '[^']*':\s*((?:\n?\s*\S+)*?)\nConfig search path", text)
+        names = options[1].split() if options else []
+        near = suggestion(choice, names)
+        return f"{group}={choice} is not a choice{near}; {group} is one of: {' '.join(names)}"
+    if found := re.search(r"Error merging override (\S+)", text):
+        reason = config.one_line(cause) if isinstance(cause, OmegaConfBaseException) else str(cause)
+        if choice := CHOICE.search(reason):
+            return _no_choice(found[1], choice)
+        reason = " ".join(reason.split()).removeprefix(f"{found[1].partition('=')[0]}: ")
+        one_value = not found[1].partition("=")[2].startswith(("[", "{"))
+        kind = next((kind for said, kind in KINDS.items() if one_value and said in reason), "")
+        return f"{found[1]} is not allowed: {kind or reason}"
+    if isinstance(error, OverrideParseException):
+        key, equals, value = error.override.partition("=")
+        if not equals or not key:
+            return f"{error.override} cannot be read: overrides are key=value"
+        quoted = f"'{key}=\"{value}\"'"
+        return f"{error.override} cannot be read: a value with spaces or any of ~()[]{{}}:=, is quoted twice, {quoted}"
+    if isinstance(error, OmegaConfBaseException):
+        reason = config.one_line(error)
+        choice = CHOICE.search(reason)
+        return _no_choice(f"{reason.partition(':')[0]}={choice[1]}", choice) if choice else reason
+    return f"{' '.join(overrides)}: {' '.join(line.strip() for line in text.splitlines()[:2])}"
+
+
+def _no_choice(given: str, choice: re.Match[str]) -> str:
+    return f"{given} is not allowed: one of {choice[2]}{suggestion(choice[1], choice[2].split(', '))}"

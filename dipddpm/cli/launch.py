@@ -1,0 +1,239 @@
+"""One job of an entry point, wherever Hydra's launcher runs it: its threads, whether it is done, how it ends.
+
+A job's folder is complete when it holds metrics.json, which is written last; a failed one holds error.txt.
+Imports no torch before it has to: threads must be set first, and a job that is done needs none.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from dipddpm.config import compose as config
+from dipddpm.config.schema import Config
+from dipddpm.errors import UserError
+from dipddpm.files import replacing
+from dipddpm.metrics.weights import stlpips_weights
+from dipddpm.names import LEFT, LOOKS, MACHINE, STOPPED
+from dipddpm.runs import fingerprints
+from dipddpm.runs.job import Job
+
+log = logging.getLogger(__name__)
+_LIMITED: list[int] = []  # the threads that jobs of this process were given
+
+
+def run_job(cfg: DictConfig, command: str) -> Any:
+    """Run one job in its folder, or find that it was done before.
+
+    Args:
+        cfg: What Hydra composed.
+        command: ``fit`` or ``sample``, a function of `dipddpm.runs.commands`.
+
+    Returns:
+        The figures that ``objective`` names, for a sweeper: a number, or a tuple where it names several; None
+        where there are none, such as a PSNR without a clean picture.
+
+    Raises:
+        Exception: Whatever the job raises, after its traceback is in the job's log and its line in
+            error.txt. A `UserError` outside a sweep leaves with exit code 2 and one line.
+    """
+    hydra = HydraConfig.get()
+    job = Job(Path(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN, tuple(hydra.overrides.task))
+    with _alone(job.folder):
+        return _run(cfg, command, job, hydra.launcher)
+
+
+def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -> Any:
+    failed = job.folder / "error.txt"
+    try:
+        c = config.typed(cfg)
+        if job.sweep and done_before(job.folder, c, command):
+            log.info("done before: %s", job.folder)
+            failed.unlink(missing_ok=True)  # of an attempt that could not see that it was done
+            return objective(c, job.folder)
+        _spare_inputs(c, job)
+        for stale in (failed, job.folder / "metrics.json"):
+            stale.unlink(missing_ok=True)
+        _set_threads(c.threads or share_of_threads(launcher))
+        from dipddpm.runs import commands as runs
+
+        getattr(runs, command)(c, job)
+        return objective(c, job.folder)
+    except (SystemExit, KeyboardInterrupt) as stop:
+        # Lightning makes the first of SIGTERM, without a code: the sweep would end as if all were done; and of Ctrl-C.
+        log.error("stopped by a signal: the same command goes on")
+        _leave_note(failed, STOPPED)
+        interrupted = isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt)
+        code = 128 + signal.SIGINT if interrupted else getattr(stop, "code", None)
+        raise SystemExit(code or 128 + signal.SIGTERM) from stop
+    except Exception as error:
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        if isinstance(error, UserError):
+            line = str(error)
+            log.error("%s", error)
+        else:
+            log.exception("the job failed")
+        _leave_note(failed, line)
+        if isinstance(error, UserError) and not job.sweep:
+            sys.exit(2)
+        raise
+
+
+def _spare_inputs(c: Config, job: Job) -> None:
+    """Refuse a run whose pictures would take the place of those that it reads, as ``hydra.run.dir=.`` may."""
+    folder, key_of_folder = job.folder.resolve(), "hydra.sweep.dir" if job.sweep else "hydra.run.dir"
+    for key, path in fingerprints.inputs(c).items():
+        for file in (path.absolute(), path.resolve()):  # a link, and what it leads to
+            if file.parent.resolve() == folder and any(file.match(pattern) for pattern in LEFT):
+                raise UserError(
+                    f"{key}={path} would be overwritten: the run leaves pictures of such names in {folder}; type "
+                    f"{key_of_folder}=<another folder>"
+                )
+
+
+def done_before(folder: Path, c: Config, command: str) -> bool:
+    """Return whether a folder holds this job's result: whole, by the same command, of the same configuration and files.
+
+    Raises:
+        UserError: When a file that the configuration names is not there any more.
+    """
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text())
+        stored = config.completed(yaml.safe_load((folder / "config.yaml").read_text()))
+        wanted = config.plain(c)
+        for key in MACHINE:
+            del stored[key], wanted[key]
+        if metrics["command"] != command or stored != wanted:
+            return False
+        if stlpips_weights() and any(_look_up(metrics, o) is None for o in c.objective if o in LOOKS):
+            return False  # it ran before they were installed
+        before = metrics["inputs"]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError):
+        return False
+    now = fingerprints.of(c, command)
+    if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
+        log.info("done before, but of another %s: run again", ", ".join(changed))
+    return not changed
+
+
+def objective(c: Config, folder: Path) -> Any:
+    """Return the figures of a job's metrics.json that ``objective`` names: one number, or a tuple of several."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    values = tuple(_look_up(metrics, name) for name in c.objective)
+    return values[0] if len(values) == 1 else values
+
+
+def _look_up(metrics: Mapping[str, Any], name: str) -> float | None:
+    row, _, figure = name.partition(".")
+    return metrics.get(row, {}).get(figure)
+
+
+def share_of_threads(launcher: Mapping[str, Any], cores: int | None = None) -> int | None:
+    """Return the threads of one of several jobs that a launcher runs on this machine at once.
+
+    Two processes that both use both of two cores can be 30 times slower than in turn.
+
+    Args:
+        launcher: Hydra's ``launcher`` node.
+        cores: That this process may use; None asks the machine.
+
+    Returns:
+        None where jobs run in turn, or a cluster says no number: torch then takes all cores.
+    """
+    for key in ("cpus_per_task", "num_cpus"):  # submitit; ray
+        given = launcher.get(key) or (launcher.get("ray") or {}).get("remote", {}).get(key)
+        if given:
+            return max(1, int(given))  # ray's may be a fraction
+    if "ray" in launcher or str(launcher.get("_target_")).endswith("LocalLauncher"):
+        return 1  # ray counts one core a job; submitit_local starts all jobs at once, however many there are
+    if "array_parallelism" in launcher:  # submitit_slurm: what was allocated, 1 where the job asked for nothing
+        allocated = os.environ.get("SLURM_CPUS_ON_NODE", "")
+        return int(allocated) if allocated.isdigit() else None
+    jobs = launcher.get("n_jobs")  # joblib: -1 is one a core
+    if jobs is None:
+        return None
+    cores = cores or _usable_cores()
+    jobs = int(jobs) if jobs > 0 else max(1, cores + 1 + int(jobs))
+    return max(1, cores // jobs)
+
+
+def _usable_cores() -> int:
+    """Return the cores that this process may use: fewer than the machine has where it is bound to some of them."""
+    try:
+        from joblib import cpu_count  # what its launcher counts jobs by; knows the quotas of containers too
+
+        return cpu_count()
+    except ImportError:
+        return len(os.sched_getaffinity(0))
+
+
+def distinct_fits_first(argv: Sequence[str]) -> list[str]:
+    """Order a sweep's arguments so that the keys which determine a fit vary fastest.
+
+    Jobs run in the order of the grid. With the fit's keys last, the first jobs want different fits, and
+    workers side by side do not queue for one while others wait to be made.
+    """
+
+    def of_fit(argument: str) -> bool:
+        key, equals, _ = argument.lstrip("+").partition("=")
+        return bool(equals) and key.split(".")[0].split("@")[0] in ("image", "degrade", "dip", "seed")
+
+    if not {"-m", "--multirun"} & set(argv):
+        return list(argv)
+    overrides = [i for i, a in enumerate(argv) if "=" in a and not a.startswith("-")]
+    ordered = sorted((argv[i] for i in overrides), key=of_fit)
+    result = list(argv)
+    for i, argument in zip(overrides, ordered, strict=True):
+        result[i] = argument
+    return result
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one job at a time write into a folder: a grid may name the same job twice, a user start it twice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".job.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process runs the same job in %s: waiting for it", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _set_threads(threads: int | None) -> None:
+    """Set the threads of this process, None for all cores; works fully only before torch is imported."""
+    if not threads:
+        if not _LIMITED:
+            return
+        threads = _usable_cores()  # an earlier job of this process had fewer
+    _LIMITED.append(threads)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    if "torch" in sys.modules:  # a worker that has run another job
+        sys.modules["torch"].set_num_threads(threads)
+
+
+def _leave_note(path: Path, line: str) -> None:
+    """Write error.txt whole or not at all: an empty one would say that the job failed and hide why."""
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(line + "\n")
+    except OSError as error:  # a full disk may be why the job failed; the terminal has its log and its exception
+        print(f"error: {path} could not be written ({error.strerror}); it would say: {line}", file=sys.stderr)

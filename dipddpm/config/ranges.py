@@ -1,0 +1,186 @@
+"""The ranges of configuration values: one line that names the key as typed, what was given, what is allowed."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from dipddpm.config.degrade_ranges import check_degrade, is_partial
+from dipddpm.config.schema import Config, DdpmConfig, DipConfig
+from dipddpm.errors import UserError, error_unknown, need, suggestion
+from dipddpm.files import is_kept_file
+from dipddpm.names import CHECKPOINTS, OBJECTIVES, SMALLEST, T
+
+DRAWLESS = ("raw", "scaled")  # inits that draw no noise
+
+
+def check(c: Config) -> None:
+    """Refuse values outside their ranges, naming the key as typed.
+
+    Raises:
+        UserError: One line: what was given, what is allowed.
+    """
+
+    image, degrade, dip, stopping = c.image, c.degrade, c.dip, c.stopping
+    size_ok = image.size == "auto" or (_is_int(image.size) and image.size >= SMALLEST)
+    need(size_ok, "image.size", image.size, "auto (the prior's) or a number of pixels from 8")
+    need(image.box is None or len(image.box) == 4, "image.box", image.box, "[left,top,right,bottom]")
+    if image.reference is not None and degrade.kind.name != "none":
+        raise UserError(
+            f"image.reference={image.reference} needs degrade=none: otherwise the clean picture is image.path"
+        )
+    check_degrade(degrade)
+    _check_network(dip)
+    need(0 < dip.lr < math.inf, "dip.lr", dip.lr, "above 0")
+    for name in ("max_epochs", "steps_per_epoch", "checkpoint_every"):
+        need(getattr(dip, name) >= 1, f"dip.{name}", getattr(dip, name), "1 or more")
+    need(dip.max_epochs >= dip.checkpoint_every, "dip.max_epochs", dip.max_epochs,
+         f"{dip.checkpoint_every} or more, the first epoch that is kept (dip.checkpoint_every)")  # fmt: skip
+    need(0 <= dip.input_noise < math.inf, "dip.input_noise", dip.input_noise, "0 or more (picture units)")
+    need(0 <= dip.ema < 1, "dip.ema", dip.ema, "from 0 (off) to below 1")
+    need(stopping.threshold is None or 0 < stopping.threshold < math.inf, "stopping.threshold",
+         stopping.threshold, "a mean squared error above 0, or null")  # fmt: skip
+    need(stopping.patience is None or stopping.patience >= 1, "stopping.patience",
+         stopping.patience, "1 epoch or more")  # fmt: skip
+    need(bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", c.device)), "device", c.device, "auto, cpu, cuda or cuda:<number>")
+    need(c.threads is None or c.threads >= 1, "threads", c.threads, "1 or more, or null")
+    need(c.panel_every >= 1, "panel_every", c.panel_every, "1 epoch or more")
+    need(c.prior.revision is None or c.prior.repo is not None, "prior.revision", c.prior.revision,
+         f"null where there is no prior.repo, as for prior={c.prior.name}")  # fmt: skip
+    need(bool(c.store), "store", c.store, "a folder for the fits, such as outputs/fits")
+    need(bool(c.objective), "objective", c.objective, "a list of figures, such as [result.psnr]")
+    for name in c.objective:
+        need(name in OBJECTIVES, "objective", name, f"one of {', '.join(OBJECTIVES)}{suggestion(name, OBJECTIVES)}")
+    of_dip = [o for o in c.objective if o.startswith("dip.")]
+    need(not of_dip or c.checkpoint != "none", "objective", ",".join(of_dip),
+         "a figure of the result with checkpoint=none")  # fmt: skip
+    _check_checkpoint(c)
+    _check_window(c.ddpm)
+
+
+def _check_network(d: DipConfig) -> None:
+    skip = d.network.name == "skip"
+    least, what = (1, "halvings (dip=skip)") if skip else (0, "hidden layers")
+    need(d.layers >= least, "dip.layers", d.layers, f"{least} or more {what}")
+    need(d.channels >= 1, "dip.channels", d.channels, "1 or more")
+    odd = d.kernel_size >= 1 and d.kernel_size % 2 == 1
+    need(odd, "dip.kernel_size", d.kernel_size, "an odd number, such as 3 or 5")
+    need(not (skip and d.final_relu), "dip.final_relu", d.final_relu,
+         "the skip network ends in a sigmoid; type dip=skip, which sets what goes with it")  # fmt: skip
+
+
+def check_halvings(d: DipConfig, size: int) -> None:
+    """Refuse a skip network whose smallest scale would be too small to be normalised or to be padded by reflection.
+
+    Args:
+        d: Of the network.
+        size: Pixels a side of the picture.
+
+    Raises:
+        UserError: One line that names how often a picture of this size can be halved.
+    """
+    if d.network.name != "skip":
+        return
+    least = max(2, d.kernel_size // 2 + 1)
+    most = max((n for n in range(size.bit_length()) if math.ceil(size / 2**n) >= least), default=0)
+    need(d.layers <= most, "dip.layers", d.layers,
+         f"at most {most} with dip=skip at {size}x{size}, as each halves the picture"
+         + f"; type dip.layers={most}" * bool(most))  # fmt: skip
+
+
+def check_start(c: Config) -> None:
+    """Refuse a window whose start needs what nothing tells; the pictures themselves are not looked at.
+
+    Raises:
+        UserError: One line: what needs it, what to type.
+    """
+    alone = c.checkpoint == "none" and not is_partial(c.degrade)  # the error of y is its noise
+    if (why := need_an_error(c)) and c.ddpm.error_sigma is None and not has_clean(c) and not alone:
+        raise error_unknown(why, "completed picture" if c.checkpoint == "none" else "DIP output")
+
+
+def check_fit(c: Config) -> None:
+    """Refuse to fit what asks for no fit.
+
+    Raises:
+        UserError: One line: what to type.
+    """
+    if c.checkpoint == "none":
+        raise UserError(
+            "checkpoint=none starts a window without a DIP, and train_dip.py fits one: type python sample.py, or "
+            "checkpoint=stop"
+        )
+    if is_kept_file(c.checkpoint):
+        raise UserError(
+            f"checkpoint={c.checkpoint} is a picture that was fitted before, and train_dip.py fits one: type python "
+            "sample.py, or checkpoint=stop"
+        )
+
+
+def need_an_error(c: Config) -> list[str]:
+    """Return the settings that need the error of the picture that the window starts from, as typed."""
+    given = {"ddpm.start_t": c.ddpm.start_t, "ddpm.init": c.ddpm.init.name}
+    return [f"{key}={value}" for key, value in given.items() if value in ("auto", "matched")]
+
+
+def has_clean(c: Config) -> bool:
+    """Return whether there is a clean picture to measure against."""
+    return c.degrade.kind.name != "none" or bool(c.image.reference)
+
+
+def _check_checkpoint(c: Config) -> None:
+    given, every = c.checkpoint, c.dip.checkpoint_every
+    if given == "oracle" and not has_clean(c):
+        raise UserError(
+            "checkpoint=oracle needs a clean picture, and degrade=none has none: type image.reference=<file>, "
+            "checkpoint=stop, checkpoint=last or an epoch"
+        )
+    allowed = "stop, last, oracle, an epoch, the path of a kept epoch (*.safetensors), or none (no DIP)"
+    if isinstance(given, str):
+        if given not in CHECKPOINTS and not is_kept_file(given):
+            near = suggestion(given, CHECKPOINTS)
+            raise UserError(f"checkpoint={given} is not allowed: {allowed}{near}")
+    elif not _is_int(given):
+        raise UserError(f"checkpoint={'null' if given is None else given} is not allowed: {allowed}")
+    elif given < 1 or given % every:
+        below, above = given // every * every, (given // every + 1) * every
+        near = f"{below} or {above}" if below >= every else f"{every}"
+        raise UserError(
+            f"checkpoint={given} is not a kept epoch: every {every}th epoch is kept "
+            f"(dip.checkpoint_every); type checkpoint={near}"
+        )
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_window(d: DdpmConfig) -> None:
+    start_ok = d.start_t == "auto" or (_is_int(d.start_t) and 1 <= d.start_t <= T)
+    need(start_ok, "ddpm.start_t", d.start_t, f"auto or a level from 1 to {T}")
+    need(0 <= d.end_t < T, "ddpm.end_t", d.end_t, f"a level from 0 to {T - 1}, below ddpm.start_t")
+    if isinstance(d.start_t, int):
+        below = f"a level below ddpm.start_t={d.start_t}, from 0 to {d.start_t - 1}"
+        need(d.end_t < d.start_t, "ddpm.end_t", d.end_t, below)
+        span = d.start_t - d.end_t
+        need(d.steps is None or d.steps <= span, "ddpm.steps", d.steps,
+             f"from 1 to {span}, the levels between ddpm.start_t and ddpm.end_t")  # fmt: skip
+    need(d.steps is None or d.steps >= 1, "ddpm.steps", d.steps, "1 or more, or null")
+    need(d.samples >= 1, "ddpm.samples", d.samples, "1 or more")
+    need(d.snapshot_every >= 1, "ddpm.snapshot_every", d.snapshot_every, "1 level or more")
+    known = d.error_sigma is None or 0 < d.error_sigma < math.inf
+    need(known, "ddpm.error_sigma", d.error_sigma, "above 0 (0-255 scale)")
+    if d.samples > 1 and d.init.name in DRAWLESS:
+        if d.scheduler.name == "ddim":
+            raise _one_picture(d, "ddpm.scheduler=ddim", "ddpm.scheduler=ddpm or ddpm.init=diffused")
+        if d.end_t == 0 and 1 in (d.start_t, d.steps):
+            raise _one_picture(d, "one step to level 0", "or ddpm.init=diffused")
+
+
+def _one_picture(d: DdpmConfig, why: str, way_out: str) -> UserError:
+    """Return the refusal of several samples of a window that draws no noise."""
+    return UserError(
+        f"ddpm.samples={d.samples} would be {d.samples} times one picture: {why} from ddpm.init={d.init.name} draws no "
+        f"noise; type ddpm.samples=1, {way_out}"
+    )

@@ -1,0 +1,1 @@
+"""A pretrained DDPM, its noise levels, and windows of its chain."""

@@ -1,0 +1,31 @@
+"""The floating-point operations of an evaluation of a prior."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+import torch
+
+from dipddpm.diffusion.prior import Prior
+from dipddpm.metrics.operations import gflop
+
+
+def evaluation_gflop(prior: Prior, size: tuple[int, int]) -> float:
+    """Count one evaluation of one picture, in GFLOP; nothing is computed.
+
+    Args:
+        prior: The network.
+        size: Height and width of the picture, in pixels; need not be the prior's own.
+    """
+    unet: Any = prior.unet
+    return _of_network(type(unet), json.dumps(dict(unet.config), sort_keys=True), tuple(size))
+
+
+@cache  # to count takes as long as some evaluations, and the jobs of a sweep share their networks
+def _of_network(kind: type, config: str, size: tuple[int, ...]) -> float:
+    with torch.device("meta"):
+        network = kind(**json.loads(config))
+        x, t = torch.zeros(1, 3, *size), torch.zeros(1)
+    return gflop(lambda: network(x, t))

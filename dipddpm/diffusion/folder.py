@@ -1,0 +1,218 @@
+"""Find the folder of a prior and read its picture size, without torch: DIP training asks no more.
+
+A prior is a folder, in the package, anywhere else or from the Hub. These are understood:
+
+- what ``DDPMPipeline.save_pretrained`` writes: ``unet/`` and ``scheduler/``;
+- the layout of google/ddpm-celebahq-256: network and ``scheduler_config.json`` at the root;
+- what ``UNet2DModel.save_pretrained`` writes, at the root or in ``unet/``, without a scheduler.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dipddpm.errors import UserError
+from dipddpm.names import T
+
+ASSETS = Path(__file__).parents[1] / "assets"
+WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+DEFAULT_CHANNELS = (224, 448, 672, 896)  # of diffusers' UNet2DModel, where config.json does not say
+WAY_OUT = "give prior.path=<folder written by DDPMPipeline.save_pretrained>"
+
+
+def resolve(
+    name: str,
+    path: str | None,
+    repo: str | None,
+    revision: str | None,
+    *,
+    config_only: bool = False,
+) -> Path:
+    """Find a prior's folder: ``path``, else the package's own ``name``, else ``repo`` on the Hub.
+
+    Args:
+        name: Of a folder in ``dipddpm/assets``.
+        path: A folder.
+        repo: Hugging Face repository, taken from the local cache if that has it.
+        revision: Branch, tag or commit of ``repo``.
+        config_only: Fetch and require only the JSON files, which ``sample_size`` reads.
+
+    Returns:
+        A folder with a network's config.json, and with its weights unless ``config_only``.
+
+    Raises:
+        UserError: When there is none, or it would have to be fetched and cannot be.
+    """
+    folder = local(name, path, repo)
+    if folder is None:
+        if repo is None:
+            raise UserError(f"prior.name={name}: not in the package, and no prior.repo; {WAY_OUT}")
+        return _from_hub(repo, revision, config_only)
+    _check(folder, config_only)
+    return folder
+
+
+def local(name: str, path: str | None, repo: str | None) -> Path | None:
+    """Find a prior's folder on this machine: ``path``, else the package's own ``name``; None where it is on the Hub.
+
+    Raises:
+        UserError: When ``path`` is no folder, or ``repo`` is given for what is in the package.
+    """
+    if path is None:
+        if not (ASSETS / name).is_dir():
+            return None
+        if repo is not None:
+            raise UserError(
+                f"prior.repo={repo} would not be looked at, prior.name={name} is in the package: type "
+                f"prior=celebahq256 prior.repo={repo} prior.revision=<commit>"
+            )
+        return ASSETS / name
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"prior.path={path}: no such folder; {WAY_OUT}")
+    return folder
+
+
+def contents(folder: Path, *, config_only: bool = False) -> list[Path]:
+    """The files of a prior that what comes out of it depends on: config.json, then scheduler and weights."""
+    config = network_folder(folder) / "config.json"
+    scheduler = scheduler_file(folder)
+    return [config] if config_only else [config, *([scheduler] if scheduler else []), weights_file(folder)]
+
+
+def commit(repo: str, revision: str | None) -> str:
+    """The commit that ``revision`` means in the local cache of the Hub, or as given where it is not there."""
+    if revision and re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
+    from huggingface_hub import snapshot_download
+
+    with suppress(Exception):
+        return Path(snapshot_download(repo, revision=revision, local_files_only=True)).name
+    return str(revision)
+
+
+def sample_size(folder: Path) -> int:
+    """Read the side of a prior's pictures, in pixels, from config.json alone.
+
+    Raises:
+        UserError: When that is not of an unconditional RGB UNet2DModel of square pictures.
+    """
+    file = network_folder(folder) / "config.json"
+    config = read_json(file)
+    kind = config.get("_class_name", "UNet2DModel")
+    if kind != "UNet2DModel":
+        raise UserError(f"prior {file}: is a {kind}, must be a UNet2DModel; {WAY_OUT}")
+    if any(config.get(key) is not None for key in ("num_class_embeds", "class_embed_type")):
+        raise UserError(f"prior {file}: is class-conditional, must be unconditional; {WAY_OUT}")
+    for key in ("in_channels", "out_channels"):
+        if config.get(key, 3) != 3:
+            raise UserError(f"prior {file}: {key}={config[key]}, must be 3 (RGB); {WAY_OUT}")
+    size = config.get("sample_size")
+    if isinstance(size, list) and len(size) == 2 and size[0] == size[1]:
+        size = size[0]
+    if not isinstance(size, int) or size < 1:
+        raise UserError(f"prior {file}: sample_size={size}, must be one side in pixels; set it there")
+    return size
+
+
+def check_size(folder: Path, size: int) -> None:
+    """Refuse pictures that a prior's network cannot take: it halves them once less than it has resolutions.
+
+    Args:
+        folder: As ``resolve`` returns it.
+        size: Side of the pictures, in pixels.
+
+    Raises:
+        UserError: Names the nearest sizes that it takes.
+    """
+    channels = read_json(network_folder(folder) / "config.json").get("block_out_channels", DEFAULT_CHANNELS)
+    unit = 2 ** (len(channels) - 1)
+    if size % unit:
+        near = " or ".join(f"image.size={n}" for n in (size // unit * unit, size // unit * unit + unit) if n)
+        raise UserError(f"image.size={size} is not allowed: the prior takes multiples of {unit} pixels; type {near}")
+
+
+def scheduler_file(folder: Path) -> Path | None:
+    """The scheduler's configuration: in ``scheduler/`` or in ``folder`` itself; None where there is none."""
+    files = [folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"]
+    return next((f for f in files if f.is_file()), None)
+
+
+def network_folder(folder: Path) -> Path:
+    """The folder of the network's config.json: ``unet/`` or ``folder`` itself; else a UserError."""
+    for network in (folder / "unet", folder):
+        if (network / "config.json").is_file():
+            return network
+    raise UserError(f"prior {folder}: has neither unet/config.json nor config.json; {WAY_OUT}")
+
+
+def weights_file(folder: Path) -> Path:
+    """The network's weights, safetensors if there are both kinds; else a UserError."""
+    network = network_folder(folder)
+    for name in WEIGHTS:
+        if (network / name).is_file():
+            return network / name
+    raise UserError(f"prior {network}: has no {WEIGHTS[0]}; {WAY_OUT}")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object that a JSON file holds; else a UserError."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError(f"holds a {type(config).__name__}")
+    except (OSError, ValueError) as error:
+        raise UserError(f"prior {file}: no JSON object ({brief(error)}); {WAY_OUT}") from error
+    return config
+
+
+def brief(error: Exception) -> str:
+    """An exception's type and the start of its text, for use inside a one-line message."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}{'...' if len(text) > 200 else ''}"
+
+
+def _check(folder: Path, config_only: bool) -> None:
+    network_folder(folder)
+    if not config_only:
+        weights_file(folder)
+        _check_levels(folder)
+
+
+def _check_levels(folder: Path) -> None:
+    """Refuse a prior that was not trained on `checks.T` levels, which the range of ``ddpm.start_t`` rests on."""
+    file = scheduler_file(folder)
+    given = read_json(file).get("num_train_timesteps", T) if file else T  # diffusers' default is T
+    if given != T:
+        raise UserError(f"prior {file}: num_train_timesteps={given}, must be {T}; {WAY_OUT}")
+
+
+def _from_hub(repo: str, revision: str | None, config_only: bool) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+
+    def snapshot(patterns: list[str], *, cached: bool) -> Path:
+        folder = snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=cached)
+        _check(Path(folder), config_only)
+        return Path(folder)
+
+    # The cache first: no look-up a job, and all jobs of a sweep get the same network.
+    with suppress(Exception):
+        return snapshot(["*.json"], cached=True)
+    try:
+        # model_info does not retry; offline, and for a pinned commit, snapshot_download alone (and
+        # hf_hub_download always) would try for 23 seconds.
+        files = HfApi().model_info(repo, revision=revision, timeout=10).siblings or ()
+        names = {file.rfilename.split("/")[-1] for file in files}
+        weights = next((name for name in WEIGHTS if name in names), WEIGHTS[0])
+        return snapshot(["*.json"] if config_only else ["*.json", f"*{weights}"], cached=False)
+    except UserError:
+        raise
+    except Exception as error:  # of the Hub's client, of its HTTP library or of the system
+        raise UserError(
+            f"prior.repo={repo}: not in the Hugging Face cache and cannot be fetched "
+            f"({brief(error)}); go online, or {WAY_OUT}"
+        ) from error

@@ -1,0 +1,1 @@
+"""The Deep Image Prior: networks, the LightningModule, curves, stopping rules, the fit."""

@@ -1,0 +1,198 @@
+"""The Deep Image Prior as a LightningModule: a network, a fixed random input, one noisy picture.
+
+Ulyanov, Vedaldi and Lempitsky, Deep Image Prior, CVPR 2018, https://arxiv.org/abs/1711.10925.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.nn.functional import mse_loss
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from dipddpm import seeds
+from dipddpm.degradation.operators import Operator
+from dipddpm.dip import networks
+from dipddpm.dip.variance import MovingVariance, WindowedVariance
+from dipddpm.metrics import quality as metrics
+
+log = logging.getLogger(__name__)
+DARK = 0.5 / 255  # mean up to which a channel has no light: zero is then its answer, and no failure
+
+
+def fixed_input(shape: torch.Size, seed: int, content: str) -> torch.Tensor:
+    """Return z: uniform in [0, 1], of the given (1, 3, H, W)."""
+    return torch.rand(shape, generator=seeds.generator(seed, "dip input", content))
+
+
+class DeepImagePrior(pl.LightningModule):
+    """Fit a network's output for a fixed z to a noisy picture y by mean squared error with Adam.
+
+    Hyperparameters are builtins, so that checkpoints load without pickle. z, y and the clean picture are
+    buffers: an epoch is ``steps_per_epoch`` steps on the same data, and a loader would only cost time.
+
+    Args:
+        noisy: y, shape (1, 3, H, W); may leave [0, 1].
+        clean: The picture behind it, same shape, or None. Only measured against, never learnt from.
+        operator: A of y = A x + noise: the loss is over what y tells (the paper's eq. 4 and 5); None for the identity.
+        network: ``cnn`` or ``skip`` (`dipddpm.dip.networks`).
+        layers: Hidden layers of the plain network; scales of the other.
+        channels: Width of the hidden layers.
+        kernel_size: Odd.
+        final_relu: Whether the output of the plain network passes a ReLU.
+        lr: Adam's learning rate.
+        input_noise: Standard deviation of the noise added to z at every step.
+        ema: Decay of the averaged weights, 0 for none; where they exist they are the ones kept.
+        precision: ``fp32`` or ``bf16`` (autocast).
+        seed: Of z, of the weights and of the input noise.
+        content: Content hash of the picture, which enters every seed.
+    """
+
+    z: torch.Tensor
+    noisy: torch.Tensor
+    clean: torch.Tensor | None
+
+    def __init__(
+        self,
+        noisy: torch.Tensor,
+        clean: torch.Tensor | None,
+        *,
+        operator: Operator | None = None,
+        network: str,
+        layers: int,
+        channels: int,
+        kernel_size: int,
+        final_relu: bool,
+        lr: float,
+        input_noise: float,
+        ema: float,
+        precision: str,
+        seed: int,
+        content: str,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["noisy", "clean", "operator"], logger=False)
+        self.lr, self.input_noise, self.precision = lr, input_noise, precision
+        self.net = networks.build(
+            network,
+            layers=layers,
+            channels=channels,
+            kernel_size=kernel_size,
+            final_relu=final_relu,
+            generator=seeds.generator(seed, "dip weights", content),
+        )
+        self.content = content
+        z = fixed_input(noisy.shape, seed, content)
+        self.revived = networks.revive(self.net, self.net.last, z, seeds.generator(seed, "dip revival", content))
+        if self.revived:
+            log.info("a dead output channel at the start: last layer redrawn %d times", self.revived)
+        fast = self.net.memory_format
+        self.net.to(memory_format=fast)  # pyright: ignore[reportCallIssue]
+        self.averaged = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema else None
+        self.register_buffer("z", z.contiguous(memory_format=fast), persistent=False)
+        self.register_buffer("noisy", noisy.contiguous(memory_format=fast), persistent=False)
+        self.register_buffer("clean", clean, persistent=False)
+        self.operator = operator
+        self.input_generator = seeds.generator(seed, "dip input noise", content)
+        self.windowed, self.moving = WindowedVariance(), MovingVariance()
+        self.row: dict[str, float] = {}
+        self._started = 0.0
+        self._seconds = 0.0
+
+    @property
+    def kept_net(self) -> torch.nn.Module:
+        """The network whose weights are kept: the averaged one where there is one."""
+        return self.averaged.module if self.averaged is not None else self.net
+
+    def forward(self, z: torch.Tensor, net: torch.nn.Module | None = None) -> torch.Tensor:
+        """Map z to a picture, float32, shape (1, 3, H, W), in the fit's precision."""
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return (net or self.net)(z).float()
+
+    @torch.no_grad()
+    def render(self) -> torch.Tensor:
+        """Return the picture of the kept weights: float32, shape (1, 3, H, W), not clipped.
+
+        Raises:
+            RuntimeError: When the weights have diverged.
+        """
+        picture = self(self.z, self.kept_net)
+        self._refuse_divergence(picture)
+        return picture
+
+    def _refuse_divergence(self, output: torch.Tensor) -> None:
+        if not output.square().sum().isfinite():
+            raise RuntimeError(
+                f"the fit diverged at epoch {self.current_epoch + 1}, its output is no longer finite, "
+                f"at learning rate {self.lr:g}: try a smaller dip.lr"
+            )
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.net.parameters(), lr=self.lr)
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        """Return the loss to the noisy picture; the epoch's first step fills the epoch's row."""
+        z = self.z
+        if self.input_noise:
+            noise = torch.randn(z.shape, generator=self.input_generator)
+            z = z + self.input_noise * noise.to(z.device)
+        output = self(z)
+        loss = self._loss(output)
+        if batch_idx == 0:
+            self._measure(output.detach(), loss.item())
+        return loss
+
+    def _loss(self, output: torch.Tensor) -> torch.Tensor:
+        """Return the mean squared error to y over its values."""
+        if self.operator is None:
+            return mse_loss(output, self.noisy)
+        return self.operator.loss(output - self.noisy)
+
+    def _measure(self, output: torch.Tensor, loss: float) -> None:
+        self._refuse_divergence(output)
+        if dead := [c for c in networks.dead_channels(output) if self.noisy[:, c].mean() > DARK]:
+            names = ", ".join("red green blue".split()[c] for c in dead)
+            raise RuntimeError(
+                f"the output's {names} died at epoch {self.current_epoch + 1} (zero everywhere, no gradient "
+                f"left) at learning rate {self.lr:g}: try a smaller dip.lr, another seed, or "
+                "dip.final_relu=false"
+            )
+        self.row = {
+            "loss_noisy": loss,
+            "loss_clean": float("nan"),
+            "psnr": float("nan"),
+            "lr": self.lr,
+            "window_variance": self.windowed.update(output),
+            "moving_variance": self.moving.update(output),
+        }
+        if self.clean is not None:
+            self.row["loss_clean"] = mse_loss(output, self.clean).item()
+            self.row["psnr"] = metrics.psnr(output, self.clean).item()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:
+            self._seconds = 0.0
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.net)
+        self._seconds += time.perf_counter() - self._started
+        self.row["seconds"] = self._seconds / (batch_idx + 1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["dip"] = {
+            "input_generator": self.input_generator.get_state(),
+            "windowed": self.windowed.state_dict(),
+            "moving": self.moving.state_dict(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["dip"]
+        self.input_generator.set_state(state["input_generator"].cpu())
+        self.windowed.load_state_dict(state["windowed"])
+        self.moving.load_state_dict(state["moving"])

@@ -1,0 +1,58 @@
+"""The plain network of the Deep Image Prior: convolutions at the picture's own resolution."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dipddpm.dip.networks.weights import draw
+
+
+class CNN(nn.Module):
+    """The plain network: ``Conv-ReLU``, ``layers`` times ``Conv-ReLU``, ``Conv`` to RGB (and a ReLU).
+
+    Args:
+        layers: Hidden layers, 0 or more.
+        channels: Width of every hidden layer.
+        kernel_size: Odd; zero padding keeps the size.
+        final_relu: Whether the output passes a ReLU, as in the original.
+        generator: CPU generator of the initial weights (PyTorch's default law for convolutions).
+
+    Raises:
+        ValueError: For an even ``kernel_size``.
+    """
+
+    memory_format = torch.channels_last  # at 256x256 0.8 of the time of the other, two cores
+
+    def __init__(
+        self,
+        *,
+        layers: int,
+        channels: int,
+        kernel_size: int,
+        final_relu: bool,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {kernel_size}")
+        widths = [3] + [channels] * (layers + 1) + [3]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, kernel_size, padding=kernel_size // 2) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.final_relu = final_relu
+        for conv in self.convs:
+            draw(conv, generator)
+
+    @property
+    def last(self) -> nn.Module:
+        """The convolution to RGB."""
+        return self.convs[-1]
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Map z, shape (N, 3, H, W), to a picture of the same shape; at least 0 with ``final_relu``."""
+        x = z
+        for conv in self.convs[:-1]:
+            x = conv(x).relu()
+        x = self.last(x)
+        return x.relu() if self.final_relu else x

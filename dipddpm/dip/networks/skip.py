@@ -1,0 +1,74 @@
+"""The hourglass of the Deep Image Prior paper: down to coarse resolutions and up again, joined by thin skips."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+from dipddpm.dip.networks.weights import draw
+
+SKIP_CHANNELS = 4  # the paper's for denoising: enough for edges, too few for the noise
+
+
+class Skip(nn.Module):
+    """The network that Ulyanov et al. denoise with, "skip" in their code (https://arxiv.org/abs/1711.10925).
+
+    Every scale halves the resolution by a strided convolution, works there, and is brought back bilinearly and joined
+    with 4 channels of what came in. Its coarse scales see the whole picture. As theirs it pads by reflection,
+    normalises each channel of the one picture, and ends in a sigmoid; other than theirs it takes a z of 3 channels and
+    a picture of any size.
+
+    Args:
+        layers: Scales below the picture's own, 1 or more; the smallest must have 2 pixels or more a side.
+        channels: Width at every scale.
+        kernel_size: Odd.
+        generator: CPU generator of the initial weights (PyTorch's default law for convolutions).
+
+    Raises:
+        ValueError: For an even ``kernel_size`` or no ``layers``.
+    """
+
+    memory_format = torch.contiguous_format  # 0.8 of the time of channels_last at 64x64, 0.6 at 256x256, one core
+
+    def __init__(self, *, layers: int, channels: int, kernel_size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {kernel_size}")
+        if layers < 1:
+            raise ValueError(f"layers must be 1 or more, got {layers}")
+        inputs = [3] + [channels] * (layers - 1)
+        self.down = nn.ModuleList(
+            nn.Sequential(*_step(a, channels, kernel_size, stride=2), *_step(channels, channels, kernel_size))
+            for a in inputs
+        )
+        self.skip = nn.ModuleList(nn.Sequential(*_step(a, SKIP_CHANNELS, 1)) for a in inputs)
+        joined = channels + SKIP_CHANNELS
+        self.up = nn.ModuleList(
+            nn.Sequential(_norm(joined), *_step(joined, channels, kernel_size), *_step(channels, channels, 1))
+            for _ in inputs
+        )
+        self.last = nn.Conv2d(channels, 3, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                draw(module, generator)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Map z, shape (N, 3, H, W), to a picture of the same shape in (0, 1)."""
+        x, kept = z, []
+        for down, skip in zip(self.down, self.skip, strict=True):
+            kept.append(skip(x))
+            x = down(x)
+        for up, skipped in zip(reversed(self.up), reversed(kept), strict=True):
+            x = interpolate(x, skipped.shape[-2:], mode="bilinear")
+            x = up(torch.cat([x, skipped], dim=1))
+        return self.last(x).sigmoid()
+
+
+def _step(a: int, b: int, kernel_size: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    conv = nn.Conv2d(a, b, kernel_size, stride, padding=kernel_size // 2, padding_mode="reflect")
+    return conv, _norm(b), nn.LeakyReLU(0.2)
+
+
+def _norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(channels, channels)  # of one picture the same as batch normalisation, but without a state

@@ -1,0 +1,171 @@
+"""What happens at the end of an epoch: the row, the rule, every tenth epoch's weights and picture."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from dipddpm import progress
+from dipddpm.dip import tracking
+from dipddpm.dip.curves import Curves, best_kept
+from dipddpm.dip.module import DeepImagePrior
+from dipddpm.dip.stopping import Stop
+from dipddpm.environment import changes
+from dipddpm.files import replacing
+from dipddpm.fits import Fit, manifest
+from dipddpm.metrics import quality as metrics
+
+STATE_SHARE = 0.05
+
+
+class WholeFile(TorchCheckpointIO):
+    """Write a checkpoint beside its place and move it there.
+
+    Lightning's own way leads through the system's temporary folder, which may be full or small when the store is not.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        buffer = io.BytesIO()  # torch's own writing to a full disk ends in an error that does not say so
+        torch.save(checkpoint, buffer)
+        with replacing(Path(path)) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+
+
+class Trajectory(Callback):
+    """Append each epoch's row, ask the rule, keep and commit.
+
+    Weights and picture are kept every ``every`` epochs and at the last one. The newest state (optimiser, generators,
+    averages, ring buffer) then takes the place of the one before, and after it the manifest; but not so often that
+    they take more than `STATE_SHARE` of the time: at 256x256 a state is 84 MB. A kill loses what was done since.
+
+    Args:
+        folder: Of the fit.
+        key: Its name in the store.
+        rule: Asked at every epoch from the first kept one on; the fit stops when it answers.
+        every: Epochs between kept ones.
+        environment: Of this process; stored with each commit after those of the processes before.
+        before: The stored fit that this one goes on from, or None.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        key: str,
+        *,
+        rule: Callable[[Curves], Stop | None],
+        every: int,
+        environment: Mapping[str, Any],
+        before: Fit | None,
+    ) -> None:
+        self.folder, self.key, self.rule, self.every = folder, key, rule, every
+        self.environments = list(before.environments) if before else []
+        if not before or changes(self.environments[-1], environment):
+            self.environments.append({"from_epoch": before.epochs + 1 if before else 1, **environment})
+        self.curves = before.curves if before else Curves()
+        self.kept = dict(before.kept) if before else {}
+        self.seconds = before.seconds if before else 0.0
+        self.revived: int | None = before.revived if before else None
+        self._mark = time.perf_counter()
+        self._committed = self._commit_took = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._mark = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, DeepImagePrior)
+        self.curves.append(**pl_module.row)
+        tracking.log_epoch(tracking.writer(trainer), pl_module.row, len(self.curves))
+        if len(self.curves) >= self.every and self.rule(self.curves) is not None:
+            trainer.should_stop = True
+        last = trainer.should_stop or len(self.curves) == trainer.max_epochs
+        if len(self.curves) % self.every == 0 or last:
+            self._keep(pl_module)
+            if last or time.perf_counter() - self._committed >= self._commit_took / STATE_SHARE:
+                self._commit(trainer)
+
+    def _keep(self, module: DeepImagePrior) -> None:
+        epoch = len(self.curves)
+        picture = module.render()
+        psnr = None if module.clean is None else metrics.psnr(picture, module.clean).item()
+        if self.revived is None:
+            self.revived = module.revived
+        manifest.write_epoch(self.folder, epoch, module.kept_net.state_dict(), picture, module.content)
+        self.kept[epoch] = psnr
+
+    def _commit(self, trainer: pl.Trainer) -> None:
+        assert self.revived is not None  # known since the first kept epoch
+        began = time.perf_counter()
+        trainer.save_checkpoint(self.folder / manifest.state_name(len(self.curves)))
+        now = time.perf_counter()
+        self.seconds, self._mark = self.seconds + now - self._mark, now
+        manifest.commit(
+            self.folder,
+            key=self.key,
+            curves=self.curves,
+            kept=self.kept,
+            seconds=self.seconds,
+            revived=self.revived,
+            environments=self.environments,
+        )
+        self._committed = time.perf_counter()
+        self._commit_took = self._committed - began
+
+
+class Pictures(Callback):
+    """Put y, the clean picture, z, this epoch's output and the best so far into TensorBoard.
+
+    Args:
+        every: Epochs between the grids.
+        trajectory: Called before this; the best of its kept epochs is the best so far.
+    """
+
+    def __init__(self, every: int, trajectory: Trajectory) -> None:
+        self.every, self.trajectory = every, trajectory
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, DeepImagePrior)
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every and not trainer.should_stop and epoch != trainer.max_epochs:
+            return
+        output = pl_module.render()
+        y = pl_module.noisy if pl_module.operator is None else pl_module.operator.project(pl_module.noisy)
+        pictures = {"noisy": y, "z": pl_module.z, "output": output}
+        if pl_module.clean is not None:
+            best = best_kept(self.trajectory.kept)
+            file = self.trajectory.folder / manifest.epoch_name(best[0]) if best else None
+            pictures |= {"clean": pl_module.clean, "best": manifest.read_picture(file) if file else output}
+        tracking.log_pictures(tracking.writer(trainer), "dip", pictures, epoch)
+
+
+class Bar(Callback):
+    """A progress bar over epochs, with the newest loss and PSNR."""
+
+    def __init__(self) -> None:
+        self.progress = progress.bar("epochs")
+        self.task = self.progress.add_task("fitting the DIP", total=None, note="")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.progress.update(self.task, total=trainer.max_epochs, completed=trainer.current_epoch)
+        self.progress.start()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, DeepImagePrior)
+        row = pl_module.row
+        note = f"loss {row['loss_noisy']:.2g}"
+        if pl_module.clean is not None:
+            note += f", {row['psnr']:.1f} dB"
+        self.progress.update(self.task, completed=trainer.current_epoch + 1, note=note)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.progress.stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.progress.stop()

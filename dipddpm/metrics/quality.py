@@ -1,0 +1,49 @@
+"""Quality of pictures: PSNR, SSIM and (`perceptual`) ST-LPIPS, per picture, on outputs clipped to [0, 1]."""
+
+from __future__ import annotations
+
+import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from dipddpm.metrics.perceptual import stlpips
+
+BEST_PSNR = 100.0  # dB; what a perfect match is given, since JSON has no infinity
+
+
+def psnr(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Return the PSNR of each picture in dB, shape (N,), at most `BEST_PSNR`.
+
+    Args:
+        output: Shape (N, 3, H, W); clipped to [0, 1] here.
+        reference: Same shape, in [0, 1].
+    """
+    mse = (output.clamp(0, 1) - reference).square().flatten(1).mean(1)
+    return (-10 * torch.log10(mse)).clamp(max=BEST_PSNR)
+
+
+def ssim(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Return the SSIM of each picture, shape (N,).
+
+    Wang et al., Image quality assessment, 2004: Gaussian window of sigma 1.5, as torchmetrics computes it.
+    """
+    value = structural_similarity_index_measure(output.clamp(0, 1), reference, data_range=1.0, reduction="none")
+    assert isinstance(value, torch.Tensor)
+    return value.reshape(-1)
+
+
+def rms(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Return the root mean squared error of each picture, unclipped, in [0, 1] units, shape (N,)."""
+    return (output - reference).square().flatten(1).mean(1).sqrt()
+
+
+def evaluate(output: torch.Tensor, reference: torch.Tensor | None) -> dict[str, float]:
+    """Return the means over the pictures of PSNR, SSIM and, where its weights are installed, ST-LPIPS.
+
+    Args:
+        output: Shape (N, 3, H, W); clipped to [0, 1] here.
+        reference: Same shape, in [0, 1]; nothing is returned where there is none.
+    """
+    if reference is None:
+        return {}
+    measured = {"psnr": psnr(output, reference), "ssim": ssim(output, reference), "stlpips": stlpips(output, reference)}
+    return {name: each.mean().item() for name, each in measured.items() if each is not None}

@@ -1,0 +1,23 @@
+"""Names and limits that several packages share. Each stands once, here; imports nothing."""
+
+from __future__ import annotations
+
+T = 1000  # levels of every supported schedule (Ho et al., https://arxiv.org/abs/2006.11239)
+SMALLEST = 8  # pixels a side of a picture
+RESTORATIONS = ("noisy", "dip", "result", "posterior_mean", "noisy_window")  # rows of metrics.json, each with a picture
+PICTURES = ("clean", "masked", "downscaled", "panel", "fit", "strip")  # a run's others
+# The names of all, as patterns; a row of several samples has a picture each.
+LEFT = (*(f"{name}.png" for name in (*RESTORATIONS, *PICTURES)), *(f"{name}-[0-9]*.png" for name in RESTORATIONS))
+BASELINES = ("posterior_mean", "noisy_window")  # of these the two starts that need no DIP
+QUALITIES = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "stlpips": ("ST-LPIPS", 3)}  # of a row: title, decimals
+STOPPED = "stopped by a signal"  # what error.txt says of a job that did not fail
+MACHINE = ("threads", "device", "panel_every")  # keys that say how a job runs and not what: a done job stays done
+CHECKPOINTS = ("stop", "last", "oracle", "none")
+STLPIPS_SMALLEST = 21  # pixels a side that ST-LPIPS needs
+MEASURED = tuple(f"{row}.{figure}" for row in ("result", "dip") for figure in QUALITIES)  # against a clean picture
+LOOKS = tuple(o for o in MEASURED if o.endswith(".stlpips"))  # of these the distances: less is better
+OBJECTIVES = (
+    *MEASURED,
+    *(f"cost.{figure}" for figure in ("total_seconds", "total_evaluations_worth", "fit_seconds")),
+    "result.nfe",
+)

@@ -1,0 +1,1 @@
+"""Pictures read, cut, resized and written, and panels of them for people."""

@@ -1,0 +1,17 @@
+"""A job of an entry point: its folder, how a sweep names it, and the rows that it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}  # the entry points, by what they run
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where a job writes, whether it is one of a sweep, and the overrides it was started with."""
+
+    folder: Path
+    sweep: bool = False
+    overrides: tuple[str, ...] = ()

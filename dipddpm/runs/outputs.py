@@ -1,0 +1,212 @@
+"""What a run leaves in its folder: pictures, a panel, a strip, metrics.json, TensorBoard events, the config."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch.utils.tensorboard import SummaryWriter
+
+from dipddpm.degradation.problem import Problem
+from dipddpm.diffusion.restoration import Restoration
+from dipddpm.dip import tracking
+from dipddpm.dip.curves import best_kept, crossing, peak
+from dipddpm.dip.module import fixed_input
+from dipddpm.files import flat, replacing, write_json
+from dipddpm.fits.fitting import Start
+from dipddpm.names import BASELINES, LEFT, QUALITIES, T
+from dipddpm.pictures import images, panels
+from dipddpm.runs import report
+from dipddpm.runs.report import Row
+
+UNTRACKED = ("store", "fit", "objective", "panel_every", "ddpm.snapshot_every")  # change neither pictures nor cost
+NUMBER_OR_WORD = ("image.size", "ddpm.start_t", "checkpoint")
+
+
+def leave(
+    folder: Path,
+    config: Mapping[str, Any],
+    problem: Problem,
+    start: Start,
+    rows: Mapping[str, Row],
+    record: Mapping[str, Any],
+    result: Restoration | None = None,
+) -> None:
+    """Write a run's files and print its table; metrics.json comes last.
+
+    Args:
+        folder: The run's own.
+        config: Resolved, as builtins.
+        problem: What was restored.
+        start: What a window may have started from.
+        rows: The restorations, by the names they have in metrics.json.
+        record: What else metrics.json says.
+        result: The window's, where one was run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "config.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False))
+    _clear(folder)
+    events = SummaryWriter(str(folder))
+    for name, row in rows.items():
+        for i, picture in enumerate(row.picture):
+            images.save(folder / (f"{name}.png" if i == 0 else f"{name}-{i}.png"), picture)
+    if problem.clean is not None:
+        images.save(folder / "clean.png", problem.clean)
+    pictures = {name: row.picture for name, row in rows.items()}
+    if problem.operator is not None:
+        images.save(folder / f"{problem.operator.shown_as}.png", problem.shown)
+        pictures[problem.operator.shown_as] = problem.shown
+    tracking.log_pictures(events, "restored", pictures, 0)
+    _save_panel(folder / "panel.png", events, "panel", panels.result_panel(_titled(problem, rows)))
+    if start.fit is not None:
+        _save_panel(folder / "fit.png", events, "fit", _fit_panel(config, problem, start))
+    if result is not None:
+        levels, frames = zip(*result.snapshots, strict=True)
+        labels = [f"start: level {levels[0]}", *(f"level {level}" for level in levels[1:])]
+        _save_panel(folder / "strip.png", events, "strip", panels.strip(frames, labels))
+        for level, picture in result.snapshots:
+            walked = result.levels[0] - level
+            tracking.log_pictures(
+                events, "window", {"state": picture}, walked, "step: levels walked down from the start"
+            )
+    figures = {name: row.as_dict() for name, row in rows.items()}
+    nfe = result.nfe if result else 0
+    tracking.log_hparams(events, _hparams(config, record), _finals(figures, record), nfe)
+    events.close()
+    write_json(folder / "metrics.json", {**figures, **record})
+    report.show(list(rows.values()), _notes(folder, problem, rows, record))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a job run here before left and this one need not replace: TensorBoard would show both as one run."""
+    for pattern in ("events.out.tfevents.*", *LEFT):
+        for older in folder.glob(pattern):
+            older.unlink()
+
+
+def link(path: Path, target: Path) -> None:
+    """Let ``path`` be a relative symbolic link to ``target``, in place of any older one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(os.path.relpath(target.resolve(), path.parent.resolve()))
+
+
+def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: Any) -> None:
+    images.save(path, panel / 255)
+    events.add_image(tag, panel, 0, dataformats="HWC")
+
+
+def _titled(problem: Problem, rows: Mapping[str, Row]) -> list[tuple[str, torch.Tensor]]:
+    items = [] if problem.clean is None else [("clean picture", problem.clean)]
+    if problem.operator is not None:
+        items.append((problem.operator.words, problem.shown))
+    for row in rows.values():
+        psnr = f"\n{row.quality['psnr']:.2f} dB" if "psnr" in row.quality else ""
+        nfe = f", {row.nfe} NFE" if row.nfe else ""
+        items.append((f"{row.name}{psnr}{nfe}", row.picture[:1]))
+    return items
+
+
+def _fit_panel(config: Mapping[str, Any], problem: Problem, start: Start) -> Any:
+    assert start.fit is not None and start.choice is not None
+    fit, choice = start.fit, start.choice
+    marks = {"peak": peak(fit.curves), "crossing": crossing(fit.curves) if problem.has_crossing else None}
+    if choice.stop:
+        marks[str(config["stopping"]["rule"])] = choice.stop.epoch
+    best = best_kept(fit.kept)
+    has_clean = problem.clean is not None
+    return panels.fit_panel(
+        loss_noisy=fit.curves.column("loss_noisy"),
+        loss_clean=fit.curves.column("loss_clean") if has_clean else None,
+        noisy=problem.shown,
+        clean=problem.clean,
+        z=fixed_input(problem.noisy.shape, config["seed"], problem.content),
+        current=start.picture,
+        best=fit.picture(best[0]) if best else None,
+        marks={name: epoch for name, epoch in marks.items() if epoch is not None},
+        title="DIP, {network} {layers}x{channels}, ".format(**config["dip"]) + start.source,
+        given="noisy picture y" if problem.operator is None else f"y, {problem.operator.words}",
+    )
+
+
+def _hparams(config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of TensorBoard's HParams tab: what was asked for and can change pictures or cost.
+
+    A column of numbers and words can neither be sorted nor drawn, so words stand in a column of their own. The
+    level that ``ddpm.start_t=auto`` came to is a number like those typed.
+    """
+    read = [k for k in config if record["command"] == "sample" or k not in ("ddpm", "prior", "baselines")]
+    values = {k: v for k, v in flat({k: config[k] for k in read}).items() if k not in UNTRACKED}
+    for key in NUMBER_OR_WORD:
+        if isinstance(values.get(key), str):
+            values[f"{key} (word)"] = values.pop(key)
+    if window := record.get("window"):
+        values["ddpm.start_t"] = window["start_t"]
+    return values
+
+
+def _finals(figures: Mapping[str, Mapping[str, Any]], record: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers that become metric columns of the HParams tab and points of the Scalars tab.
+
+    TensorBoard orders the columns by name, capitals first, and shows five until asked for more. So the capitals
+    are what a sweep is read for: the total cost, and the PSNR of whatever was restored.
+    """
+    named: dict[str, Any] = {}
+    for row, values in figures.items():
+        row = "unrestored" if row == "noisy" else row  # sorts behind what was restored
+        named |= {f"{title.split()[0]}/{row}": values.get(key) for key, (title, _) in QUALITIES.items()}
+    if fit := record.get("fit"):
+        named |= {"epoch/start": fit["epoch"], "seconds/fit": fit["seconds"]}
+        named |= {f"epoch/{name}": fit["summary"][name] for name in ("peak", "crossing")}
+    if cost := record.get("cost"):
+        named["Cost/total_evaluations_worth"] = cost.get("total_evaluations_worth")
+        named |= {"nfe/result": figures["result"]["nfe"], "seconds/total": cost.get("total_seconds")}
+    return {name: float(value) for name, value in named.items() if value is not None}
+
+
+def _without_a_dip(rows: Mapping[str, Row], picture: str) -> list[str]:
+    """Return what the same network makes of y itself, which is what a saving has to be held against."""
+    result, said = rows["result"].quality.get("psnr"), []
+    if result is None:
+        return []
+    for row in (rows[name] for name in reversed(BASELINES) if name in rows):
+        said.append(f"{row.nfe} evaluation{'s' * (row.nfe > 1)} {row.quality['psnr'] - result:+.2f} dB")
+    return [f"without a DIP, from the {picture} picture: {', '.join(said)} against the result"] if said else []
+
+
+def _notes(folder: Path, problem: Problem, rows: Mapping[str, Row], record: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if fit := record.get("fit"):
+        s = fit["summary"]
+        named = {"peak": "highest PSNR at"}
+        marks = [f"{named.get(k, k)} {v}" for k, v in s.items() if k != "epochs" and v is not None]
+        notes.append(", ".join([f"fit {fit['key']}: {fit['epochs']} epochs", *marks]))
+    if (cost := record.get("cost")) and (total := cost.get("total_evaluations_worth")) is not None:
+        seconds = f"{cost['total_seconds']:.1f} s"
+        dip = record.get("fit") if cost["fit_gflop"] else None  # the plain DDPM starts from none
+        share = f", {cost['fit_evaluations_worth']:.0f} of them the fit" if dip else ""
+        notes.append(f"cost: the arithmetic of {total:.0f} evaluations{share}; the whole chain takes {T}")
+        if dip:
+            notes += _without_a_dip(rows, problem.operator.completed if problem.operator else "noisy")
+            then = "" if dip["made_by_this_run"] else ", which was found: they were measured when it was made"
+            seconds += f", {cost['fit_seconds']:.1f} s of them the fit{then}"
+        notes.append(f"time: {seconds}")
+    window = record.get("window") or {}
+    if window.get("error_source") == "oracle" and (why := window["error_used_by"]):
+        start = "DIP output" if "dip" in rows else "start"
+        notes.append(f"oracle error: {' and '.join(why)} took the error of the {start} from the clean picture")
+    if window.get("still_noisy"):
+        notes.append(f"the result is still noisy: the window ends at level {record['window']['end_t']}")
+    if record["degrade"]["source"] == "estimated":
+        sigma = record["degrade"]["sigma"]
+        notes.append(
+            f"noise of the picture estimated: sigma {sigma:.1f}, as of white noise; where blotches stay there is more: "
+            "type degrade.sigma=<0-255 scale>"
+        )
+    notes.append(f"pictures and metrics.json are in {folder}")
+    return notes

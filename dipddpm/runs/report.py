@@ -1,0 +1,54 @@
+"""What a run says at its end: a table in the terminal, metrics.json, one flat set of figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from dipddpm.names import QUALITIES
+
+
+@dataclass
+class Row:
+    """One restoration of the picture.
+
+    Attributes:
+        name: As shown.
+        picture: Shape (N, 3, H, W), in [0, 1] up to clipping; N results from one start.
+        quality: PSNR in dB, SSIM, ST-LPIPS where it is installed; empty where there is no clean picture.
+        nfe: Network evaluations of the DDPM per picture.
+        seconds: Of its window (or fit), per picture.
+        facts: What else metrics.json says of it.
+    """
+
+    name: str
+    picture: torch.Tensor
+    quality: dict[str, float]
+    nfe: int = 0
+    seconds: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything but the picture, as JSON types."""
+        return {**self.quality, "nfe": self.nfe, "seconds": round(self.seconds, 4), **self.facts}
+
+
+def show(rows: Sequence[Row], notes: Sequence[str]) -> None:
+    """Print the rows as a table, and the notes beneath it."""
+    table = Table(title=None, header_style="bold")
+    table.add_column("", overflow="fold")
+    shown = {key: how for key, how in QUALITIES.items() if any(key in row.quality for row in rows)}
+    for title in (*(title for title, _ in shown.values()), "NFE", "seconds"):
+        table.add_column(title, justify="right")
+    for row in rows:
+        figures = [f"{row.quality[k]:.{digits}f}" if k in row.quality else "-" for k, (_, digits) in shown.items()]
+        table.add_row(row.name, *figures, str(row.nfe), f"{row.seconds:.2f}" if row.seconds else "-")
+    console = Console()
+    console.print(table)
+    for note in notes:
+        console.print(note, soft_wrap=True, highlight=False, markup=False)

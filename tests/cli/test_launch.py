@@ -1,0 +1,214 @@
+"""One job: whether it is done, how it ends, how many threads it has, in which order a sweep makes its fits."""
+
+import json
+import shutil
+import signal
+
+import pytest
+import torch
+import yaml
+from omegaconf import OmegaConf
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from dipddpm.cli import launch
+from dipddpm.cli.launch import distinct_fits_first, done_before, objective, share_of_threads
+from dipddpm.runs import commands as runs
+from dipddpm.runs.job import Job
+
+
+def test_a_job_is_done_only_when_whole_and_of_this_command_and_configuration(configure, tmp_path):
+    c = configure("baselines=false")
+    runs.sample(c, Job(tmp_path))
+    assert done_before(tmp_path, c, "sample")
+    assert done_before(tmp_path, configure("baselines=false", "threads=1", "panel_every=7"), "sample"), "how, not what"
+    assert not done_before(tmp_path, c, "fit")
+    assert not done_before(tmp_path, configure("baselines=false", "ddpm.start_t=21"), "sample")
+    whole = (tmp_path / "metrics.json").read_text()
+    (tmp_path / "metrics.json").write_text(whole[: len(whole) // 2])
+    assert not done_before(tmp_path, c, "sample")
+    (tmp_path / "metrics.json").unlink()
+    assert not done_before(tmp_path, c, "sample")
+
+
+def test_a_job_that_is_older_than_a_key_is_done_where_that_is_at_its_default(configure, tmp_path):
+    c = configure("baselines=false")
+    runs.sample(c, Job(tmp_path))
+    stored = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del stored["degrade"]["correlation"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(stored))
+    assert done_before(tmp_path, c, "sample")
+    assert not done_before(tmp_path, configure("baselines=false", "degrade.correlation=0.5"), "sample")
+    for other in (stored | {"gone": 1}, "no configuration", None, []):
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(other))
+        assert not done_before(tmp_path, c, "sample")
+
+
+def test_a_job_without_the_st_lpips_that_a_search_asks_for_is_run_again(configure, tmp_path):
+    c = configure("baselines=false", "objective=[result.stlpips]")
+    runs.sample(c, Job(tmp_path))  # too small a picture for it, as if it had not been installed
+    assert not done_before(tmp_path, c, "sample")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    metrics["result"]["stlpips"] = 0.1
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    assert done_before(tmp_path, c, "sample")
+
+
+def test_a_result_of_files_that_have_changed_is_not_this_jobs(configure, tiny_prior, tmp_path, caplog):
+    picture, weights = tmp_path / "me.png", tmp_path / "prior"
+    shutil.copytree(tiny_prior, weights)
+    Image.new("RGB", (20, 20), (90, 120, 50)).save(picture)
+    typed = ["baselines=false", f"image.path={picture}", "degrade=none", "degrade.sigma=5", f"prior.path={weights}"]
+    c, folder = configure(*typed), tmp_path / "run"
+    runs.sample(c, Job(folder))
+    assert done_before(folder, c, "sample")
+    Image.new("RGB", (20, 20), (90, 120, 51)).save(picture)
+    with caplog.at_level("INFO"):
+        assert not done_before(folder, c, "sample")
+    assert "of another image.path: run again" in caplog.text
+    Image.new("RGB", (20, 20), (90, 120, 50)).save(picture)
+    assert done_before(folder, c, "sample")
+    file = weights / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    save_file({name: w + 1e-3 for name, w in tensors.items()}, file, {"format": "pt"})
+    assert not done_before(folder, c, "sample")
+    runs.sample(c, Job(folder))
+    scheduler = weights / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"variance_type": "fixed_large"}))
+    assert not done_before(folder, c, "sample")
+    kept = next((tmp_path / "fits").glob("*/epochs/000030.safetensors"))
+    start = configure("baselines=false", f"checkpoint={kept}")
+    runs.sample(start, Job(tmp_path / "from-file"))
+    assert done_before(tmp_path / "from-file", start, "sample")
+    save_file({name: w * 0.9 for name, w in load_file(kept).items()}, kept)
+    assert not done_before(tmp_path / "from-file", start, "sample")
+
+
+def test_a_start_from_a_file_has_no_known_cost(configure, tmp_path):
+    runs.fit(configure(), Job(tmp_path / "fit"))
+    kept = next((tmp_path / "fits").glob("*/epochs/000030.safetensors"))
+    c = configure("baselines=false", f"checkpoint={kept}", "objective=[result.psnr,cost.total_evaluations_worth]")
+    runs.sample(c, Job(tmp_path / "run"))
+    psnr, cost = objective(c, tmp_path / "run")
+    assert psnr > 0
+    assert cost is None, "unknown is not free"
+    found = configure("baselines=false", "checkpoint=30", "objective=[result.psnr,cost.total_evaluations_worth]")
+    runs.sample(found, Job(tmp_path / "found"))
+    assert objective(found, tmp_path / "found")[1] > 20
+
+
+def test_threads_of_one_job_are_not_those_of_the_next(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setattr(launch, "_LIMITED", [])
+    before = torch.get_num_threads()
+    try:
+        launch._set_threads(None)
+        assert torch.get_num_threads() == before, "untouched where no job has set any"
+        launch._set_threads(3)
+        assert torch.get_num_threads() == 3
+        launch._set_threads(None)
+        assert torch.get_num_threads() == launch._usable_cores()
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_objective_is_what_metrics_json_says(configure, tmp_path):
+    c = configure("objective=[result.psnr,cost.total_evaluations_worth]")
+    (tmp_path / "metrics.json").write_text(
+        json.dumps({"result": {"psnr": 26.5}, "cost": {"total_evaluations_worth": 700.0}})
+    )
+    assert objective(c, tmp_path) == (26.5, 700.0)
+    assert objective(configure(), tmp_path) == 26.5
+    (tmp_path / "metrics.json").write_text(json.dumps({"result": {"nfe": 3}}))
+    assert objective(configure(), tmp_path) is None, "no clean picture, no PSNR"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "cores", "threads"),
+    [
+        ({"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"}, 8, None),
+        ({"n_jobs": -1}, 8, 1),
+        ({"n_jobs": 2}, 8, 4),
+        ({"n_jobs": -2}, 8, 1),
+        ({"n_jobs": 16}, 8, 1),
+        ({"cpus_per_task": 3}, 8, 3),
+        ({"ray": {"init": {}, "remote": {"num_cpus": 2}}}, 8, 2),
+    ],
+)
+def test_jobs_side_by_side_share_the_cores(launcher, cores, threads):
+    assert share_of_threads(launcher, cores) == threads
+
+
+def test_the_keys_of_a_fit_vary_fastest():
+    typed = ["-m", "dip.layers=4,6", "ddpm.start_t=50,100", "seed=0,1", "checkpoint=stop"]
+    assert distinct_fits_first(typed) == ["-m", "ddpm.start_t=50,100", "checkpoint=stop", "dip.layers=4,6", "seed=0,1"]
+    alone = ["dip.layers=4", "ddpm.start_t=50"]
+    assert distinct_fits_first(alone) == alone
+    group = ["--multirun", "dip=cnn,skip", "image@image=astronaut", "ddpm.seed=1,2"]
+    assert distinct_fits_first(group)[1] == "ddpm.seed=1,2"
+
+
+def test_ctrl_c_during_a_fit_is_told_from_another_end(configure, tmp_path, monkeypatch):
+    def interrupted(self, batch, batch_idx):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dipddpm.dip.module.DeepImagePrior.training_step", interrupted)
+    c = configure()
+    monkeypatch.setattr("dipddpm.config.compose.typed", lambda cfg: c)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as left:
+        launch._run(OmegaConf.create(), "fit", Job(tmp_path / "run"), {})
+    signal.signal(signal.SIGINT, before)  # Lightning ignores another one from then on
+    assert left.value.code == 130, "Lightning leaves with 1"
+
+
+def test_a_run_does_not_write_over_the_pictures_that_it_reads(configure, tmp_path, monkeypatch, caplog):
+    for name in ("noisy.png", "clean.png", "mine.png"):
+        Image.new("RGB", (20, 20), (90, 120, 50)).save(tmp_path / name)
+    before = (tmp_path / "noisy.png").read_bytes()
+    own = ["degrade=none", "degrade.sigma=5", "baselines=false", f"image.path={tmp_path}/noisy.png"]
+
+    def run(folder, *overrides):
+        c = configure(*own, *overrides)
+        with monkeypatch.context() as patched:
+            patched.setattr("dipddpm.config.compose.typed", lambda cfg: c)
+            launch._run(OmegaConf.create(), "sample", Job(folder), {})
+
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/link.png").symlink_to(tmp_path / "noisy.png")
+    linked, mine = (f"image.path={tmp_path}/{name}" for name in ("other/link.png", "mine.png"))
+    for given in ([], [linked], [mine, f"image.reference={tmp_path}/clean.png"]):
+        with pytest.raises(SystemExit) as left:
+            run(tmp_path, *given)
+        assert left.value.code == 2
+    assert f"image.path={tmp_path}/noisy.png would be overwritten" in caplog.text
+    assert f"image.reference={tmp_path}/clean.png would be overwritten" in caplog.text
+    run(tmp_path / "run")
+    shutil.copy(tmp_path / "mine.png", tmp_path / "noisy-cat.png")
+    run(tmp_path, f"image.path={tmp_path}/noisy-cat.png")
+    assert (tmp_path / "noisy-cat.png").exists()
+    assert before != (tmp_path / "noisy.png").read_bytes(), "which that run did not read"
+
+
+def test_a_job_that_is_done_keeps_no_error_of_an_attempt_that_could_not_see_it(configure, tmp_path, monkeypatch):
+    c = configure("baselines=false")
+    runs.sample(c, Job(tmp_path))
+    (tmp_path / "error.txt").write_text("prior.path=/gone: no such folder")
+    monkeypatch.setattr("dipddpm.config.compose.typed", lambda cfg: c)
+    launch._run(OmegaConf.create(), "sample", Job(tmp_path, sweep=True), {})
+    assert not (tmp_path / "error.txt").exists()
+
+
+def test_ctrl_c_is_one_line_whatever_the_job_is_at(configure, tmp_path, monkeypatch, caplog):
+    def interrupted(c, job):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dipddpm.runs.commands.sample", interrupted)
+    c = configure()
+    monkeypatch.setattr("dipddpm.config.compose.typed", lambda cfg: c)
+    with pytest.raises(SystemExit) as left:
+        launch._run(OmegaConf.create(), "sample", Job(tmp_path), {})
+    assert left.value.code == 130
+    assert (tmp_path / "error.txt").read_text() == "stopped by a signal\n"
+    assert "the same command goes on" in caplog.text

@@ -1,0 +1,379 @@
+"""Priors: every kind of folder, the Hub without a network, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import huggingface_hub
+import pytest
+import torch
+from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from safetensors.torch import load_file, save_file
+
+from dipddpm.diffusion import folder as prior_folder
+from dipddpm.diffusion import prior
+from dipddpm.errors import UserError
+from scripts.random_prior import ARCHITECTURE, write_prior
+
+SAFETENSORS, BIN = prior_folder.WEIGHTS
+COMMIT = "cd5c944777ea2668051904ead6cc120739b86c4d"
+LINEAR = DDPMScheduler().alphas_cumprod
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A tiny random prior as DDPMPipeline.save_pretrained writes it, and its network in memory."""
+    folder = tmp_path_factory.mktemp("priors") / "tiny"
+    unet: Any = write_prior(folder, tiny=True)
+    unet.eval().to(memory_format=torch.channels_last)
+    unet.requires_grad_(False)  # CPU kernels chosen by this differ in the last bit
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        output = unet(x.contiguous(memory_format=torch.channels_last), 56).sample
+    return SimpleNamespace(folder=folder, unet=unet, x=x, output=output)
+
+
+@pytest.fixture
+def copy(written: SimpleNamespace, tmp_path: Path) -> Path:
+    """A pipeline folder of the test's own, to change."""
+    return Path(shutil.copytree(written.folder, tmp_path / "copy"))
+
+
+def to_root(folder: Path) -> None:
+    """Turn a pipeline folder into google/ddpm-celebahq-256's layout."""
+    for file in [*(folder / "unet").iterdir(), *(folder / "scheduler").iterdir()]:
+        file.rename(folder / file.name)
+    (folder / "unet").rmdir()
+    (folder / "scheduler").rmdir()
+
+
+def rename_attention(folder: Path) -> None:
+    """Give attention weights the names that google/ddpm-celebahq-256 has them under."""
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    file = folder / "unet" / SAFETENSORS
+    state = load_file(file)
+    for new_name, old_name in old.items():
+        state = {key.replace(f".{new_name}.", f".{old_name}."): w for key, w in state.items()}
+    assert sum("proj_attn" in key for key in state) == 2 * 6  # down 2, middle 1, up 3
+    save_file(state, file, {"format": "pt"})
+
+
+def to_bin(folder: Path) -> None:
+    torch.save(load_file(folder / "unet" / SAFETENSORS), folder / "unet" / BIN)
+    (folder / "unet" / SAFETENSORS).unlink()
+
+
+def without_scheduler(folder: Path) -> None:
+    shutil.rmtree(folder / "scheduler")
+    (folder / "model_index.json").unlink()
+
+
+def change(file: Path, **values: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [],
+        [to_root],
+        [rename_attention],
+        [to_bin],
+        [without_scheduler],
+        [rename_attention, to_bin, to_root],
+    ],
+    ids=lambda changes: "+".join(c.__name__ for c in changes) or "pipeline",
+)
+def test_every_kind_of_folder_gives_the_network_that_was_saved(written: SimpleNamespace, copy: Path, changes: list):
+    for make in changes:
+        make(copy)
+    loaded = prior.load(prior.resolve("faces64", str(copy), None, None))
+    with torch.no_grad():
+        assert loaded.evaluate(written.x, torch.tensor(56)).sample.equal(written.output)
+    assert loaded.schedule.alphas_cumprod.equal(LINEAR)
+    assert (loaded.prediction_type, loaded.clip_sample) == ("epsilon", True)
+    assert (loaded.sample_size, loaded.name) == (64, "copy")
+    assert loaded.parameters == sum(p.numel() for p in written.unet.parameters())
+    assert loaded.notes == ((prior.ASSUMED,) if without_scheduler in changes else ())
+    weights = next(f for f in copy.rglob("diffusion_pytorch_model.*"))
+    assert loaded.fingerprint == hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+
+
+def test_the_network_at_the_root_without_a_scheduler(written: SimpleNamespace):
+    loaded = prior.load(written.folder / "unet")
+    assert loaded.notes == (prior.ASSUMED,) and loaded.schedule.alphas_cumprod.equal(LINEAR)
+
+
+def test_half_precision_files_are_computed_in_float32(copy: Path):
+    file = copy / "unet" / SAFETENSORS
+    half = {key: w.half() for key, w in load_file(file).items()}
+    save_file(half, file, {"format": "pt"})
+    loaded = prior.load(copy)
+    for key, weight in loaded.unet.state_dict().items():
+        assert weight.dtype == torch.float32 and weight.equal(half[key].float())
+
+
+def test_bf16_is_near_and_a_loaded_network_is_frozen(written: SimpleNamespace):
+    loaded = prior.load(written.folder, precision="bf16")
+    output = loaded.evaluate(written.x, torch.tensor(56)).sample
+    assert output.dtype == torch.bfloat16 and not output.requires_grad
+    assert next(loaded.unet.parameters()).dtype == torch.float32 and not loaded.unet.training
+    assert 0 < (output - written.output).abs().mean() < 0.02 * written.output.abs().mean()
+
+
+def test_the_schedule_comes_from_the_folder(copy: Path):
+    values = {"beta_end": 0.03, "prediction_type": "v_prediction", "clip_sample": False}
+    change(copy / "scheduler/scheduler_config.json", variance_type="fixed_large", **values)
+    loaded = prior.load(copy)
+    expected = DDPMScheduler(beta_end=0.03).alphas_cumprod
+    assert loaded.schedule.alphas_cumprod.equal(expected) and not expected.equal(LINEAR)
+    assert loaded.schedule.variance_type == "fixed_large"
+    assert (loaded.prediction_type, loaded.clip_sample) == ("v_prediction", False)
+
+
+def test_a_damaged_file_is_refused(copy: Path):
+    file = copy / "unet" / SAFETENSORS
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(UserError, match=r"safetensors: cannot be loaded \(.*; give prior.path="):
+        prior.load(copy)
+
+
+def test_weights_that_do_not_fit_the_config_are_refused(copy: Path):
+    """diffusers only logs an absent weight, and leaves uninitialised memory in its place."""
+    file = copy / "unet" / SAFETENSORS
+    state = load_file(file)
+    renamed = {("stray" if key == "conv_out.bias" else key): w for key, w in state.items()}
+    save_file(renamed, file, {"format": "pt"})
+    with pytest.raises(UserError, match=r"\(1 missing_keys, 1 unexpected_keys\)"):
+        prior.load(copy)
+    save_file({**state, "conv_out.bias": torch.zeros(4)}, file, {"format": "pt"})
+    with pytest.raises(UserError, match=r"cannot be loaded .*conv_out\.bias.*torch\.Size\(\[4\]\)"):
+        prior.load(copy)
+
+
+def test_a_pickle_is_not_executed(copy: Path):
+    (copy / "unet" / SAFETENSORS).unlink()
+    torch.save({"conv_in.weight": Path("code")}, copy / "unet" / BIN)
+    with pytest.raises(UserError, match="bin: cannot be loaded"):
+        prior.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"_class_name": "UNet2DConditionModel"},
+            "is a UNet2DConditionModel, must be a UNet2DModel",
+        ),
+        ({"num_class_embeds": 10}, "is class-conditional"),
+        ({"out_channels": 6}, r"out_channels=6, must be 3 \(RGB\)"),
+        ({"in_channels": 1}, "in_channels=1"),
+        ({"sample_size": None}, "sample_size=None, must be one side in pixels"),
+        ({"sample_size": [64, 48]}, r"sample_size=\[64, 48\]"),
+    ],
+)
+def test_a_network_of_another_kind_is_refused_by_its_config(copy: Path, values: dict, message: str):
+    change(copy / "unet/config.json", **values)
+    with pytest.raises(UserError, match=message):
+        prior.sample_size(copy)
+    with pytest.raises(UserError, match=message):
+        prior.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"variance_type": "learned_range"}, "variance_type='learned_range'"),
+        ({"prediction_type": "flow"}, "prediction_type=flow"),
+        ({"thresholding": True}, "thresholding"),
+        ({"clip_sample_range": 2.0}, "clip_sample_range"),
+        ({"rescale_betas_zero_snr": True}, r"inside \(0, 1\)"),
+        ({"beta_schedule": "unheard"}, "unheard"),
+    ],
+)
+def test_a_scheduler_that_is_not_supported_is_refused(copy: Path, values: dict, message: str):
+    change(copy / "scheduler/scheduler_config.json", **values)
+    with pytest.raises(UserError, match=rf"scheduler_config.json: cannot be used \(.*{message}"):
+        prior.load(copy)
+
+
+def test_another_number_of_levels_is_refused_before_a_fit_is_made(copy: Path):
+    prior.resolve("faces64", str(copy), None, None)
+    change(copy / "scheduler/scheduler_config.json", num_train_timesteps=500)
+    with pytest.raises(UserError, match="num_train_timesteps=500, must be 1000; give prior.path="):
+        prior.resolve("faces64", str(copy), None, None)
+    prior.resolve("faces64", str(copy), None, None, config_only=True)  # a fit asks for the size alone
+
+
+def test_a_score_based_scheduler_is_refused(copy: Path):
+    (copy / "scheduler/scheduler_config.json").write_text('{"_class_name": "ScoreSdeVeScheduler"}')
+    with pytest.raises(UserError, match="ScoreSdeVeScheduler has no beta_schedule"):
+        prior.load(copy)
+
+
+def test_precision_is_checked(written: SimpleNamespace):
+    with pytest.raises(UserError, match="ddpm.precision=fp16: must be fp32 or bf16"):
+        prior.load(written.folder, precision="fp16")
+
+
+def test_folders_that_hold_no_prior_are_refused(copy: Path, tmp_path: Path):
+    def refused(message: str, path: Path, **options: bool) -> None:
+        with pytest.raises(UserError, match=message) as caught:
+            prior.resolve("faces64", str(path), None, None, **options)
+        assert "\n" not in str(caught.value)
+
+    refused("absent: no such folder; give prior.path=", tmp_path / "absent")
+    refused("has neither unet/config.json nor config.json", tmp_path)
+    (copy / "unet" / SAFETENSORS).unlink()
+    refused("has no diffusion_pytorch_model.safetensors", copy)
+    assert prior.sample_size(prior.resolve("x", str(copy), None, None, config_only=True)) == 64
+    (copy / "unet/config.json").write_text("[64]")
+    with pytest.raises(UserError, match=r"no JSON object \(ValueError: holds a list\)"):
+        prior.sample_size(copy)
+
+
+def test_the_package_comes_before_the_hub(copy: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(prior_folder, "ASSETS", copy.parent)
+    assert prior.resolve("copy", None, None, None) == copy
+    with pytest.raises(UserError, match="prior.repo=owner/x would not be looked at, prior.name=copy is in the package"):
+        prior.resolve("copy", None, "owner/x", None)
+    assert prior.resolve("copy", str(copy), "owner/x", None) == copy, "a folder comes first"
+    with pytest.raises(UserError, match="prior.name=other: not in the package, and no prior.repo"):
+        prior.resolve("other", None, None, None)
+
+
+@pytest.fixture
+def hub(copy: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Path, list[str]]]:
+    """A Hub on this machine that serves ``copy`` as google/x; returns it and the files fetched."""
+    fetched: list[str] = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            route = self.path.partition("?")[0]
+            files = sorted(f for f in copy.rglob("*") if f.is_file())
+            names = [f.relative_to(copy).as_posix() for f in files]
+            if route.split("/revision/")[0] == "/api/models/google/x":
+                siblings = [{"rfilename": name} for name in names]
+                body = json.dumps({"id": "google/x", "sha": COMMIT, "siblings": siblings}).encode()
+            elif route.startswith("/api/models/google/x/tree/"):
+                sizes = [f.stat().st_size for f in files]
+                rows = zip(names, sizes, strict=True)
+                tree = [{"type": "file", "path": n, "size": s, "oid": n} for n, s in rows]
+                body = json.dumps(tree).encode()
+            else:
+                name = route.removeprefix(f"/google/x/resolve/{COMMIT}/")
+                if name not in names:
+                    return self.send_error(404)
+                body = (copy / name).read_bytes()
+                if self.command == "GET":
+                    fetched.append(name)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("ETag", hashlib.sha256(route.encode()).hexdigest())
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.daemon_threads = True
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    constants = huggingface_hub.constants
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(
+        constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+    )
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    yield copy, fetched
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("revision", [None, COMMIT])
+def test_the_hub_is_asked_for_what_is_needed_and_once(hub: tuple[Path, list[str]], revision: str | None):
+    source, fetched = hub
+    (source / "unet" / BIN).write_bytes(b"the same weights again, not to be fetched")
+    arguments = ("celebahq256", None, "google/x", revision)
+    folder = prior.resolve(*arguments, config_only=True)
+    assert prior.sample_size(folder) == 64
+    assert len(fetched) == 3 and all(name.endswith(".json") for name in fetched)
+    assert prior.load(prior.resolve(*arguments)).name == "google/x"
+    assert fetched[3:] == [f"unet/{SAFETENSORS}"]
+    assert prior.resolve(*arguments) == folder and len(fetched) == 4  # from the cache
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A Hub that refuses connections, and an empty cache; returns the cache."""
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"waited {seconds} s to retry"))
+    return tmp_path / "hub"
+
+
+@pytest.mark.parametrize("revision", [None, COMMIT])
+@pytest.mark.parametrize("config_only", [True, False])
+def test_offline_ends_in_one_line_at_once(no_hub: Path, revision: str | None, config_only: bool):
+    with pytest.raises(UserError) as caught:
+        prior.resolve("celebahq256", None, "google/x", revision, config_only=config_only)
+    message = str(caught.value)
+    assert message.startswith("prior.repo=google/x: not in the Hugging Face cache") and (
+        "ConnectError" in message and "\n" not in message
+    )
+    assert message.endswith("give prior.path=<folder written by DDPMPipeline.save_pretrained>")
+
+
+def test_what_the_cache_holds_needs_no_hub(no_hub: Path, copy: Path):
+    to_root(copy)
+    snapshot = no_hub / "models--google--x" / "snapshots" / COMMIT
+    shutil.copytree(copy, snapshot)
+    folder = prior.resolve("celebahq256", None, "google/x", COMMIT)
+    assert folder == snapshot and prior.load(folder).name == "google/x"
+    assert prior_folder.commit("google/x", COMMIT) == COMMIT and prior_folder.commit("google/x", "main") == "main"
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(COMMIT)
+    assert prior_folder.commit("google/x", "main") == prior_folder.commit("google/x", None) == COMMIT
+    # A cache that DIP training alone has filled knows the size, and has no weights.
+    (snapshot / SAFETENSORS).unlink()
+    folder = prior.resolve("celebahq256", None, "google/x", COMMIT, config_only=True)
+    assert prior.sample_size(folder) == 64
+    with pytest.raises(UserError, match="not in the Hugging Face cache"):
+        prior.resolve("celebahq256", None, "google/x", COMMIT)
+
+
+def test_the_random_prior_has_the_size_of_the_original():
+    with torch.device("meta"):
+        unet = UNet2DModel(**ARCHITECTURE)
+    assert unet.num_parameters() == 113_673_219
+
+
+def test_the_tiny_random_prior_has_the_same_blocks_and_depends_on_its_seed(written: SimpleNamespace, tmp_path: Path):
+    keys = ("down_block_types", "up_block_types", "layers_per_block", "attention_head_dim")
+    assert all(written.unet.config[k] == ARCHITECTURE[k] for k in keys)
+    again = write_prior(tmp_path / "again", tiny=True).state_dict()
+    other = write_prior(tmp_path / "other", tiny=True, seed=1).state_dict()
+    saved = written.unet.state_dict()
+    assert all(w.equal(saved[key]) for key, w in again.items())
+    assert not other["conv_in.weight"].equal(saved["conv_in.weight"])

@@ -1,0 +1,288 @@
+"""The window sampler, against closed forms for Gaussian data and against diffusers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from torch import Tensor
+
+from dipddpm.diffusion.sampler import Snapshot, sample_window
+from dipddpm.diffusion.schedule import Schedule, to_picture, window
+from dipddpm.errors import UserError
+
+LINEAR = Schedule(DDPMScheduler().alphas_cumprod)
+M, S = 0.3, 0.4  # mean and standard deviation of the Gaussian data
+
+
+def generators(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def last(snapshots: Iterator[Snapshot]) -> Snapshot:
+    return list(snapshots)[-1]
+
+
+def oracle(x: Tensor, t: Tensor) -> SimpleNamespace:
+    """The best noise prediction for pictures whose values are N(M, S^2), independently."""
+    ab = LINEAR.alphas_cumprod[t]
+    return SimpleNamespace(sample=(1 - ab).sqrt() * (x - ab.sqrt() * M) / (ab * S**2 + 1 - ab))
+
+
+class Counting:
+    """A network that knows nothing, and counts how often and for how many pictures it is asked."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.grad: list[bool] = []
+
+    def __call__(self, x: Tensor, t: Tensor) -> SimpleNamespace:
+        self.batches.append(len(x))
+        self.grad.append(torch.is_grad_enabled())
+        return SimpleNamespace(sample=torch.zeros_like(x))
+
+
+@pytest.fixture(scope="module")
+def unet() -> UNet2DModel:
+    torch.manual_seed(0)
+    return UNet2DModel(
+        sample_size=(8, 12),
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    ).eval()
+
+
+WINDOWS = [
+    (1000, 0, None),
+    (57, 0, None),
+    (300, 100, None),
+    (1000, 0, 20),
+    (997, 200, 7),
+    (50, 0, 1),
+]
+
+
+@pytest.mark.parametrize(("start", "end", "steps"), WINDOWS)
+@pytest.mark.parametrize("scheduler", ["ddpm", "ddim"])
+def test_gaussian_data(scheduler: str, start: int, end: int, steps: int | None):
+    """Each step is x_s = k x_t + c + std z: a linear recursion for the mean and the variance.
+
+    Written after Song et al., eq. 12, from the posterior mean of Gaussian data, unlike the code.
+    """
+    levels = window(start, end, steps)
+    ab = [1.0, *LINEAR.alphas_cumprod.double().tolist()]
+    mean, variance = 0.1, 0.5
+    for t, s in zip(levels, levels[1:], strict=False):
+        eta = float(scheduler == "ddpm")
+        std = eta * math.sqrt((1 - ab[s]) / (1 - ab[t]) * (1 - ab[t] / ab[s]))
+        gain = math.sqrt(ab[t]) * S**2 / (ab[t] * S**2 + 1 - ab[t])  # x0 = M + gain (x_t - ..M)
+        direction = math.sqrt(max(0, 1 - ab[s] - std**2) / (1 - ab[t]))
+        k = math.sqrt(ab[s]) * gain + direction * (1 - math.sqrt(ab[t]) * gain)
+        mean = math.sqrt(ab[s]) * M + k * (mean - math.sqrt(ab[t]) * M)
+        variance = k**2 * variance + std**2
+
+    noise = torch.randn(2, 3, 199, 211, generator=generators(1)[0])
+    options: dict[str, Any] = {"scheduler": scheduler, "clip_sample": False}
+    x = last(
+        sample_window(
+            oracle,
+            LINEAR,
+            0.1 + math.sqrt(0.5) * noise,
+            levels,
+            generators=generators(2, 3),
+            **options,
+        )
+    ).x_t
+    assert x.mean() == pytest.approx(mean, abs=6 * math.sqrt(variance / x.numel()))
+    assert x.var() == pytest.approx(variance, rel=0.015)
+    if (scheduler, start, end, steps) == ("ddpm", 1000, 0, None):  # which forgets its start
+        assert (mean, variance) == pytest.approx((M, S**2), rel=0.03)
+
+
+def test_the_whole_chain_is_diffusers_ddpm_pipeline(unet: UNet2DModel):
+    pipeline: Any = DDPMPipeline(unet, DDPMScheduler())
+    pipeline.set_progress_bar_config(disable=True)
+    expected = pipeline(generator=generators(11)[0], output_type="pt").images
+    shared = generators(11)
+    x = torch.randn(1, 3, 8, 12, generator=shared[0])
+    end = last(sample_window(unet, LINEAR, x, window(1000, 0), generators=shared))
+    assert to_picture(end.x_t).clamp(0, 1).equal(expected)
+    assert end.nfe == 1000
+
+    # The same chain in two windows, with the same generators.
+    shared = generators(11)
+    x = torch.randn(1, 3, 8, 12, generator=shared[0])
+    middle = last(sample_window(unet, LINEAR, x, window(1000, 50), generators=shared))
+    two = last(sample_window(unet, LINEAR, middle.x_t, window(50, 0), generators=shared))
+    assert (middle.level, middle.nfe, two.nfe) == (50, 950, 50)
+    assert two.x_t.equal(end.x_t) and not middle.x_t.equal(end.x_t)
+
+
+@pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("clip", [True, False])
+def test_one_step_is_diffusers_ddpm_step(unet: UNet2DModel, variance: Any, kind: Any, clip: bool):
+    reference = DDPMScheduler(variance_type=variance, prediction_type=kind, clip_sample=clip)
+    schedule = Schedule(reference.alphas_cumprod, variance)
+    x = 2 * torch.randn(1, 3, 8, 12, generator=generators(5)[0])
+    for level in (1, 2, 400):
+        with torch.no_grad():
+            output = unet(x, level - 1).sample
+        step: Any = reference.step(output, level - 1, x, generator=generators(6)[0])
+        end = last(
+            sample_window(
+                unet,
+                schedule,
+                x,
+                [level, level - 1],
+                generators=generators(6),
+                prediction_type=kind,
+                clip_sample=clip,
+            )
+        )
+        assert end.x_t.equal(step.prev_sample) and end.x0.equal(step.pred_original_sample)
+
+
+def test_ddim_is_diffusers_ddim(unet: UNet2DModel):
+    reference = DDIMScheduler()
+    reference.set_timesteps(50)
+    x = expected = torch.randn(1, 3, 8, 12, generator=generators(5)[0])
+    for t in reference.timesteps:
+        with torch.no_grad():
+            step: Any = reference.step(unet(expected, t).sample, int(t), expected)
+        expected = step.prev_sample
+    levels = [int(t) + 1 for t in reference.timesteps] + [0]
+    end = last(sample_window(unet, LINEAR, x, levels, scheduler="ddim", generators=generators(1)))
+    assert end.x_t.equal(expected)
+
+
+def test_a_batch_is_its_singles(unet: UNet2DModel):
+    x = torch.randn(3, 3, 8, 12, generator=generators(5)[0])
+    levels = window(57, 0, 19)
+    batch = last(sample_window(unet, LINEAR, x, levels, generators=generators(1, 2, 3))).x_t
+    exact = last(sample_window(unet, LINEAR, x, levels, generators=generators(1, 2, 3), exact=True))
+    for i in range(3):
+        single = last(sample_window(unet, LINEAR, x[[i]], levels, generators=generators(i + 1))).x_t
+        torch.testing.assert_close(batch[[i]], single, atol=1e-4, rtol=0)
+        assert exact.x_t[[i]].equal(single)  # bit for bit
+    assert exact.nfe == 19
+
+
+def test_nothing_is_evaluated_before_it_is_asked_for():
+    network = Counting()
+    x = torch.zeros(2, 3, 5, 7)
+    snapshots = sample_window(network, LINEAR, x, window(50, 0), generators=generators(1, 2))
+    assert network.batches == []
+    first = next(snapshots)
+    assert (first.level, first.nfe, network.batches) == (40, 10, [2] * 10)
+    rest = list(snapshots)
+    assert [s.level for s in rest] == [30, 20, 10, 0] and len(network.batches) == 50
+    # Not asked for more than that, one at a time, when exact.
+    network = Counting()
+    x = torch.zeros(2, 3, 5, 7)
+    snapshots = sample_window(network, LINEAR, x, [9, 5, 0], generators=generators(1, 2), exact=True)
+    assert last(snapshots).nfe == 2 and network.batches == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("levels", "every", "expected"),
+    [
+        (window(25, 0), 10, [(15, 10), (5, 20), (0, 25)]),
+        (window(100, 0, 4), 10, [(75, 1), (50, 2), (25, 3), (0, 4)]),
+        (window(30, 2, 7), 10, [(18, 3), (6, 6), (2, 7)]),
+        (window(3, 0), 1, [(2, 1), (1, 2), (0, 3)]),
+        (window(3, 0), 1000, [(0, 3)]),
+    ],
+)
+def test_snapshots_come_when_enough_levels_have_passed(levels: list, every: int, expected: list):
+    x = torch.zeros(1, 3, 5, 7)
+    got = sample_window(Counting(), LINEAR, x, levels, generators=generators(1), snapshot_every=every)
+    assert [(s.level, s.nfe) for s in got] == expected
+
+
+def test_grad_mode_is_off_inside_and_untouched_outside():
+    network = Counting()
+    x = torch.zeros(1, 3, 5, 7, requires_grad=True)
+    snapshots = sample_window(network, LINEAR, x, window(20, 0), generators=generators(1))
+    first = next(snapshots)
+    assert torch.is_grad_enabled() and not first.x_t.requires_grad
+    with torch.no_grad():
+        next(snapshots)
+        assert not torch.is_grad_enabled()
+    assert torch.is_grad_enabled() and network.grad == [False] * 20
+
+
+@pytest.mark.parametrize("scheduler", ["ddpm", "ddim"])
+def test_data_consistency_acts_on_the_clipped_clean_estimate(scheduler: str):
+    """Half of the values are known: they come out as known, and the function saw [-1, 1] only."""
+    known = torch.zeros(1, 3, 5, 7)
+    known[..., ::2] = 1
+    asked = []
+
+    def consistent(x0: Tensor, level: int) -> Tensor:
+        asked.append((level, float(x0.abs().max())))
+        return torch.where(known > 0, 0.25, x0)
+
+    start = 3 * torch.randn(1, 3, 5, 7, generator=generators(1)[0])
+    end = last(
+        sample_window(
+            Counting(),
+            LINEAR,
+            start,
+            [40, 20, 0],
+            generators=generators(1),
+            scheduler=scheduler,
+            data_consistency=consistent,
+        )
+    )
+    assert asked == [(40, 1.0), (20, 1.0)]
+    assert end.x_t[known > 0].eq(0.25).all() and not end.x_t[known == 0].eq(0.25).any()
+    assert end.x0.equal(end.x_t)
+
+
+def test_states_stay_float32_and_on_their_device():
+    def bfloat16(x: Tensor, t: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(sample=torch.zeros_like(x, dtype=torch.bfloat16))
+
+    for device, kind in [("cpu", "epsilon"), ("cpu", "sample"), ("meta", "v_prediction")]:
+        x = torch.zeros(2, 3, 5, 7, device=device)
+        options: dict[str, Any] = {"generators": generators(1, 2), "prediction_type": kind}
+        end = last(sample_window(bfloat16, LINEAR, x, [9, 5, 2], **options))
+        for state in (end.x_t, end.x0):
+            assert (state.dtype, state.device.type) == (torch.float32, device)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"scheduler": "euler"}, UserError, "ddpm.scheduler=euler: must be one of ddpm, ddim"),
+        ({"snapshot_every": 0}, UserError, "ddpm.snapshot_every=0: must be at least 1"),
+        ({"levels": [9]}, ValueError, "levels: must be two or more"),
+        ({"levels": [9, 9, 0]}, ValueError, "strictly falling"),
+        ({"levels": [1001, 0]}, ValueError, r"in 1000\.\.0"),
+        ({"levels": [9, -1]}, ValueError, r"in 1000\.\.0"),
+        ({"generators": generators(1, 2)}, ValueError, "generators: 2 for 1 pictures"),
+        ({"prediction_type": "flow"}, ValueError, "prediction_type='flow'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_at_the_call(changed: dict, error: type, message: str):
+    arguments: dict[str, Any] = {
+        "unet": Counting(),
+        "schedule": LINEAR,
+        "x_start": torch.zeros(1, 3, 5, 7),
+        "levels": [9, 0],
+        "generators": generators(1),
+    }
+    with pytest.raises(error, match=message):
+        sample_window(**(arguments | changed))

@@ -1,0 +1,298 @@
+"""The LightningModule and its trajectory: what is learnt, what is kept, what a resumed fit gives."""
+
+import json
+import math
+import time
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import mse_loss
+
+from dipddpm.degradation.operators import Downscaling, MissingPixels
+from dipddpm.dip import networks, stopping
+from dipddpm.dip.module import DeepImagePrior
+from dipddpm.fits import FitStore, fitting
+from dipddpm.fits.callbacks import Pictures, WholeFile
+
+SETTINGS = {"network": "cnn", "layers": 1, "channels": 8, "kernel_size": 3, "final_relu": True, "lr": 5e-3,
+            "input_noise": 0.0, "ema": 0.0, "precision": "fp32", "seed": 0, "content": "c"}  # fmt: skip
+
+SKIP = {"network": "skip", "layers": 2, "final_relu": False}
+
+
+def problem(size=(17, 19)):
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, size[0]), torch.linspace(0, 1, size[1]), indexing="ij")
+    clean = torch.stack([rows, columns, rows * columns])[None] * 0.8 + 0.1
+    return clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)), clean
+
+
+def fit(store, epochs, rule=lambda curves: None, steps=1, **settings):
+    """Make or extend a fit to ``epochs``; each call builds everything anew, as another process would."""
+    noisy, clean = problem()
+    made = SETTINGS | settings
+    request = {"version": 1, "steps": steps, **made}
+
+    def choose(fit):
+        return fit if fit.epochs >= epochs or rule(fit.curves) else None
+
+    def work(folder, key, before):
+        module = DeepImagePrior(noisy, clean, **made)
+        fitting.run(module, folder, key, before, rule=rule, epochs=epochs, steps_per_epoch=steps,
+                    checkpoint_every=10, panel_every=50, device="cpu")  # fmt: skip
+
+    return store.obtain(request, choose, work)[0]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FitStore(tmp_path / "a")
+
+
+def test_the_loss_falls_and_curves_and_kept_epochs_are_complete(store):
+    made = fit(store, 60)
+    loss = made.curves.column("loss_noisy")
+    assert len(loss) == 60
+    assert loss[-1] < 0.3 * loss[0]
+    assert sorted(made.kept) == [10, 20, 30, 40, 50, 60]
+
+
+def test_a_row_belongs_to_the_weights_before_its_step_and_the_picture_to_those_after(store):
+    made = fit(store, 21)
+    noisy, clean = problem()
+    picture = made.picture(20)
+    assert mse_loss(picture, noisy).item() == pytest.approx(made.curves.column("loss_noisy")[20], rel=1e-6)
+    assert mse_loss(picture, clean).item() == pytest.approx(made.curves.column("loss_clean")[20], rel=1e-6)
+    assert made.kept[20] == pytest.approx(made.curves.column("psnr")[20], abs=1e-4)
+    assert 21 in made.kept, "the last epoch is kept too, also between two tens"
+
+
+@pytest.mark.parametrize("network", [{}, SKIP], ids=["cnn", "skip"])
+def test_a_kept_picture_is_the_forward_pass_of_the_weights_beside_it(store, network):
+    from safetensors.torch import load_file
+
+    made = fit(store, 20, ema=0.8, **network)
+    tensors = load_file(made.epoch_file(20))
+    module = DeepImagePrior(*problem(), **SETTINGS | network)
+    module.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
+    assert torch.equal(module.render(), made.picture(20))
+
+
+def test_what_a_missing_pixel_holds_is_never_learnt():
+    noisy, clean = problem()
+    known = torch.rand(1, 1, *noisy.shape[-2:], generator=torch.Generator().manual_seed(1)) > 0.5
+    outputs = []
+    for hidden in (noisy, 5 + noisy, clean):
+        module = DeepImagePrior(torch.where(known, noisy, hidden), clean, operator=MissingPixels(known), **SETTINGS)
+        optimizer = module.configure_optimizers()
+        for _ in range(20):
+            optimizer.zero_grad()
+            loss = module.training_step(None, 0)
+            loss.backward()
+            optimizer.step()
+        outputs.append(module.render())
+        at_known = (module(module.z) - noisy)[known.expand_as(noisy)]
+        assert module.training_step(None, 0).item() == pytest.approx(at_known.square().mean().item(), rel=1e-5)
+    assert torch.equal(outputs[0], outputs[1]) and torch.equal(outputs[0], outputs[2])
+    everything = DeepImagePrior(noisy, clean, operator=MissingPixels(torch.ones_like(known)), **SETTINGS)
+    whole = DeepImagePrior(noisy, clean, **SETTINGS)
+    assert everything.training_step(None, 0).item() == pytest.approx(whole.training_step(None, 0).item(), rel=1e-6)
+
+
+def test_of_a_smaller_picture_its_means_alone_are_learnt():
+    noisy, clean = problem((16, 18))
+    a = Downscaling(2)
+    losses = []
+    for other in (noisy, clean):
+        module = DeepImagePrior(a.replace(other, noisy), clean, operator=a, **SETTINGS)
+        optimizer = module.configure_optimizers()
+        losses.append([])
+        for _ in range(20):
+            optimizer.zero_grad()
+            loss = module.training_step(None, 0)
+            loss.backward()
+            optimizer.step()
+            losses[-1].append(loss.item())
+        means = a.smaller(module(module.z) - noisy)
+        assert module.training_step(None, 0).item() == pytest.approx(means.square().mean().item(), rel=1e-5)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[0][-1] < 0.9 * losses[0][0]
+
+
+@pytest.mark.parametrize("options", [{}, {"input_noise": 0.05, "ema": 0.9}, {"steps": 3}, {"precision": "bf16"},
+                                     SKIP | {"ema": 0.9}, SKIP | {"precision": "bf16"}])  # fmt: skip
+def test_a_resumed_fit_is_bit_equal_to_an_uninterrupted_one(tmp_path, options):
+    whole = fit(FitStore(tmp_path / "whole"), 47, **options)
+    parts = FitStore(tmp_path / "parts")
+    fit(parts, 20, **options)
+    fit(parts, 33, **options)
+    resumed = fit(parts, 47, **options)
+    assert torch.equal(resumed.picture(47), whole.picture(47))
+    for name in ("loss_noisy", "psnr", "window_variance", "moving_variance"):
+        assert resumed.curves.column(name).tolist() == pytest.approx(
+            whole.curves.column(name).tolist(), rel=0, abs=0, nan_ok=True
+        )
+
+
+def test_resuming_carries_the_ring_buffer_of_the_windowed_variance(tmp_path):
+    whole = fit(FitStore(tmp_path / "whole"), 125)
+    parts = FitStore(tmp_path / "parts")
+    fit(parts, 90)
+    resumed = fit(parts, 125)
+    assert not math.isnan(whole.curves.column("window_variance")[110])
+    assert (
+        resumed.curves.column("window_variance")[99:].tolist() == whole.curves.column("window_variance")[99:].tolist()
+    )
+
+
+def test_the_fit_stops_where_the_rule_fires_and_a_number_beyond_extends_it(store):
+    rule = partial(stopping.stop, "loss_floor", threshold=0.02, patience=None)
+    made = fit(store, 500, rule)
+    stop = rule(made.curves)
+    assert stop is not None
+    assert made.epochs == stop.fired_at < 500
+    longer = fit(store, made.epochs + 10)
+    assert longer.epochs == made.epochs + 10
+    assert rule(longer.curves) == stop
+
+
+def test_hyperparameters_are_builtins_and_the_state_loads_without_pickle(store):
+    made = fit(store, 10)
+    state = torch.load(made.state, weights_only=True)
+    assert {type(v) for v in state["hyper_parameters"].values()} <= {int, float, str, bool}
+    assert state["epoch"] in (9, 10)
+
+
+def test_a_channel_that_dies_later_is_an_error_that_names_it():
+    module = DeepImagePrior(*problem(), **SETTINGS)
+    networks.revive(module.net, module.net.last, module.z, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        module.net.convs[-1].weight[1].zero_()
+        module.net.convs[-1].bias[1] = -1
+    assert networks.dead_channels(module(module.z)) == [1]
+    with pytest.raises(RuntimeError, match=r"output's green died at epoch 1 .* learning rate 0.005: try a smaller"):
+        module.training_step(None, 0)
+
+
+def test_a_channel_whose_answer_is_zero_may_be_zero():
+    noisy, clean = problem()
+    for picture in (noisy, clean):
+        picture[:, 0] = 0
+    module = DeepImagePrior(noisy, clean, **SETTINGS)
+    with torch.no_grad():
+        module.net.convs[-1].weight[0].zero_()
+        module.net.convs[-1].bias[0] = -1
+    module.training_step(None, 0)
+    assert module.row["loss_noisy"] > 0
+
+
+def test_steps_per_epoch_are_optimiser_steps(tmp_path):
+    one = fit(FitStore(tmp_path / "one"), 30)
+    three = fit(FitStore(tmp_path / "three"), 10, steps=3)
+    assert torch.equal(one.picture(30), three.picture(10))
+    assert three.curves.column("loss_noisy")[1] == one.curves.column("loss_noisy")[3]
+
+
+def test_seed_and_content_choose_input_and_weights():
+    a = DeepImagePrior(*problem(), **SETTINGS)
+    for change in ({"seed": 1}, {"content": "d"}):
+        b = DeepImagePrior(*problem(), **SETTINGS | change)
+        assert not torch.equal(a.z, b.z)
+        assert not torch.equal(a.net.convs[0].weight, b.net.convs[0].weight)
+    assert a.z.min() >= 0 and a.z.max() <= 1
+
+
+def test_the_choice_does_not_depend_on_how_far_the_stored_fit_goes(store):
+    rule = partial(stopping.stop, "loss_floor", threshold=0.02, patience=None)
+    how = {"rule": rule, "rule_name": "loss_floor", "max_epochs": 500, "every": 10}
+    short = fit(store, 500, rule)
+    before = {c: fitting.choose(short, c, **how) for c in ("stop", "last", "oracle", 10)}
+    long = fit(store, short.epochs + 40)
+    assert {c: fitting.choose(long, c, **how) for c in before} == before
+    assert before["stop"].epoch <= before["stop"].stop.epoch
+    assert before["stop"].why == "loss_floor"
+    tens = [e for e in short.kept if e % 10 == 0]
+    assert before["last"].epoch == max(tens)
+    best = max(tens, key=lambda e: short.kept[e])
+    assert before["oracle"].epoch == best
+    assert fitting.choose(long, long.epochs + 10, **how) is None
+
+
+def test_a_rule_that_never_fires_means_the_last_epoch_and_says_max_epochs(store):
+    made = fit(store, 25)
+    how = {"rule": partial(stopping.stop, "loss_floor", threshold=1e-9, patience=None), "rule_name": "loss_floor"}
+    chosen = fitting.choose(made, "stop", **how, max_epochs=25, every=10)
+    assert (chosen.epoch, chosen.why, chosen.stop) == (20, "max_epochs", None)
+    assert fitting.choose(made, "stop", **how, max_epochs=26, every=10) is None
+
+
+def test_a_rule_that_fires_at_once_still_leaves_a_first_kept_epoch(store):
+    rule = partial(stopping.stop, "loss_floor", threshold=1e9, patience=None)
+    made = fit(store, 25, rule)
+    assert (made.epochs, list(made.kept)) == (10, [10])
+    assert fitting.choose(made, "stop", rule=rule, rule_name="f", max_epochs=25, every=10).epoch == 10
+
+
+def test_the_best_picture_so_far_is_that_of_all_kept_epochs(store, monkeypatch):
+    made = fit(store, 30)
+    trajectory: Any = SimpleNamespace(folder=made.folder, kept={10: 21.0, 20: 25.0, 30: 23.0})
+    shown = []
+    monkeypatch.setattr("dipddpm.dip.tracking.writer", lambda trainer: None)
+    monkeypatch.setattr("dipddpm.dip.tracking.log_pictures", lambda writer, tag, pictures, step: shown.append(pictures))
+    trainer: Any = SimpleNamespace(current_epoch=29, should_stop=False, max_epochs=100)
+    module = DeepImagePrior(*problem(), **SETTINGS)
+    Pictures(30, trajectory).on_train_epoch_end(trainer, module)
+    assert torch.equal(shown[0]["best"], made.picture(20)), "also between two grids"
+    trajectory.kept = {}
+    Pictures(15, trajectory).on_train_epoch_end(trainer, module)
+    assert torch.equal(shown[1]["best"], shown[1]["output"]), "before the first is kept"
+
+
+def test_states_that_take_long_are_stored_seldom_and_a_kill_between_two_changes_nothing(tmp_path, monkeypatch):
+    whole = fit(FitStore(tmp_path / "whole"), 40)
+    save, saved = WholeFile.save_checkpoint, []
+
+    def slow(self, checkpoint, path, storage_options=None):
+        time.sleep(0.5)
+        saved.append(path.name)
+        save(self, checkpoint, path, storage_options)
+
+    def killed(curves):
+        if len(curves) == 37:
+            raise KeyError("killed")
+
+    monkeypatch.setattr(WholeFile, "save_checkpoint", slow)
+    store = FitStore(tmp_path / "slow")
+    with pytest.raises(KeyError):
+        fit(store, 40, killed)
+    assert saved == ["state-000010.ckpt"]
+    (key,) = store.keys()
+    before = store.find(key)
+    assert before is not None and list(before.kept) == [10], "20 and 30 lie there, and nothing names them"
+    made = fit(store, 40)
+    assert saved == ["state-000010.ckpt", "state-000020.ckpt", "state-000040.ckpt"]
+    assert torch.equal(made.picture(40), whole.picture(40)) and made.kept == whole.kept
+
+
+def test_a_fit_says_from_which_epoch_on_it_was_made_how(store):
+    fit(store, 20)
+    threads = torch.get_num_threads()
+    fit(store, 30)
+    try:
+        torch.set_num_threads(threads + 1)
+        made = fit(store, 40)
+    finally:
+        torch.set_num_threads(threads)
+    assert [(e["from_epoch"], e["threads"]) for e in made.environments] == [(1, threads), (31, threads + 1)]
+    manifest = json.loads((made.folder / "manifest.json").read_text())
+    assert manifest["environments"] == made.environments
+
+
+def test_the_manifest_names_every_file_it_needs(store):
+    made = fit(store, 20)
+    files = [p for p in made.folder.rglob("*") if p.is_file() and not p.name.startswith("events.out")]
+    there = {str(p.relative_to(made.folder)) for p in files}
+    named = json.loads((made.folder / "manifest.json").read_text())["files"]
+    assert there - {"manifest.json", "hparams.yaml"} == set(named)
+    assert made.state.is_file() and made.seconds > 0

@@ -1,0 +1,337 @@
+"""The store of fits: written whole or not at all, verified when read, made once."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+from support import ROOT
+
+from dipddpm.dip.curves import Curves
+from dipddpm.errors import UserError
+from dipddpm.fits import Damaged, FitStore, fit_key, manifest
+from dipddpm.fits.__main__ import main
+
+REQUEST = {"version": 1, "pixels": "ab" * 8, "size": [5, 7], "degrade": {"kind": "gaussian", "sigma": 25.0},
+           "dip": {"network": "cnn", "layers": 4, "channels": 8}, "seed": 0}  # fmt: skip
+ROW = {"loss_noisy": 0.1, "loss_clean": 0.2, "psnr": 20.0, "lr": 1e-3, "seconds": 0.01,
+       "window_variance": float("nan"), "moving_variance": 1e-4}  # fmt: skip
+
+
+def picture(epoch):
+    return torch.rand(1, 3, 5, 7, generator=torch.Generator().manual_seed(epoch))
+
+
+def work_until(epochs, calls=None):
+    """Something that writes a trajectory as the real fit does, every second epoch, without a network."""
+
+    def work(folder, key, before):
+        if calls is not None:
+            calls.append(before.epochs if before else 0)
+        curves = before.curves if before else Curves()
+        kept = dict(before.kept) if before else {}
+        for epoch in range(len(curves) + 1, epochs + 1):
+            curves.append(**ROW | {"loss_noisy": 1 / epoch})
+            if epoch % 2 == 0 or epoch == epochs:
+                manifest.write_epoch(folder, epoch, {"w": torch.full((3,), float(epoch))}, picture(epoch), "pixels")
+                (folder / manifest.state_name(epoch)).write_bytes(b"state")
+                kept[epoch] = 20.0 + epoch
+                manifest.commit(folder, key=key, curves=curves, kept=kept, seconds=1.0, revived=0,
+                                environments=[{"from_epoch": 1, "threads": 1}])  # fmt: skip
+
+    return work
+
+
+def long_enough(epochs):
+    return lambda fit: fit.epochs if fit.epochs >= epochs else None
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FitStore(tmp_path / "fits")
+
+
+def test_a_fit_is_made_once_then_found_then_extended(store):
+    calls = []
+    _, chosen, made = store.obtain(REQUEST, long_enough(4), work_until(4, calls))
+    assert (chosen, made) == (4, True)
+    fit, _, made = store.obtain(REQUEST, long_enough(3), work_until(4, calls))
+    assert not made
+    assert sorted(fit.kept) == [2, 4]
+    fit, _, made = store.obtain(REQUEST, long_enough(7), work_until(7, calls))
+    assert made
+    assert calls == [0, 4], "the second call goes on from what is stored"
+    assert sorted(fit.kept) == [2, 4, 6, 7]
+    assert torch.equal(fit.picture(4), picture(4))
+    assert fit.curves.column("loss_noisy")[6] == pytest.approx(1 / 7)
+    assert not list(fit.folder.glob("curves-000004*")), "what the newer manifest replaces is gone"
+
+
+def test_any_other_request_is_another_fit():
+    keys = {fit_key(REQUEST), fit_key(REQUEST | {"seed": 1}), fit_key(REQUEST | {"size": [7, 5]})}
+    keys.add(fit_key(REQUEST | {"dip": REQUEST["dip"] | {"layers": 5}}))
+    assert len(keys) == 4
+    assert fit_key(dict(reversed(REQUEST.items()))) == fit_key(REQUEST)
+    assert fit_key(REQUEST) == "0aabfa17ef06cfa4"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "fit.json", "curves-*.npz", "state-*.ckpt", "epochs/000002*"])
+@pytest.mark.parametrize("how", ["truncated", "altered", "no text", "missing"])
+def test_a_damaged_fit_is_reported_and_made_again(store, name, how, caplog):
+    fit, _, _ = store.obtain(REQUEST, long_enough(4), work_until(4))
+    (path,) = fit.folder.glob(name)
+    content = path.read_bytes()
+    if how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "no text":
+        path.write_bytes(b"\xff" + content[1:])
+    elif how == "altered":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    else:
+        path.unlink()
+    gone = name == "manifest.json" and how == "missing"  # then nothing was ever committed
+    if not gone:
+        with pytest.raises(Damaged):
+            store.find(fit.key)
+    calls = []
+    fit, _, made = store.obtain(REQUEST, long_enough(4), work_until(4, calls))
+    assert made
+    assert calls == [0]
+    assert torch.equal(fit.picture(2), picture(2))
+    assert gone or "made again" in caplog.text
+
+
+def test_a_passing_read_error_is_no_damage(store, monkeypatch):
+    calls = []
+    fit, *_ = store.obtain({"seed": 0}, long_enough(6), work_until(6, calls))
+
+    def too_many(path):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(manifest, "sha256", too_many)
+        with pytest.raises(OSError, match="Too many open files"):
+            store.obtain({"seed": 0}, long_enough(6), work_until(6, calls))
+    again, _, made = store.obtain({"seed": 0}, long_enough(6), work_until(6, calls))
+    assert not made and len(calls) == 1 and again.epochs == fit.epochs == 6
+
+
+def test_what_is_for_people_fails_no_job(store, caplog):
+    fit, *_ = store.obtain({"seed": 0}, long_enough(6), work_until(6))
+    for name in ("uses.txt", "summary.json"):
+        (fit.folder / name).mkdir()  # as little to be written as in a store that is read-only
+    store.record_use(fit.key, fit.folder)
+    store.record_summary(fit.key, {"peak": 3})
+    assert caplog.text.count("could not be written") == 2
+
+
+def test_a_kill_between_files_leaves_the_fit_before(store):
+    fit, _, _ = store.obtain(REQUEST, long_enough(4), work_until(4))
+    manifest.write_epoch(fit.folder, 6, {"w": torch.zeros(3)}, picture(0), "pixels")  # and then the process died
+    (fit.folder / manifest.state_name(6)).write_bytes(b"newer state")
+    again = store.find(fit.key)
+    assert again is not None
+    assert sorted(again.kept) == [2, 4]
+    calls = []
+    fit, _, _ = store.obtain(REQUEST, long_enough(6), work_until(6, calls))
+    assert calls == [4]
+    assert torch.equal(fit.picture(6), picture(6)), "the orphan was written anew"
+
+
+def test_a_reader_beside_an_extending_writer_never_sees_damage(store):
+    fit, _, _ = store.obtain(REQUEST, long_enough(2), work_until(2))
+    done = threading.Event()
+
+    def extend():
+        try:
+            for n in range(4, 80, 2):
+                store.obtain(REQUEST, long_enough(n), work_until(n))
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=extend)
+    thread.start()
+    seen = set()
+    while not done.is_set():
+        seen.add(store.find(fit.key).epochs)
+    thread.join()
+    assert len(seen) > 1 and store.find(fit.key).epochs == 78
+
+
+def test_two_callers_make_one_fit(store):
+    calls = []
+
+    def slow(folder, key, before):
+        time.sleep(0.3)
+        work_until(4, calls)(folder, key, before)
+
+    threads = [
+        threading.Thread(target=lambda: made.append(FitStore(store.root).obtain(REQUEST, long_enough(4), slow)[2]))
+        for _ in range(3)
+    ]
+    made = []
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert calls == [0]
+    assert sorted(made) == [False, False, True]
+
+
+def test_the_lock_of_a_killed_process_frees_itself(store):
+    code = (
+        f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path; from dipddpm.fits import FitStore\n"
+        f"with FitStore(Path({str(store.root)!r})).lock('k'): print('held', flush=True); time.sleep(60)\n"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout.readline() == "held\n"
+    with pytest.raises(Exception, match="lock"), store.lock("k", wait=False):
+        pass
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    with store.lock("k", wait=False):
+        pass
+
+
+def test_a_root_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="store=.*/file/fits cannot be written .*: type store=<folder>"):
+        FitStore(tmp_path / "file/fits").remove("00ff")
+
+
+def test_work_that_stays_too_short_is_an_error_not_a_loop(store):
+    with pytest.raises(RuntimeError, match="too short"):
+        store.obtain(REQUEST, long_enough(9), work_until(4))
+
+
+def test_nearest_names_the_fit_with_the_fewest_differences(store):
+    assert store.nearest(REQUEST) is None
+    for layers, seed in ((6, 0), (8, 3)):
+        other = REQUEST | {"dip": REQUEST["dip"] | {"layers": layers}, "seed": seed}
+        store.obtain(other, long_enough(2), work_until(2))
+    key, differ = store.nearest(REQUEST)
+    assert key == fit_key(REQUEST | {"dip": REQUEST["dip"] | {"layers": 6}})
+    assert differ == {"dip.layers": (6, 4)}
+
+
+def test_runs_that_moved_with_their_store_still_use_its_fits(tmp_path):
+    store = FitStore(tmp_path / "here/outputs/fits")
+    fit, *_ = store.obtain(REQUEST, long_enough(2), work_until(2))
+    (tmp_path / "here/outputs/run").mkdir()
+    store.record_use(fit.key, tmp_path / "here/outputs/run")
+    assert store.uses(fit.key) == [tmp_path / "here/outputs/run"], "once"
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = FitStore(tmp_path / "there/outputs/fits")
+    assert moved.uses(fit.key) == [tmp_path / "there/outputs/run"]
+    assert main(["gc", "--store", str(moved.root)]) == 0
+    assert moved.keys() == [fit.key]
+    (tmp_path / "there/outputs/run").rmdir()
+    assert moved.uses(fit.key) == []
+
+
+def test_a_folder_that_was_run_again_uses_the_fit_of_its_last_run_alone(store, tmp_path):
+    first, second = (store.obtain(REQUEST | {"seed": s}, long_enough(2), work_until(2))[0] for s in (0, 1))
+    run = tmp_path / "run"
+    run.mkdir()
+    for fit in (first, second):
+        store.record_use(fit.key, run)
+    assert store.uses(first.key) == store.uses(second.key) == [run], "it may have been killed before it said which"
+    (run / "metrics.json").write_text(json.dumps({"fit": {"key": second.key}}))
+    assert (store.uses(first.key), store.uses(second.key)) == ([], [run])
+    (run / "metrics.json").write_text('{"result": {}}')
+    assert store.uses(first.key) == store.uses(second.key) == [], "its last run started from none"
+    (run / "metrics.json").write_text('{"fit"')
+    assert store.uses(first.key) == [run]
+
+
+def test_commands_list_show_remove_and_collect(store, tmp_path, capsys):
+    used, _, _ = store.obtain(REQUEST, long_enough(2), work_until(2))
+    unused, _, _ = store.obtain(REQUEST | {"seed": 1}, long_enough(2), work_until(2))
+    damaged, _, _ = store.obtain(REQUEST | {"seed": 2}, long_enough(2), work_until(2))
+    damaged.epoch_file(2).write_bytes(b"")
+    (damaged.folder / "fit.json").write_text('{"di')
+    (tmp_path / "run").mkdir()
+    for fit in (used, damaged):
+        store.record_use(fit.key, tmp_path / "run")
+    at = ["--store", str(store.root)]
+    assert main([*at, "show", used.key[:6]]) == 0
+    shown = capsys.readouterr().out
+    assert "best kept epoch 2: 22.00 dB" in shown
+    assert str(tmp_path / "run") in shown
+    assert main([*at, "list"]) == 0
+    listed = capsys.readouterr().out
+    assert "damaged" in listed
+    assert "1 run " in listed and "0 runs " in listed
+    assert main([*at, "show", "nothing"]) == 2
+    assert f"error: no fit in {store.root} begins with nothing: see" in capsys.readouterr().err
+    assert main([*at, "gc", "--days", "1"]) == 0
+    assert len(store.keys()) == 3, "all are younger than a day"
+    assert main([*at, "gc", "--dry-run"]) == 0
+    assert len(store.keys()) == 3
+    assert main([*at, "gc"]) == 0
+    assert store.keys() == [used.key]
+    capsys.readouterr()
+    assert main([*at, "gc"]) == 0
+    assert capsys.readouterr().out == f"nothing to remove in {store.root}\n"
+    assert unused.folder.exists() is False
+
+
+@pytest.mark.parametrize(("degraded", "said"), [
+    ({"kind": "gaussian", "sigma": 12.5}, "gaussian 12.5"), ({"kind": "none"}, "given"),
+    ({"kind": "gaussian", "sigma": 25.0, "correlation": 1.5}, "correlated 1.5px 25"),
+    ({"kind": "poisson", "sigma": 10.0, "downscale": 4}, "1/4, poisson 10"),
+    ({"kind": "gaussian", "sigma": 0.0, "mask": "ab"}, "holes"), ({"kind": "none", "downscale": 2}, "given, 1/2"),
+])  # fmt: skip
+def test_what_was_done_to_a_picture_tells_its_fits_apart(store, capsys, degraded, said):
+    fit, _, _ = store.obtain(REQUEST | {"degrade": degraded}, long_enough(2), work_until(2))
+    assert main(["--store", str(store.root), "list"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if fit.key in line]
+    assert f"  {said}  " in line
+
+
+def test_the_store_may_be_named_before_and_after_the_command(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fit, _, _ = store.obtain(REQUEST, long_enough(2), work_until(2))
+    at = ["--store", str(store.root)]
+    for arguments in ([*at, "list"], ["list", *at], ["show", *at, fit.key], ["show", fit.key, *at]):
+        assert main(arguments) == 0
+        assert fit.key in capsys.readouterr().out
+    for name in ("gc", "rm"):
+        assert main([name, *at, *([fit.key] if name == "rm" else ["--dry-run"])]) == 0
+        assert fit.key in capsys.readouterr().out
+    assert main(["list"]) == 0
+    assert fit.key not in capsys.readouterr().out, "the store of the working folder"
+
+
+def test_remove_wants_four_characters_and_force_for_what_runs_use(store, tmp_path, capsys):
+    used, unused = (store.obtain(REQUEST | {"seed": s}, long_enough(2), work_until(2))[0] for s in (0, 1))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        store.record_use(used.key, tmp_path / name)
+    at = ["--store", str(store.root)]
+    both = {used.key, unused.key}
+    assert main(["rm", *at, unused.key[:3]]) == 2
+    assert f"rm {unused.key[:3]} is not allowed: type 4 or more characters" in capsys.readouterr().err
+    assert main(["rm", *at, unused.key[:4], used.key]) == 2
+    assert f"{used.key} is what 2 runs use: to remove it, type --force" in capsys.readouterr().err
+    assert set(store.keys()) == both, "refused before anything goes"
+    (tmp_path / "two").rmdir()
+    assert main(["rm", *at, used.key]) == 2
+    assert f"{used.key} is what 1 run uses:" in capsys.readouterr().err
+    assert main(["rm", *at, unused.key[:4], unused.key]) == 0
+    assert main(["rm", *at, used.key, "--force"]) == 0
+    assert store.keys() == []
+
+
+def test_a_store_without_fits_is_told_from_one_that_was_meant(tmp_path, capsys):
+    assert main(["list", "--store", str(tmp_path / "none")]) == 0
+    assert capsys.readouterr().out == f"no fits in {tmp_path / 'none'}: another store is --store <folder>\n"
+    assert not (tmp_path / "none").exists()
