@@ -21,7 +21,7 @@ from bench.faces import arguments, finished, parsed
 from bench.starts import ROOT, figure
 from dipddpm.names import QUALITIES
 from dipddpm.study import Job
-from scripts.paired import paired_difference
+from prior_training.paired import paired_difference
 
 KINDS = ("gaussian", "poisson", "correlated", "impulse")
 LEVELS = ("25", "50", "75", "100", "150", "200")

@@ -25,7 +25,7 @@ from bench.faces import arguments, finished, parsed
 from bench.starts import ROOT, figure
 from dipddpm.names import QUALITIES
 from dipddpm.study import Job
-from scripts.paired import paired_difference
+from prior_training.paired import paired_difference
 
 DIPS = ("cnn", "skip")
 LEVELS = ("50", "100", "200", "400", "600", "800")

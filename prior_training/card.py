@@ -10,7 +10,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from dipddpm import operations, prior, prior_folder
+from dipddpm.diffusion import folder as prior_folder
+from dipddpm.diffusion import prior
+from dipddpm.diffusion.arithmetic import evaluation_gflop
 from dipddpm.files import flat, replacing, sha256
 from prior_training import judge
 from prior_training.evaluation import table
@@ -98,7 +100,7 @@ def _fill(template: str, folder: Path, **values: Any) -> str:
     return Template(Path(__file__).with_name(template).read_text()).substitute(
         size=side,
         parameters=f"{network.parameters:,}",
-        gflop=f"{operations.of_evaluation(network, (side, side)):.2f}",
+        gflop=f"{evaluation_gflop(network, (side, side)):.2f}",
         architecture="\n".join(f"| {words} | {_value(config[key])} |" for key, words in SHOWN.items()),
         **values,
     )

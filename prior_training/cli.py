@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 
+from dipddpm.cli.explain import explained
 from dipddpm.errors import UserError
-from dipddpm.explain import explained
 from prior_training.settings import CONF, Settings, typed
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from dipddpm.diffusion import Schedule, to_picture, to_state, x0_from_eps
-from dipddpm.metrics import psnr
+from dipddpm.diffusion.schedule import Schedule, to_picture, to_state, x0_from_eps
+from dipddpm.metrics.quality import psnr
 
 LEVELS = (5, 20, 50, 100, 200, 300, 500, 700, 900)
 BATCH_SIZE = 50
@@ -70,7 +70,9 @@ def errors_by_level(
         estimate = estimate_once(unet, x_t, level, watch)
         quality = psnr(to_picture(x0_from_eps(x_t, estimate, ab)), to_picture(x0))
         error = float((estimate - eps).square().mean())
-        rows.append({"level": level, "sigma": schedule.sigma(level), "epsilon_error": error, "psnr": float(quality.mean())})
+        rows.append(
+            {"level": level, "sigma": schedule.sigma(level), "epsilon_error": error, "psnr": float(quality.mean())}
+        )
     return rows
 
 

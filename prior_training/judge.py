@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 
-from dipddpm import files, prior, prior_folder
-from dipddpm.diffusion import to_picture, x0_from_eps
-from dipddpm.metrics import psnr
-from dipddpm.prior import Prior
+from dipddpm import files
+from dipddpm.diffusion import folder as prior_folder
+from dipddpm.diffusion import prior
+from dipddpm.diffusion.prior import Prior
+from dipddpm.diffusion.schedule import to_picture, x0_from_eps
+from dipddpm.metrics.quality import psnr
 from prior_training import denoisers, evaluation
 from prior_training.evaluation import LEVELS, errors_by_level, estimate_once, noisy_states
 from prior_training.paired import Difference, paired_difference

@@ -1,6 +1,6 @@
 """Read the pictures of a folder or of a tar, all cut and resized to one square, and hold some of them out.
 
-What a single file may be (EXIF orientation, transparency, 16 bits) is up to ``dipddpm.images``. Importing this
+What a single file may be (EXIF orientation, transparency, 16 bits) is up to ``dipddpm.pictures.images``. Importing this
 module imports no torch.
 """
 
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dipddpm import images
 from dipddpm.errors import UserError
 from dipddpm.files import replacing, write_json
+from dipddpm.pictures import images
 
 if TYPE_CHECKING:
     import torch
@@ -180,4 +180,5 @@ def _tar(source: Path) -> Iterator[Any]:
         with tarfile.open(source) as tar:
             yield tar
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        raise UserError(f"data={source} is neither a folder nor a tar that can be read ({error}): {WAY_OUT}") from error
+        why = str(error).splitlines()[0].rstrip(":")
+        raise UserError(f"data={source} is neither a folder nor a tar that can be read ({why}): {WAY_OUT}") from error

@@ -12,7 +12,7 @@ import torch
 from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
 from torch.utils.tensorboard import SummaryWriter
 
-from dipddpm.diffusion import Schedule
+from dipddpm.diffusion.schedule import Schedule
 from dipddpm.errors import UserError
 from dipddpm.files import write_json
 from prior_training import card

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -56,7 +55,9 @@ def _learn(training: Training, report: Report, learnt: torch.Tensor, checkpoint:
             started = time.monotonic()
             while True:
                 mean = report.step(*training.step(learnt))
-                bar.update(task, completed=training.seen, **({"note": f"error {mean:.4f}"} if mean else {}))
+                bar.update(task, completed=training.seen)
+                if mean is not None:
+                    bar.update(task, note=f"error {mean:.4f}")
                 spent = time.monotonic() - started
                 if training.seen >= settings.pictures or spent > 60 * settings.checkpoint_minutes:
                     break
@@ -69,7 +70,7 @@ def _learn(training: Training, report: Report, learnt: torch.Tensor, checkpoint:
 def _read(settings: Settings) -> pictures.Pictures:
     """Read the pictures, or take those that an earlier run read, and say which are left out."""
     with progress.bar("pictures") as bar:
-        task: Any = bar.add_task("reading", total=None, note="")
+        task = bar.add_task("reading", total=None, note="")
         found = pictures.read_once(
             Path(settings.data).expanduser(),
             settings.size,

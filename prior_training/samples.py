@@ -32,7 +32,8 @@ def draw(unet: Any, scheduler: Any, indices: Sequence[int], steps: int | None = 
         pipeline: Any = DDPMPipeline(unet, scheduler)
         steps = scheduler.config.num_train_timesteps
     else:
-        pipeline = DDIMPipeline(unet, DDIMScheduler.from_config(scheduler.config, timestep_spacing="trailing"))
+        ddim: Any = DDIMScheduler.from_config(scheduler.config, timestep_spacing="trailing")  # begins at level T
+        pipeline = DDIMPipeline(unet, ddim)
     pipeline.set_progress_bar_config(disable=True)
     drawn = pipeline(len(indices), generator=generators, num_inference_steps=steps, output_type="np").images
     return torch.from_numpy(drawn).permute(0, 3, 1, 2)

@@ -12,11 +12,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from dipddpm.cli.explain import explained
 from dipddpm.errors import UserError, need
-from dipddpm.explain import explained
 from dipddpm.files import flat
+from dipddpm.names import SMALLEST
 from prior_training import pictures
 
 Optimizer = Enum("Optimizer", "muon adamw")
@@ -26,10 +28,19 @@ Precision = Enum("Precision", "fp32 bf16")
 CONF = Path(__file__).parents[1] / "conf"
 WORK = "training"  # folder inside `out`: what the training needs, and a prior does not
 RECORD = "training.json"
-SMALLEST = 8  # pixels a side
 WIDTHS = (32, 64, 128)  # channels at full, half and quarter resolution; coarser ones have the last
 # These keys may change when a training goes on:
-FREE = ("out", "pictures", "checkpoint_minutes", "eval_pictures", "samples", "threads", "device", "precision", "compile")
+FREE = (
+    "out",
+    "pictures",
+    "checkpoint_minutes",
+    "eval_pictures",
+    "samples",
+    "threads",
+    "device",
+    "precision",
+    "compile",
+)
 
 
 @dataclass
@@ -74,6 +85,9 @@ class Settings:
         return Path(self.out) / WORK
 
 
+ConfigStore.instance().store("train_prior_schema", Settings)  # so that Hydra refuses unknown keys and wrong types
+
+
 def typed(cfg: DictConfig) -> Settings:
     """Return what Hydra composed as checked settings, ``unet.channels`` filled in.
 
@@ -81,7 +95,8 @@ def typed(cfg: DictConfig) -> Settings:
         UserError: For an unknown key, a wrong type, a value outside its range, or ``data`` without pictures.
     """
     with explained([], Settings):
-        s: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), {"data": ""}, cfg))
+        given = OmegaConf.to_container(cfg)  # plain, so that a key added with + is refused, too
+        s: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), {"data": ""}, given))
     for key in ("pictures", "batch_size", "warmup_pictures", "eval_pictures"):
         need(getattr(s, key) >= 1, key, getattr(s, key), "1 or more")
     for key in ("lr", "lognormal_std", "checkpoint_minutes"):
