@@ -17,7 +17,10 @@ def main(cfg: DictConfig) -> None:
     from prior_training import run  # imports torch, which takes seconds
 
     with cli.refusals():
-        run.train(settings.typed(cfg))
+        try:
+            run.train(settings.typed(cfg))
+        except KeyboardInterrupt:
+            sys.exit("stopped: the same command goes on from the last checkpoint")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from dipddpm import progress
-from dipddpm.environment import choose_device
+from dipddpm.environment import choose_device, warn_if_emulated
 from dipddpm.errors import UserError
 from prior_training import pictures
 from prior_training.report import Report
@@ -29,6 +29,7 @@ def train(settings: Settings) -> None:
             the error is no longer finite.
     """
     device = choose_device(settings.device)
+    warn_if_emulated("precision", settings.precision.name, device)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     settings.work.mkdir(parents=True, exist_ok=True)

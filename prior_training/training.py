@@ -27,7 +27,7 @@ class Training:
 
     Args:
         settings: Checked by `prior_training.settings.typed`.
-        device: ``cpu`` or ``cuda``.
+        device: ``cpu``, ``cuda`` or ``cuda:<n>``.
 
     Attributes:
         seen: Pictures so far, repeats included.
@@ -71,9 +71,10 @@ class Training:
         x_t = self.scheduler.add_noise(x0, eps, index_t).contiguous(memory_format=torch.channels_last)
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = self.learning_rate
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.settings.precision is Precision.bf16):
-            estimate = self._network(x_t.to(self.device), index_t.to(self.device)).sample
-        errors = (estimate.float() - eps.to(self.device)).square().flatten(1).mean(1)
+        device, bf16 = self.unet.device, self.settings.precision is Precision.bf16
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            estimate = self._network(x_t.to(device), index_t.to(device)).sample
+        errors = (estimate.float() - eps.to(device)).square().flatten(1).mean(1)
         (errors.log() if self.settings.loss is Loss.log_mse else errors).mean().backward()
         torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
         for optimizer in self.optimizers:
