@@ -99,7 +99,7 @@ def _fill(template: str, folder: Path, **values: Any) -> str:
     side = network.sample_size
     return Template(Path(__file__).with_name(template).read_text()).substitute(
         size=side,
-        parameters=f"{network.parameters:,}",
+        parameters=f"{network.unet.num_parameters():,}",
         gflop=f"{evaluation_gflop(network, (side, side)):.2f}",
         architecture="\n".join(f"| {words} | {_value(config[key])} |" for key, words in SHOWN.items()),
         **values,

@@ -15,7 +15,8 @@ from dipddpm import files
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import prior
 from dipddpm.diffusion.prior import Prior
-from dipddpm.diffusion.schedule import to_picture, x0_from_eps
+from dipddpm.diffusion.schedule import to_picture
+from dipddpm.diffusion.steps import x0_from_eps
 from dipddpm.metrics.quality import psnr
 from prior_training import denoisers, evaluation
 from prior_training.evaluation import LEVELS, errors_by_level, estimate_once, noisy_states

@@ -1,8 +1,7 @@
-"""What was typed, checked before any work: one line and exit code 2 for what cannot be.
+"""Checks what was typed before any work: a mistake is answered by one line and exit code 2. Imports no torch.
 
-Hydra answers a bad override with many lines and exit code 1, and composes a sweep's grid points one by
-one as their turn comes. Here every grid point is composed and checked first, and the first thing wrong is
-said in one line with exit code 2. Imports no torch.
+Hydra answers a bad override with many lines and exit code 1, and composes the jobs of a sweep one by one as their turn
+comes. Here every job is composed and checked before the first one starts.
 """
 
 from __future__ import annotations
@@ -16,24 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, RangeSweep
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig
 
 from dipddpm.cli.explain import explained, parse
-from dipddpm.cli.file_checks import check_files
 from dipddpm.config import compose as config
-from dipddpm.config.ranges import check_fit, check_start, has_clean
-from dipddpm.config.schema import Config
+from dipddpm.config import hydra_private
+from dipddpm.config.checkpoint import parse as parse_checkpoint
+from dipddpm.config.renamed import refuse_old
+from dipddpm.config.schema import Config, has_clean
 from dipddpm.errors import UserError, suggestion
-from dipddpm.files import is_kept_file
 from dipddpm.metrics.weights import stlpips_weights
 from dipddpm.names import LOOKS, MEASURED
-from dipddpm.pictures import images
+from dipddpm.runs.inspect import inspect, inspect_settings
 from dipddpm.runs.job import SCRIPTS
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -55,11 +51,11 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
         argv: The arguments without the program's name; None reads the command line.
     """
     config.register()
-    args, unread = get_args_parser().parse_known_args(None if argv is None else list(argv))
+    args, unread = hydra_private.parse_arguments(argv)
     if args.help or args.hydra_help or args.info or args.shell_completion:
         return
     name = args.config_name or "config"
-    seen: set[str] | None = None if args.cfg else set()  # --cfg shows the configuration and looks at no file
+    seen: dict[Any, Any] | None = None if args.cfg else {}  # --cfg shows the configuration and looks at no file
     refused: dict[str, str] = {}
 
     @functools.cache  # Hydra takes a fifth of a second to compose, and the jobs of a sweep share their groups
@@ -69,6 +65,7 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
     try:
         if unread:
             raise UserError(f"{' '.join(unread)} is not understood: type options such as -m first, then key=value")
+        refuse_old(args.overrides)
         conf = Path(CONF.parent, args.config_path) if args.config_path else CONF  # as Hydra does, from the script's
         if not conf.is_dir():
             raise UserError(f"--config-path {args.config_path}: there is no folder {conf}; give one that is like conf/")
@@ -94,7 +91,7 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
-def _single(config_name: str, overrides: Sequence[str], command: str, seen: set[str] | None) -> Points:
+def _single(config_name: str, overrides: Sequence[str], command: str, seen: dict[Any, Any] | None) -> Points:
     """Return the one job to check, as `_points` does; refuse what only a sweep can run."""
     way_out = f"type -m first: python {SCRIPTS[command]} -m ..."
     with explained(overrides):
@@ -119,7 +116,7 @@ def _single(config_name: str, overrides: Sequence[str], command: str, seen: set[
     return [], [list(overrides)]
 
 
-def _points(config_name: str, overrides: Sequence[str], command: str, seen: set[str] | None) -> Points:
+def _points(config_name: str, overrides: Sequence[str], command: str, seen: dict[Any, Any] | None) -> Points:
     """Return the overrides of Hydra's own keys, and those of the jobs to check.
 
     These are all of a grid's, or those at the ends of a search's space.
@@ -147,8 +144,7 @@ def _points(config_name: str, overrides: Sequence[str], command: str, seen: set[
                     f"{o.input_line} is no list of values for a grid: type {o.key_or_group}=range(first,end,step), "
                     "or let a sweeper search it with hydra/sweeper=optuna"
                 )
-        batches: Any = BasicSweeper.split_arguments(sweep, max_batch_size=None)
-    points = [list(point) for batch in batches for point in batch]
+        points = hydra_private.grid_points(sweep)
     if not points:
         empty = next(o.input_line for o in sweep if o.is_sweep_override() and not list(o.sweep_iterator()))
         raise UserError(f"{empty} has no value: a sweep over it has no job")
@@ -210,36 +206,30 @@ def _check_directions(c: Config, sweeper: Any, command: str) -> None:
         if name != wanted:
             raise UserError(f"{typed} would {name} {objective}: {wanted} it")
     costs = [o for o in c.objective if o.startswith("cost.")]
-    if costs and is_kept_file(c.checkpoint):
+    if costs and parse_checkpoint(c.checkpoint).kind == "file":
         raise UserError(
             f"objective={costs[0]} is not known of a start from a file, whose fit nobody counted: type "
             "checkpoint=<epoch>, or objective=[result.psnr,result.nfe]"
         )
     unknown = [o for o in c.objective if o in MEASURED]
     if unknown and not has_clean(c):
-        raise UserError(
-            f"objective={unknown[0]} needs a clean picture: type image.reference=<file>, or degrade=gaussian"
-        )
+        raise UserError(f"objective={unknown[0]} needs a clean picture: type image.reference=<file>, or image=file")
     looks = [o for o in c.objective if o in LOOKS]
     if looks and not stlpips_weights():
         raise UserError(f'objective={looks[0]} is not installed: type pip install -e ".[perceptual]"')
 
 
 def _check_point(
-    overrides: Sequence[str], composed: Callable[..., DictConfig], command: str, seen: set[str] | None
+    overrides: Sequence[str], composed: Callable[..., DictConfig], command: str, seen: dict[Any, Any] | None
 ) -> None:
-    """Compose and check one job; a file that is in ``seen`` was looked at before, and None looks at none."""
+    """Compose and check one job; ``seen`` holds what was found for the jobs before, and None looks at no file."""
     with explained(overrides):
         parsed = parse(overrides)
         values = [o for o in parsed if o.type == OverrideType.CHANGE and o.get_key_element() in VALUES]
         cfg = copy.deepcopy(composed(*(o.input_line for o in parsed if o not in values)))
-        ConfigLoaderImpl._apply_overrides_to_config(values, cfg)  # Hydra's own last step
+        hydra_private.apply_overrides(values, cfg)
         c = config.typed(cfg)
-    if not c.image.path:
-        raise UserError(f"image.path= names no picture: type image.path=<file> or image.path={images.BUILT_IN}")
-    (check_start if command == "sample" else check_fit)(c)
-    if seen is not None:
-        try:
-            check_files(c, command, seen)
-        except (OSError, RuntimeError) as error:  # no permission, a name too long, a home of nobody
-            raise UserError(f"a file or folder that was named cannot be looked at: {error}") from error
+    if seen is None:
+        inspect_settings(c, command)
+    else:
+        inspect(c, command, seen)

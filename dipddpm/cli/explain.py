@@ -1,4 +1,4 @@
-"""What was typed as Hydra reads it, and one line for what it and omegaconf say in several. Imports no torch."""
+"""Overrides as Hydra reads them, and one line for the errors about them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from dipddpm.config import compose as config
+from dipddpm.config.schema import CHOICES
+from dipddpm.config.typing_errors import CHOICE, kind_wanted, no_choice, one_line, refusal
 from dipddpm.errors import UserError, suggestion
 
 EXTRAS = {  # of pyproject.toml, by what needs them
@@ -21,12 +23,6 @@ EXTRAS = {  # of pyproject.toml, by what needs them
     "hydra/launcher=submitit_slurm": "submitit",
     "hydra/launcher=ray": "ray",
     "hydra/sweeper=optuna": "optuna",
-}
-CHOICE = re.compile(r"Invalid value '(.*)', expected one of \[(.*)\]")
-KINDS = {  # of values, by what omegaconf says of another kind
-    "could not be converted to Integer": "a whole number",
-    "could not be converted to Float": "a number",
-    "is not a valid bool": "true or false",
 }
 SPACE = "hydra.sweeper.params"
 
@@ -50,6 +46,10 @@ def parse(overrides: Sequence[str]) -> list[Override]:
                 f"{o.input_line} is not allowed: type the swept keys themselves, such as seed=1,2, or write {SPACE} "
                 "into a file of conf/experiment"
             )
+        group, _, key = o.key_or_group.partition(".")
+        if key == "kind" and group in CHOICES:
+            value = str(o.input_line).partition("=")[2].replace("clean", "file")
+            raise UserError(f"{o.input_line} is not typed, a choice sets it: type {group}={value}")
     return parsed
 
 
@@ -60,7 +60,7 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
     if found := re.search(r"Could not override '([^']+)'", text):
         if found[1].startswith("hydra."):
             return f"{found[1]} is not a key of Hydra's: python sample.py --cfg hydra shows those that it has"
-        return config.unknown_key(found[1], schema)
+        return config.unknown_key(found[1], schema, overrides)
     if found := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
         group, choice = found.groups()
         if extra := EXTRAS.get(f"{group}={choice}"):
@@ -70,13 +70,12 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         near = suggestion(choice, names)
         return f"{group}={choice} is not a choice{near}; {group} is one of: {' '.join(names)}"
     if found := re.search(r"Error merging override (\S+)", text):
-        reason = config.one_line(cause) if isinstance(cause, OmegaConfBaseException) else str(cause)
+        reason = one_line(cause) if isinstance(cause, OmegaConfBaseException) else str(cause)
         if choice := CHOICE.search(reason):
-            return _no_choice(found[1], choice)
+            return no_choice(found[1], choice)
         reason = " ".join(reason.split()).removeprefix(f"{found[1].partition('=')[0]}: ")
         one_value = not found[1].partition("=")[2].startswith(("[", "{"))
-        kind = next((kind for said, kind in KINDS.items() if one_value and said in reason), "")
-        return f"{found[1]} is not allowed: {kind or reason}"
+        return f"{found[1]} is not allowed: {one_value and kind_wanted(reason) or reason}"
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
         if not equals or not key:
@@ -84,11 +83,5 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         quoted = f"'{key}=\"{value}\"'"
         return f"{error.override} cannot be read: a value with spaces or any of ~()[]{{}}:=, is quoted twice, {quoted}"
     if isinstance(error, OmegaConfBaseException):
-        reason = config.one_line(error)
-        choice = CHOICE.search(reason)
-        return _no_choice(f"{reason.partition(':')[0]}={choice[1]}", choice) if choice else reason
+        return refusal(error)
     return f"{' '.join(overrides)}: {' '.join(line.strip() for line in text.splitlines()[:2])}"
-
-
-def _no_choice(given: str, choice: re.Match[str]) -> str:
-    return f"{given} is not allowed: one of {choice[2]}{suggestion(choice[1], choice[2].split(', '))}"

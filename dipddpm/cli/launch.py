@@ -112,7 +112,7 @@ def done_before(folder: Path, c: Config, command: str) -> bool:
     """
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
-        stored = config.completed(yaml.safe_load((folder / "config.yaml").read_text()))
+        stored = config.read_back(yaml.safe_load((folder / "config.yaml").read_text()))
         wanted = config.plain(c)
         for key in MACHINE:
             del stored[key], wanted[key]
@@ -189,7 +189,7 @@ def distinct_fits_first(argv: Sequence[str]) -> list[str]:
 
     def of_fit(argument: str) -> bool:
         key, equals, _ = argument.lstrip("+").partition("=")
-        return bool(equals) and key.split(".")[0].split("@")[0] in ("image", "degrade", "dip", "seed")
+        return bool(equals) and key.split(".")[0].split("@")[0] in ("image", "noise", "operator", "dip", "seed")
 
     if not {"-m", "--multirun"} & set(argv):
         return list(argv)

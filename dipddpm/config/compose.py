@@ -1,11 +1,12 @@
 """From what Hydra composed to checked dataclasses. Imports no torch.
- Unknown keys are refused however they are typed: a structured config in the
-defaults list catches ``dip.lyers=3``, and `typed` catches ``+dip.lyers=3`` and ``++dip.lyers=3``, which
-switch that off.
+
+Unknown keys are refused however they are typed: Hydra refuses ``dip.lyers=3`` by the schema in the defaults list, and
+`typed` refuses ``+dip.lyers=3`` and ``++dip.lyers=3``, which switch that off.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
@@ -15,7 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dipddpm.config.folder_names import job_slug
 from dipddpm.config.ranges import check
-from dipddpm.config.schema import Config
+from dipddpm.config.schema import CHOICES, Composed, Config
+from dipddpm.config.typing_errors import one_line, refusal
 from dipddpm.errors import UserError, suggestion
 
 
@@ -33,22 +35,35 @@ def typed(cfg: DictConfig) -> Config:
     values.pop("hydra", None)
     _refuse_unknown(values)
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Config), values)
+        merged = _merged(values)
         for key in sorted(_missing(merged)):
             raise UserError(f"{key} has no value: type {key}=<value>")
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise UserError(one_line(error)) from error
+        raise UserError(refusal(error)) from error
     assert isinstance(config, Config)
     check(config)
-    return _settled(config)
-
-
-def _settled(config: Any) -> Any:
-    """Return a configuration, typed or not yet, in which a mask has taken the place of a share of missing pixels."""
-    if config.degrade.mask:
-        config.degrade.missing = None
     return config
+
+
+def _merged(values: Any) -> Any:
+    """Return values of the configuration's keys as omegaconf's typed node, each choice with its own dataclass."""
+    merged = OmegaConf.structured(Config)
+    for group, choices in CHOICES.items():
+        node = values.get(group)
+        kind = node.get("kind") if isinstance(node, Mapping) else None
+        if kind is None:
+            raise UserError(f"{group} has no value: type {group}=<choice>")
+        if kind not in choices:
+            raise UserError(f"{group}.kind={kind} is not allowed: one of {', '.join(choices)}")
+        for name in node:
+            if name not in get_type_hints(choices[kind]):
+                raise UserError(unknown_key(f"{group}.{name}"))
+        merged[group] = OmegaConf.structured(choices[kind])
+    merged = OmegaConf.merge(merged, values)
+    if merged.operator.get("file"):  # whose place it takes
+        merged.operator.missing = None
+    return merged
 
 
 def plain(config: Any) -> Any:
@@ -56,35 +71,32 @@ def plain(config: Any) -> Any:
     return OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
 
 
-def completed(stored: Any) -> dict[str, Any]:
-    """Return a configuration of an older run, as builtins, with the keys that came since at their defaults.
+def read_back(stored: Any) -> dict[str, Any]:
+    """Return the config.yaml of an older run as builtins, with the keys that came since at their defaults.
 
     Raises:
         ValueError: For what is no configuration, or has a key that there is not any more.
     """
     try:
-        return plain(_settled(OmegaConf.merge(OmegaConf.structured(Config), stored)))
+        return plain(_merged(stored))
     except (OmegaConfBaseException, AttributeError, TypeError) as error:
         raise ValueError(one_line(error)) from error
 
 
 def known_keys(schema: type, prefix: str = "") -> list[str]:
-    """Return the dotted names of all keys of a schema, groups included."""
+    """Return the dotted names of all keys of a schema, groups included; of a group those of all its choices."""
     keys = []
     hints = get_type_hints(schema)
     for f in fields(schema):
         keys.append(prefix + f.name)
         if is_dataclass(hints[f.name]):
-            keys += known_keys(hints[f.name], f"{prefix}{f.name}.")  # type: ignore[arg-type]
+            for shape in _with_subclasses(hints[f.name]):
+                keys += [k for k in known_keys(shape, f"{prefix}{f.name}.") if k not in keys]
     return keys
 
 
-def one_line(error: BaseException) -> str:
-    """Return the first line of an omegaconf error together with the key it is about."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key")), "")
-    text = lines[0] if lines else type(error).__name__
-    return f"{key}: {text}" if key and key not in text else text
+def _with_subclasses(shape: Any) -> list[type]:
+    return [shape, *(other for sub in shape.__subclasses__() for other in _with_subclasses(sub))]
 
 
 def _refuse_unknown(values: dict[Any, Any]) -> None:
@@ -101,10 +113,25 @@ def _refuse_unknown(values: dict[Any, Any]) -> None:
     walk(values, "")
 
 
-def unknown_key(key: str, schema: type = Config) -> str:
-    """Return the one line that refuses a key which the schema does not have."""
+def unknown_key(key: str, schema: type = Config, typed: Sequence[str] = ()) -> str:
+    """Return the one line that refuses a key which the schema, or the choice made of its group, does not have.
+
+    Args:
+        key: As typed.
+        schema: Of the configuration.
+        typed: All overrides, from which the line takes the value; none where they are not known.
+    """
+    group, _, name = key.rpartition(".")
+    if schema is Config and (choices := CHOICES.get(group)):
+        having = [kind for kind, shape in choices.items() if name in get_type_hints(shape)]
+        if having:
+            own = "own" in having and "image=noisy" in typed
+            given = next((o.lstrip("+") for o in typed if o.lstrip("+").startswith(f"{key}=")), f"{key}=<value>")
+            return (
+                f"{key} is not a key of the {group} that is chosen, but of {group}={', '.join(having)}: type "
+                f"{group}={'own' if own else having[0]} {given}"
+            )
     known = known_keys(schema)
-    group = key.rpartition(".")[0]
     prefix = f"{group}." if group in known else ""
     siblings = [k for k in known if k.startswith(prefix) and "." not in k[len(prefix) :]]
     where = f"{group} has" if prefix else "there are"
@@ -117,5 +144,5 @@ def _missing(cfg: Any) -> set[str]:
 
 def register() -> None:
     """Make the schema and the folder-name resolver known to Hydra."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="schema", node=Composed)
     OmegaConf.register_new_resolver("job_slug", job_slug, replace=True)

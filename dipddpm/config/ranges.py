@@ -1,4 +1,4 @@
-"""The ranges of configuration values: one line that names the key as typed, what was given, what is allowed."""
+"""The ranges of the configuration's values. A refusal names the key as typed, the value given, the values allowed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 import re
 from typing import Any
 
-from dipddpm.config.degrade_ranges import check_degrade, is_partial
-from dipddpm.config.schema import Config, DdpmConfig, DipConfig
-from dipddpm.errors import UserError, error_unknown, need, suggestion
-from dipddpm.files import is_kept_file
-from dipddpm.names import CHECKPOINTS, OBJECTIVES, SMALLEST, T
+from dipddpm.config.checkpoint import check_kept, parse
+from dipddpm.config.degradation_ranges import check_degradation
+from dipddpm.config.schema import Config, DdpmConfig, DipConfig, has_clean
+from dipddpm.errors import UserError, need, suggestion
+from dipddpm.names import OBJECTIVES, T
 
 DRAWLESS = ("raw", "scaled")  # inits that draw no noise
 
@@ -22,15 +22,8 @@ def check(c: Config) -> None:
         UserError: One line: what was given, what is allowed.
     """
 
-    image, degrade, dip, stopping = c.image, c.degrade, c.dip, c.stopping
-    size_ok = image.size == "auto" or (_is_int(image.size) and image.size >= SMALLEST)
-    need(size_ok, "image.size", image.size, "auto (the prior's) or a number of pixels from 8")
-    need(image.box is None or len(image.box) == 4, "image.box", image.box, "[left,top,right,bottom]")
-    if image.reference is not None and degrade.kind.name != "none":
-        raise UserError(
-            f"image.reference={image.reference} needs degrade=none: otherwise the clean picture is image.path"
-        )
-    check_degrade(degrade)
+    dip, stopping = c.dip, c.stopping
+    check_degradation(c)
     _check_network(dip)
     need(0 < dip.lr < math.inf, "dip.lr", dip.lr, "above 0")
     for name in ("max_epochs", "steps_per_epoch", "checkpoint_every"):
@@ -71,10 +64,10 @@ def _check_network(d: DipConfig) -> None:
 
 
 def check_halvings(d: DipConfig, size: int) -> None:
-    """Refuse a skip network whose smallest scale would be too small to be normalised or to be padded by reflection.
+    """Refuse a skip network whose smallest scale is too small to be normalised, or to be padded by reflection.
 
     Args:
-        d: Of the network.
+        d: The network's settings.
         size: Pixels a side of the picture.
 
     Raises:
@@ -89,66 +82,20 @@ def check_halvings(d: DipConfig, size: int) -> None:
          + f"; type dip.layers={most}" * bool(most))  # fmt: skip
 
 
-def check_start(c: Config) -> None:
-    """Refuse a window whose start needs what nothing tells; the pictures themselves are not looked at.
-
-    Raises:
-        UserError: One line: what needs it, what to type.
-    """
-    alone = c.checkpoint == "none" and not is_partial(c.degrade)  # the error of y is its noise
-    if (why := need_an_error(c)) and c.ddpm.error_sigma is None and not has_clean(c) and not alone:
-        raise error_unknown(why, "completed picture" if c.checkpoint == "none" else "DIP output")
-
-
-def check_fit(c: Config) -> None:
-    """Refuse to fit what asks for no fit.
-
-    Raises:
-        UserError: One line: what to type.
-    """
-    if c.checkpoint == "none":
-        raise UserError(
-            "checkpoint=none starts a window without a DIP, and train_dip.py fits one: type python sample.py, or "
-            "checkpoint=stop"
-        )
-    if is_kept_file(c.checkpoint):
-        raise UserError(
-            f"checkpoint={c.checkpoint} is a picture that was fitted before, and train_dip.py fits one: type python "
-            "sample.py, or checkpoint=stop"
-        )
-
-
 def need_an_error(c: Config) -> list[str]:
     """Return the settings that need the error of the picture that the window starts from, as typed."""
     given = {"ddpm.start_t": c.ddpm.start_t, "ddpm.init": c.ddpm.init.name}
     return [f"{key}={value}" for key, value in given.items() if value in ("auto", "matched")]
 
 
-def has_clean(c: Config) -> bool:
-    """Return whether there is a clean picture to measure against."""
-    return c.degrade.kind.name != "none" or bool(c.image.reference)
-
-
 def _check_checkpoint(c: Config) -> None:
-    given, every = c.checkpoint, c.dip.checkpoint_every
-    if given == "oracle" and not has_clean(c):
+    given = parse(c.checkpoint)
+    if given.epoch is not None:
+        check_kept(given.epoch, c.dip.checkpoint_every)
+    if given.kind == "oracle" and not has_clean(c):
         raise UserError(
-            "checkpoint=oracle needs a clean picture, and degrade=none has none: type image.reference=<file>, "
+            "checkpoint=oracle needs a clean picture, and image=noisy has none: type image.reference=<file>, "
             "checkpoint=stop, checkpoint=last or an epoch"
-        )
-    allowed = "stop, last, oracle, an epoch, the path of a kept epoch (*.safetensors), or none (no DIP)"
-    if isinstance(given, str):
-        if given not in CHECKPOINTS and not is_kept_file(given):
-            near = suggestion(given, CHECKPOINTS)
-            raise UserError(f"checkpoint={given} is not allowed: {allowed}{near}")
-    elif not _is_int(given):
-        raise UserError(f"checkpoint={'null' if given is None else given} is not allowed: {allowed}")
-    elif given < 1 or given % every:
-        below, above = given // every * every, (given // every + 1) * every
-        near = f"{below} or {above}" if below >= every else f"{every}"
-        raise UserError(
-            f"checkpoint={given} is not a kept epoch: every {every}th epoch is kept "
-            f"(dip.checkpoint_every); type checkpoint={near}"
         )
 
 

@@ -1,120 +1,190 @@
-"""Noise of a given rms: a DDPM's own, white and Gaussian, and three kinds that are not; and how noisy a picture is.
+"""Noise of a given rms, and the noise of a given picture.
 
-All have the same expected squared error sigma^2, over the picture and over draws. So they differ in what they are made
-of and not in how much there is of them. PSNR is of y clipped, which takes away some of all but impulses.
+Every kind has the expected squared error sigma^2, over the picture and over draws, so that kinds are compared at one
+strength. Pictures are in [0, 1], sigma is on the 0-255 scale, and s = sigma / 255. The noisy picture is neither clipped
+nor quantised.
 
-- `gaussian`, independent from value to value: what the network was trained to tell from a picture.
-- `gaussian` with a correlation: white noise blurred by a Gaussian, as demosaicking and resizing leave a camera's.
-- `poisson`: counts of photons. Bright pixels are noisier in the picture, dark ones hardly.
-- `impulse`: salt and pepper, a share of the values at one end of the range. All others are right.
+References:
+    Donoho and Johnstone, Ideal spatial adaptation by wavelet shrinkage, 1994 (`estimate_sigma`),
+    https://doi.org/10.1093/biomet/81.3.425
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from dipddpm.errors import UserError
 
+@dataclass(frozen=True)
+class Noise(ABC):
+    """A kind of noise. A new kind is a subclass with a ``name`` and `add`.
 
-def gaussian(
-    clean: torch.Tensor, sigma: float, generator: torch.Generator, correlation: float | None = None
-) -> torch.Tensor:
-    """Add Gaussian noise; the result is neither clipped nor quantised.
-
-    Args:
-        clean: Shape (N, 3, H, W), in [0, 1].
-        sigma: Standard deviation on the 0-255 scale.
-        generator: CPU generator.
-        correlation: Standard deviation in pixels of the Gaussian that white noise is blurred by, periodically, before
-            it is given its strength; None leaves it white.
+    Attributes:
+        sigma: Expected rms of the noise, 0-255 scale.
     """
-    noise = torch.randn(clean.shape, generator=generator)
-    if correlation is not None:
-        noise = _blurred(noise, correlation)
-    return clean + sigma / 255 * noise.to(clean.device)
+
+    name: ClassVar[str]
+    sigma: float = 25.0
+
+    @abstractmethod
+    def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return the picture with noise.
+
+        Args:
+            clean: Shape (N, 3, H, W), in [0, 1].
+            generator: CPU generator; every draw comes from it.
+
+        Returns:
+            Shape, dtype and device of ``clean``; may leave [0, 1].
+        """
+
+    def words(self, clean: torch.Tensor) -> str:
+        """Return the strength in the terms of the kind, such as ``photons: 50 where the picture is white``, or nothing.
+
+        Args:
+            clean: Shape (N, 3, H, W), in [0, 1].
+        """
+        return ""
 
 
-def _blurred(white: torch.Tensor, width: float) -> torch.Tensor:
-    """Blur periodically, and scale so that the expected square of each value stays what it was."""
-    rows, columns = (torch.fft.fftfreq(n) for n in white.shape[-2:])
-    transfer = torch.exp(-2 * (torch.pi * width) ** 2 * (rows[:, None].square() + columns.square()))
-    transfer /= transfer.square().mean().sqrt()  # of white noise every frequency has the same power
-    return torch.fft.ifft2(torch.fft.fft2(white) * transfer).real
+@dataclass(frozen=True)
+class Gaussian(Noise):
+    """White Gaussian noise: y = x + s n, with n ~ N(0, 1) for every value by itself.
 
+    It is the noise that a DDPM was trained to tell from a picture.
 
-def peak(clean: torch.Tensor, sigma: float) -> float:
-    """Return how many photons a white value counts where Poisson noise has the rms ``sigma``.
-
-    A count of mean P x has the variance P x, so x is known with the variance x / P, on average mean(x) / P.
+    Attributes:
+        sigma: Standard deviation on the 0-255 scale, 0 or more.
     """
-    return clean.mean().item() / (sigma / 255) ** 2
+
+    name = "gaussian"
+
+    def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        noise = torch.randn(clean.shape, generator=generator)
+        return clean + self.sigma / 255 * noise.to(clean.device)
 
 
-def poisson(clean: torch.Tensor, sigma: float, generator: torch.Generator) -> torch.Tensor:
-    """Count photons, `peak` of them where the picture is white, and divide by that; 0 or more, and not clipped at 1.
+@dataclass(frozen=True)
+class Correlated(Noise):
+    """Blurred Gaussian noise: y = x + s (g * n) / |g|, where g is a periodic Gaussian of ``correlation`` pixels.
 
-    Args:
-        clean: Shape (1, 3, H, W), in [0, 1].
-        sigma: rms error on the 0-255 scale, expected.
-        generator: CPU generator.
+    Values at a distance of d pixels have the correlation exp(-d^2 / 4 correlation^2). Demosaicking and resizing leave
+    such noise in photographs.
 
-    Raises:
-        UserError: For a black picture, in which there is nothing to count.
+    Attributes:
+        sigma: Standard deviation on the 0-255 scale, after the blur, 0 or more.
+        correlation: Standard deviation of the blur, in pixels, above 0.
     """
-    if sigma == 0:
+
+    name = "correlated"
+    correlation: float = 1.0
+
+    def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        noise = self._blurred(torch.randn(clean.shape, generator=generator))
+        return clean + self.sigma / 255 * noise.to(clean.device)
+
+    def _blurred(self, white: torch.Tensor) -> torch.Tensor:
+        """Blur periodically, and scale: the expected square of each value stays 1."""
+        rows, columns = (torch.fft.fftfreq(n) for n in white.shape[-2:])
+        transfer = torch.exp(-2 * (torch.pi * self.correlation) ** 2 * (rows[:, None].square() + columns.square()))
+        transfer /= transfer.square().mean().sqrt()  # white noise has the same power at every frequency
+        return torch.fft.ifft2(torch.fft.fft2(white) * transfer).real
+
+    def words(self, clean: torch.Tensor) -> str:
+        return f"correlated noise: blurred by {self.correlation:g} pixels"
+
+
+@dataclass(frozen=True)
+class Poisson(Noise):
+    """Counts of photons: y = Poisson(p x) / p, where a white value counts p photons.
+
+    The variance of a value is x / p, on average mean(x) / p, so that p = mean(x) / s^2 gives the rms s. Bright pixels
+    are noisier than dark ones. y is 0 or more.
+
+    Attributes:
+        sigma: Expected rms on the 0-255 scale, 0 or more. At 0.1 a white value counts some millions of photons.
+    """
+
+    name = "poisson"
+
+    def photons(self, clean: torch.Tensor) -> float:
+        """Return p, the photons that a white value counts, for a picture of shape (N, 3, H, W)."""
+        return clean.mean().item() / (self.sigma / 255) ** 2
+
+    def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return the picture with noise, as `Noise.add`.
+
+        Raises:
+            ValueError: For a black picture.
+        """
+        if self.sigma == 0:
+            return clean
+        if not (photons := self.photons(clean)):
+            raise ValueError("a black picture has no photons to count, hence no Poisson noise")
+        return torch.poisson(photons * clean.cpu(), generator=generator).to(clean) / photons
+
+    def words(self, clean: torch.Tensor) -> str:
+        return f"photons: {self.photons(clean):.3g} where the picture is white"
+
+
+@dataclass(frozen=True)
+class Impulse(Noise):
+    """Salt and pepper: each value becomes 0 or 1 with the chance q / 2 each, and stays with the chance 1 - q.
+
+    A value x that is hit has the expected squared error (x^2 + (1 - x)^2) / 2, at least 1/4, so that
+    q = s^2 / mean((x^2 + (1 - x)^2) / 2) gives the rms s. Each colour is hit by itself.
+
+    Attributes:
+        sigma: Expected rms on the 0-255 scale, from 0 to 127.5, which every picture can have.
+    """
+
+    name = "impulse"
+
+    def share(self, clean: torch.Tensor) -> float:
+        """Return q, the share of the values that are hit, for a picture of shape (N, 3, H, W)."""
+        return (self.sigma / 255) ** 2 / ((clean.square() + (1 - clean).square()) / 2).mean().item()
+
+    def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        hit, end = (torch.rand(clean.shape, generator=generator).to(clean) for _ in range(2))
+        return torch.where(hit < self.share(clean), (end < 0.5).to(clean), clean)
+
+    def words(self, clean: torch.Tensor) -> str:
+        return f"impulses: {self.share(clean):.1%} of the values"
+
+
+@dataclass(frozen=True)
+class NoNoise(Noise):
+    """No noise: y = A x."""
+
+    name = "none"
+    sigma: float = 0.0
+
+    def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return clean
-    if not (photons := peak(clean, sigma)):
-        raise UserError("degrade=poisson: a black picture has no photons, hence no such noise; type degrade=gaussian")
-    return torch.poisson(photons * clean.cpu(), generator=generator).to(clean) / photons
 
 
-def share(clean: torch.Tensor, sigma: float) -> float:
-    """Return which share of the values impulses have to replace for the rms error ``sigma``.
-
-    A value x is off by x or by 1 - x, each with the same chance: by half the range or more, as a root mean square.
-    """
-    return (sigma / 255) ** 2 / ((clean.square() + (1 - clean).square()) / 2).mean().item()
-
-
-def impulse(clean: torch.Tensor, sigma: float, generator: torch.Generator) -> torch.Tensor:
-    """Replace values, each with the chance `share`, by 0 or by 1 (salt and pepper, in each colour by itself).
-
-    Args:
-        clean: Shape (1, 3, H, W), in [0, 1].
-        sigma: rms error on the 0-255 scale, expected; at most 127.5, of which every picture can have as much.
-        generator: CPU generator.
-    """
-    hit, end = (torch.rand(clean.shape, generator=generator).to(clean) for _ in range(2))
-    return torch.where(hit < share(clean, sigma), (end < 0.5).to(clean), clean)
-
-
-KINDS: dict[str, Callable[..., torch.Tensor]] = {"gaussian": gaussian, "poisson": poisson, "impulse": impulse}
-
-
-def words(kind: str, clean: torch.Tensor, sigma: float, correlation: float | None) -> str:
-    """Return what noise of a kind and strength is in that kind's own terms; empty for white Gaussian noise."""
-    if kind == "poisson":
-        return f"photons: {peak(clean, sigma):.3g} where the picture is white"
-    if kind == "impulse":
-        return f"impulses: {share(clean, sigma):.1%} of the values"
-    return "" if correlation is None else f"correlated noise: blurred by {correlation:g} pixels"
+NOISES: dict[str, type[Noise]] = {kind.name: kind for kind in (Gaussian, Poisson, Impulse, Correlated, NoNoise)}
 
 
 def estimate_sigma(noisy: torch.Tensor) -> float:
-    """Estimate the noise of a picture on the 0-255 scale, by scikit-image; of noise that is not white it is no measure.
+    """Estimate the rms of white noise in a picture, by scikit-image; other noise is underestimated.
 
-    The median of the finest wavelet coefficients (Donoho and Johnstone, 1994), averaged over the channels that are
-    not constant.
+    The median of the finest wavelet coefficients (Donoho and Johnstone), averaged over the channels that are not
+    constant.
 
     Args:
-        noisy: Shape (1, 3, H, W).
+        noisy: Shape (1, 3, H, W), in [0, 1] units.
+
+    Returns:
+        Sigma on the 0-255 scale, above 0.
 
     Raises:
-        UserError: Where there is nothing to estimate from, as in a picture of one colour.
+        ValueError: Where there is nothing to estimate from, as in a picture of one colour.
     """
     from skimage.restoration import estimate_sigma as by_wavelets
 
@@ -123,5 +193,5 @@ def estimate_sigma(noisy: torch.Tensor) -> float:
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no coefficients, answered below
         sigma = 255 * float(np.nanmean(by_wavelets(pixels, channel_axis=-1)))
     if not sigma > 0:
-        raise UserError("the noise of the picture cannot be estimated: type degrade.sigma=<0-255 scale>")
+        raise ValueError("the noise of the picture cannot be estimated")
     return sigma

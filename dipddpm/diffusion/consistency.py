@@ -24,22 +24,22 @@ from dipddpm.diffusion.schedule import Schedule, to_state
 
 
 def data_consistency(
-    y: torch.Tensor, operator: Operator | None, sigma: float, schedule: Schedule
+    y: torch.Tensor, operator: Operator, sigma: float, schedule: Schedule
 ) -> Callable[[torch.Tensor, int], torch.Tensor]:
     """Return what `dipddpm.diffusion.sampler.sample_window` calls with each clean estimate and its level.
 
     Args:
         y: Shape (1, 3, H, W), [0, 1] units, completed.
-        operator: A, or None for the identity.
+        operator: A.
         sigma: Noise of y on the 0-255 scale, 0 for none.
         schedule: Of the window.
     """
     state = to_state(y)
-    noise = sigma * (operator.spread if operator else 1)
+    noise = sigma * operator.spread
 
     def agree(x0: torch.Tensor, level: int) -> torch.Tensor:
         r = schedule.sigma(level)
         nearer = x0 + r**2 / (r**2 + noise**2) * (state.to(x0) - x0) if noise else state.to(x0).expand_as(x0)
-        return nearer if operator is None else operator.replace(x0, nearer)
+        return operator.replace(x0, nearer)
 
     return agree

@@ -18,7 +18,7 @@ def drawn(picture: Picture) -> np.ndarray:
     if known.all() or not known.any():
         what = "known" if known.all() else "missing"
         raise UserError(
-            f"degrade.mask: every pixel is {what}; give a picture that is white where pixels are known and black where "
-            "they are missing"
+            f"operator.file: every pixel is {what}; give a picture that is black where pixels are missing and white "
+            "elsewhere"
         )
     return known

@@ -1,23 +1,22 @@
-"""What a job reads beside its configuration, so that a result is known to be of it. Imports no torch."""
+"""Hashes of the files that a job reads: a result counts as done only for the same files. Imports no torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from dipddpm import files
-from dipddpm.config.schema import Config
+from dipddpm.config.schema import Config, mask_of, reference_of
 from dipddpm.diffusion import folder as prior_folder
 
 FIT_VERSION = 1  # raise it when the same request would no longer give the same fit
 
 
 def of(c: Config, command: str) -> dict[str, str]:
-    """Return by key of the configuration what tells one content from another: a picture, weights, a kept epoch.
+    """Return a hash of each file that a job reads, by the key of the configuration that names it.
 
     Args:
-        c: Of the job.
-        command: ``fit``, which reads of a prior no more than its size, and this only for ``image.size=auto``; or
-            ``sample``.
+        c: The job's configuration, checked.
+        command: ``sample``, or ``fit``: a fit reads only the prior's size, and only with ``image.size=auto``.
 
     Returns:
         The SHA-256 of each file that the job reads; of a network on the Hub its commit.
@@ -31,7 +30,7 @@ def of(c: Config, command: str) -> dict[str, str]:
 
 def inputs(c: Config) -> dict[str, Path]:
     """Return the files that a job reads beside those of its prior, by key of the configuration."""
-    named = {"image.path": c.image.path, "image.reference": c.image.reference, "degrade.mask": c.degrade.mask,
+    named = {"image.path": c.image.path, "image.reference": reference_of(c), "operator.file": mask_of(c),
              "checkpoint": c.checkpoint}  # fmt: skip
     paths = {key: Path(path).expanduser() for key, path in named.items() if isinstance(path, str)}
     return {key: path for key, path in paths.items() if path.is_file()}  # "stop" is none

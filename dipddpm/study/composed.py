@@ -25,8 +25,8 @@ def composed(folder: Path, typed: Mapping[str, Collection[str]]) -> dict[str, st
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}
     found = {key: _scalar(config, key) for key in typed}
-    if _scalar(config, "degrade.mask") not in (None, "null") and "degrade.missing" in found:
-        found["degrade.missing"] = "null"  # whose place it takes (dipddpm/config/compose.py)
+    if _scalar(config, "operator.file") not in (None, "null") and "operator.missing" in found:
+        found["operator.missing"] = "null"  # whose place it takes (dipddpm/config/compose.py)
     return {key: _as_typed(text, typed[key]) for key, text in found.items() if text is not None}
 
 

@@ -16,7 +16,7 @@ from dipddpm.names import BASELINES
 from dipddpm.study.order import UNSET, label
 from dipddpm.study.read import Job, Study
 
-PROBLEM_GROUPS = ("image", "degrade", "seed")  # keys that say what is restored, not how
+PROBLEM_GROUPS = ("image", "noise", "operator", "seed")  # keys that say what is restored, not how
 DRAWS = "ddpm.seed"  # of the window's noise: what all settings draw alike is averaged over, too
 WHOLE_SETTINGS = ("experiment", "prior")  # keys that may say both
 
@@ -164,8 +164,10 @@ def _poses(study: Study, key: str) -> bool:
     posed: dict[str, set[str]] = {}
     for job in study.jobs:
         if job.known and (metrics := job.metrics):
-            picture, mask = metrics.get("picture") or {}, (metrics.get("inputs") or {}).get("degrade.mask")
-            found = json.dumps([picture.get("content"), metrics.get("degrade"), mask], sort_keys=True)
+            picture, mask = metrics.get("picture") or {}, (metrics.get("inputs") or {}).get("operator.file")
+            found = json.dumps(
+                [picture.get("content"), metrics.get("noise"), metrics.get("operator"), mask], sort_keys=True
+            )
             posed.setdefault(job.overrides.get(key, UNSET), set()).add(found)
     return len(posed) > 1 and sum(map(len, posed.values())) == len(set.union(*posed.values()))
 

@@ -60,7 +60,7 @@ def test_the_figures_of_the_card_are_those_of_the_weights(shared_data: Path):
 def test_no_weights_are_pickled():
     kinds = {file.suffix for file in FOLDER.rglob("*") if file.is_file()}
     assert kinds <= {".safetensors", ".json", ".md"}
-    assert prior.load(FOLDER).parameters == sum(w.numel() for w in load_file(WEIGHTS).values())
+    assert prior.load(FOLDER).unet.num_parameters() == sum(w.numel() for w in load_file(WEIGHTS).values())
 
 
 def test_the_weights_are_small_and_an_evaluation_cheap():

@@ -1,0 +1,200 @@
+"""The ranges of ``image``, ``noise`` and ``operator``, and the sizes of pictures that go with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from dipddpm.config.schema import (
+    AddedNoise,
+    CleanImage,
+    Config,
+    CorrelatedNoise,
+    DownscaleOperator,
+    ImageConfig,
+    MaskOperator,
+    NoiseConfig,
+    NoisyImage,
+    NoNoise,
+    OwnNoise,
+    factor_of,
+    is_partial,
+    mask_of,
+)
+from dipddpm.errors import UserError, need
+from dipddpm.names import SMALLEST
+
+# Of noise.sigma, 0-255 scale: photons can be counted, and there are no more impulses than values.
+STRENGTHS = {"poisson": (0.1, 255.0), "impulse": (0.1, 127.5)}
+BLURS = 16  # y is at least this many widths of the blur wide; with fewer, the strength of the noise is chance
+
+
+def check_degradation(c: Config) -> None:
+    """Refuse a picture, a noise and an operator that do not go together, or values outside their ranges.
+
+    Raises:
+        UserError: One line that names the key as typed.
+    """
+    _check_image(c.image)
+    _check_operator(c)
+    _check_pair(c.image, c.noise)
+    partial = is_partial(c)
+    if isinstance(c.noise, NoNoise):
+        if not partial:
+            way_out = "leave noise=none out" if isinstance(c.image, NoisyImage) else "type noise=gaussian"
+            raise UserError(
+                f"noise=none with operator=identity leaves nothing to restore: {way_out}, or type operator=mask or "
+                "operator=downscale"
+            )
+    elif isinstance(c.noise, OwnNoise):
+        _check_own(c, partial)
+    elif isinstance(c.noise, AddedNoise):
+        _check_added(c.noise, partial)
+
+
+def _check_image(image: ImageConfig) -> None:
+    size_ok = image.size == "auto" or (
+        isinstance(image.size, int) and not isinstance(image.size, bool) and image.size >= SMALLEST
+    )
+    need(size_ok, "image.size", image.size, "auto (the prior's) or a number of pixels from 8")
+    need(image.box is None or len(image.box) == 4, "image.box", image.box, "[left,top,right,bottom]")
+
+
+def _check_operator(c: Config) -> None:
+    a = c.operator
+    if isinstance(a, DownscaleOperator):
+        need(a.factor >= 2, "operator.factor", a.factor, "2 or more times smaller")
+    if not isinstance(a, MaskOperator) or a.file:
+        return
+    need(a.file is None, "operator.file", a.file, "the path of a mask, or null")
+    if isinstance(c.image, NoisyImage):
+        raise UserError(
+            "operator=mask with image=noisy needs operator.file: the picture is damaged already; type "
+            "operator.file=<a picture, black where pixels are missing, white elsewhere>"
+        )
+    need(a.missing is not None and 0 < a.missing < 1, "operator.missing", a.missing,
+         "a share of the pixels above 0 and below 1")  # fmt: skip
+
+
+def _check_pair(image: ImageConfig, noise: NoiseConfig) -> None:
+    """Refuse noise that would be added to a noisy picture, and a clean picture without noise to add."""
+    if isinstance(image, CleanImage) and isinstance(noise, OwnNoise):
+        raise UserError("noise=own is for a picture that has noise: type image=noisy, or noise=gaussian to add some")
+    if isinstance(image, NoisyImage) and isinstance(noise, AddedNoise):
+        kind = noise.kind.name
+        raise UserError(
+            f"noise={kind} adds noise to a clean picture, but image=noisy is restored as it is: type noise=own, or "
+            "image=file"
+        )
+
+
+def _check_own(c: Config, partial: bool) -> None:
+    assert isinstance(c.noise, OwnNoise)
+    sigma = c.noise.sigma
+    if partial and sigma is None:
+        raise UserError(
+            f"operator={c.operator.kind.name} with image=noisy needs noise.sigma: noise is not estimated from such a "
+            "picture; type noise=none if it has none, or noise.sigma=<0-255 scale>"
+        )
+    inside = sigma is None or 0 < sigma <= 255 or (partial and sigma == 0)
+    allowed = "from 0 to 255 (0-255 scale)" if partial else "above 0, to 255 (0-255 scale), or null to estimate it"
+    need(inside, "noise.sigma", sigma, allowed)
+
+
+def _check_added(noise: AddedNoise, partial: bool) -> None:
+    """Refuse noise that a picture may not be able to have."""
+    kind, sigma = noise.kind.name, noise.sigma
+    if kind in STRENGTHS:
+        least, most = STRENGTHS[kind]
+        need(
+            least <= sigma <= most, "noise.sigma", sigma, f"from {least:g} to {most:g} (0-255 scale) with noise={kind}"
+        )
+        return
+    zero = partial and kind == "gaussian"
+    need(0 < sigma <= 255 or (zero and sigma == 0), "noise.sigma", sigma,
+         f"{'from 0' if zero else 'above 0,'} to 255 (0-255 scale)")  # fmt: skip
+    if isinstance(noise, CorrelatedNoise):
+        need(0 < noise.correlation < math.inf, "noise.correlation", noise.correlation, "above 0 pixels")
+
+
+def check_sides(c: Config, size: int) -> None:
+    """Refuse an operator or a noise that does not suit a picture.
+
+    Args:
+        c: Checked.
+        size: Pixels a side of the picture.
+
+    Raises:
+        UserError: Where the picture cannot be made as many times smaller, or the blur of the noise is too wide for it.
+    """
+    if isinstance(c.operator, DownscaleOperator):
+        whole = [f for f in range(2, size // SMALLEST + 1) if size % f == 0]
+        allowed = f"{', '.join(map(str, whole)) or 'no factor'} at image.size={size}"
+        need(c.operator.factor in whole, "operator.factor", c.operator.factor, allowed)
+    if isinstance(c.noise, CorrelatedNoise):
+        side = size // factor_of(c)
+        need(c.noise.correlation <= side / BLURS, "noise.correlation", c.noise.correlation,
+             f"at most {side / BLURS:g} pixels where y has {side} a side")  # fmt: skip
+
+
+def check_small(c: Config, given: tuple[int, int], size: int) -> None:
+    """Refuse a picture whose size does not suit ``operator=downscale``.
+
+    Args:
+        c: Checked.
+        given: Width and height of the picture, after cutting.
+        size: Pixels a side of the restored picture.
+
+    Raises:
+        UserError: Where a clean picture is smaller than ``size``, or y is not ``operator.factor`` times smaller.
+    """
+    if not isinstance(c.operator, DownscaleOperator):
+        return
+    f, (width, height) = c.operator.factor, given
+    named = f"image.path={c.image.path} is {width}x{height}"
+    if isinstance(c.image, CleanImage):
+        if min(given) < size:
+            raise UserError(
+                f"{named}, no clean picture of image.size={size}: to make it larger, type image=noisy noise=none"
+            )
+        return
+    wanted = size // f
+    if given == (wanted, wanted):
+        return
+    if width != height:
+        way_out = "cut a square with image.box=[left,top,right,bottom]"
+    elif size % width == 0 and size > width:
+        way_out = f"type operator.factor={size // width}"
+    elif width > wanted:
+        way_out = "cut it with image.box=[left,top,right,bottom], or type image=file if it is the clean picture"
+    else:
+        way_out = f"type image.size={f * width}"
+    raise UserError(f"{named}, but operator.factor={f} makes {size}x{size} of {wanted}x{wanted}: {way_out}")
+
+
+def magnification(c: Config) -> int:
+    """Return how many times larger than the picture given the restored one is, each way."""
+    return factor_of(c) if isinstance(c.image, NoisyImage) else 1
+
+
+def check_mask_size(c: Config, given: tuple[int, int], size: int) -> None:
+    """Refuse a damaged picture that would be resized: its holes would be mixed into the known pixels.
+
+    Args:
+        c: Checked.
+        given: Width and height of the picture, after cutting.
+        size: Pixels a side of the restored picture.
+
+    Raises:
+        UserError: Where a given y with a mask has other sides.
+    """
+    if isinstance(c.image, NoisyImage) and (mask := mask_of(c)) and min(given) != size:
+        raise UserError(
+            f"operator.file={mask}: {c.image.path} would be resized to {size}x{size}, which mixes missing pixels with "
+            f"known ones: cut both with image.box=[left,top,right,bottom], or give both at {size}x{size}"
+        )
+
+
+def enlarged(box: Sequence[int] | None, times: int) -> list[int] | None:
+    """Return the box of the same part in a picture that is ``times`` as large."""
+    return None if box is None else [times * v for v in box]

@@ -1,0 +1,43 @@
+"""One line for what omegaconf says in several about a value of the wrong type. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+
+from dipddpm.errors import suggestion
+
+KINDS = {  # of values, by what omegaconf says of another kind
+    "could not be converted to Integer": "a whole number",
+    "could not be converted to Float": "a number",
+    "is not a valid bool": "true or false",
+}
+CHOICE = re.compile(r"Invalid value '(.*)', expected one of \[(.*)\]")
+VALUE = re.compile(r"Value '(.*?)'(?: of type| is not| could)")
+
+
+def one_line(error: BaseException) -> str:
+    """Return the first line of an omegaconf error together with the key it is about."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key")), "")
+    text = lines[0] if lines else type(error).__name__
+    return f"{key}: {text}" if key and key not in text else text
+
+
+def refusal(error: BaseException) -> str:
+    """Return an omegaconf error as ``key=value is not allowed: a number``, where it is about a value."""
+    reason = one_line(error)
+    key = reason.partition(":")[0]
+    if choice := CHOICE.search(reason):
+        return no_choice(f"{key}={choice[1]}", choice)
+    kind, value = kind_wanted(reason), VALUE.search(reason)
+    return f"{key}={value[1]} is not allowed: {kind}" if kind and value else reason
+
+
+def kind_wanted(reason: str) -> str:
+    """Return the kind of value that omegaconf wanted instead, or nothing where it says of none."""
+    return next((kind for said, kind in KINDS.items() if said in reason), "")
+
+
+def no_choice(given: str, choice: re.Match[str]) -> str:
+    """Return the refusal of a word that is none of a key's; ``choice`` is a match of `CHOICE`."""
+    return f"{given} is not allowed: one of {choice[2]}{suggestion(choice[1], choice[2].split(', '))}"

@@ -1,0 +1,150 @@
+"""What can be refused of a job before any work, in one look. Imports no torch.
+
+The command line looks at every job of a sweep so, and both runs look at theirs, for those who call them from Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dipddpm.config.checkpoint import parse
+from dipddpm.config.degradation_ranges import check_mask_size, check_sides, check_small, enlarged, magnification
+from dipddpm.config.ranges import check_halvings, need_an_error
+from dipddpm.config.schema import Config, has_clean, is_partial, mask_of, reference_of
+from dipddpm.diffusion import folder as prior_folder
+from dipddpm.errors import UserError, error_unknown, need
+from dipddpm.names import LOOKS, STLPIPS_SMALLEST
+from dipddpm.pictures import images, masks
+from dipddpm.pictures.images import Box
+
+
+def inspect(c: Config, command: str, seen: dict[Any, Any] | None = None) -> None:
+    """Refuse a job that cannot be run: by its settings, or by the files that it names.
+
+    Args:
+        c: Checked, as `dipddpm.config.compose.typed` returns it.
+        command: ``fit`` or ``sample``.
+        seen: What was found for the sweep's jobs before: files are looked at once; added to.
+
+    Raises:
+        UserError: One line: what was given, what is allowed, what to type.
+    """
+    inspect_settings(c, command)
+    try:
+        _Look(c, command, {} if seen is None else seen).at_all()
+    except (OSError, RuntimeError) as error:  # no permission, a name too long, a home of nobody
+        raise UserError(f"a file or folder that was named cannot be looked at: {error}") from error
+
+
+def inspect_settings(c: Config, command: str) -> None:
+    """Refuse, without a look at files, a fit where ``checkpoint`` asks for none, and a window whose start is unknown.
+
+    Raises:
+        UserError: One line: what to type.
+    """
+    if not c.image.path:
+        raise UserError(f"image.path= names no picture: type image.path=<file> or image.path={images.BUILT_IN}")
+    start = parse(c.checkpoint)
+    if command == "sample":
+        alone = start.kind == "none" and not is_partial(c)  # the error of y is its noise
+        if (why := need_an_error(c)) and c.ddpm.error_sigma is None and not has_clean(c) and not alone:
+            raise error_unknown(why, "completed picture" if start.kind == "none" else "DIP output")
+    elif start.kind == "none":
+        raise UserError(
+            "checkpoint=none starts a window without a DIP, and train_dip.py fits one: type python sample.py, or "
+            "checkpoint=stop"
+        )
+    elif start.kind == "file":
+        raise UserError(
+            f"checkpoint={c.checkpoint} is a picture that was fitted before, and train_dip.py fits one: type python "
+            "sample.py, or checkpoint=stop"
+        )
+
+
+def inspect_size(c: Config, size: int) -> None:
+    """Refuse settings that do not suit the size of the picture.
+
+    Args:
+        c: Checked.
+        size: Pixels a side; where ``image.size`` is auto, the prior's own.
+
+    Raises:
+        UserError: One line that names the key.
+    """
+    if c.checkpoint != "none":
+        check_halvings(c.dip, size)
+    check_sides(c, size)
+    looks = [o for o in c.objective if o in LOOKS]
+    need(not looks or size >= STLPIPS_SMALLEST, "image.size", size,
+         f"{STLPIPS_SMALLEST} or more for objective={''.join(looks[:1])}")  # fmt: skip
+
+
+class _Look:
+    """The look at one job's files. ``seen`` holds what was found by what was looked at."""
+
+    def __init__(self, c: Config, command: str, seen: dict[Any, Any]):
+        self.c, self.command, self.seen = c, command, seen
+
+    def _once(self, look: Callable[..., Any], *given: Any) -> Any:
+        key = (look.__qualname__, *map(str, given))
+        if key not in self.seen:
+            self.seen[key] = look(*given)
+        return self.seen[key]
+
+    def at_all(self) -> None:
+        c = self.c
+        given = self._once(images.check, c.image.path, c.image.box)
+        times = magnification(c)
+        if reference := reference_of(c):
+            clean = self._once(images.check, reference, enlarged(c.image.box, times), "image.reference")
+            images.check_same(clean, given, times=times)
+        if mask := mask_of(c):
+            self._once(_check_mask, mask, c.image.box, given)
+        self._at_checkpoint()
+        self._at_store()
+        size = self._at_prior()
+        if size is not None:
+            inspect_size(c, size)
+            check_small(c, given, size)
+            check_mask_size(c, given, size)
+
+    def _at_checkpoint(self) -> None:
+        file = parse(self.c.checkpoint).file
+        if file and not file.is_file():
+            raise UserError(
+                f"checkpoint={self.c.checkpoint}: no such file; type stop, last, oracle, an epoch, or the path of a "
+                f"kept epoch, such as {self.c.store}/<key>/epochs/000250.safetensors"
+            )
+
+    def _at_store(self) -> None:
+        store = Path(self.c.store).expanduser().absolute()
+        in_the_way = next((p for p in (store, *store.parents) if p.exists() and not p.is_dir()), None)
+        if in_the_way is not None:
+            raise UserError(f"store={self.c.store} is not allowed: {in_the_way} is no folder; type store=<folder>")
+
+    def _at_prior(self) -> int | None:
+        """Look at the prior's files, and return the pixels a side of the picture; None where they are not known yet."""
+        p, given, fit = self.c.prior, self.c.image.size, self.command == "fit"
+        size = given if isinstance(given, int) else None
+        if prior_folder.local(p.name, p.path, p.repo) is None and p.repo:
+            return size  # the Hub is not asked yet
+        folder = self._once(_prior_folder, p.name, p.path, fit)
+        if size is None:
+            return self._once(prior_folder.sample_size, folder)
+        if not fit:  # a fit of a given size reads nothing of the prior
+            self._once(prior_folder.sample_size, folder)
+            self._once(prior_folder.check_size, folder, size)
+        return size
+
+
+def _check_mask(path: str, box: Box | None, given: tuple[int, int]) -> None:
+    """Refuse a drawn mask that is not as large as its picture, or is black or white all over."""
+    mask = images.load(path, box=box, key="operator.file")
+    images.check_same(mask.size, given, "operator.file")
+    masks.drawn(mask)
+
+
+def _prior_folder(name: str, path: str | None, config_only: bool) -> Path:
+    return prior_folder.resolve(name, path, None, None, config_only=config_only)
