@@ -5,6 +5,7 @@ The prior does not enter a DIP fit, so each picture is fitted once. A sweep that
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 from dipddpm import seeds
 from dipddpm.errors import UserError
+from dipddpm.files import canonical
 from dipddpm.names import QUALITIES
 from dipddpm.pictures import images
 from dipddpm.study import Job, read_study
@@ -33,7 +35,7 @@ def write_pictures(pictures: Pictures, folder: Path) -> list[Path]:
 
 
 def restore(files: Sequence[Path], priors: Sequence[Path], out: Path, overrides: Sequence[str]) -> list[list[Job]]:
-    """Restore each picture with each prior, in ``out/jobs``, from fits in ``out/fits``.
+    """Restore each picture with each prior: a sweep inside ``out/jobs``, from fits in ``out/fits``.
 
     Args:
         files: Clean pictures.
@@ -42,21 +44,18 @@ def restore(files: Sequence[Path], priors: Sequence[Path], out: Path, overrides:
         overrides: More, as for sample.py.
 
     Returns:
-        For each prior its complete jobs, in the order of ``files``.
+        For each prior its jobs, in the order of ``files``.
 
     Raises:
         UserError: When the sweep fails.
     """
-    command = [sys.executable, str(SAMPLE), "-m", f"hydra.sweep.dir={out / 'jobs'}", f"store={out / 'fits'}"]
+    folder = out / "jobs" / hashlib.sha256(canonical(list(overrides)).encode()).hexdigest()[:8]
+    command = [sys.executable, str(SAMPLE), "-m", f"hydra.sweep.dir={folder}", f"store={out / 'fits'}"]
     command += ["image=file", "baselines=false", *overrides]
     command += [f"prior.path={','.join(map(str, priors))}", f"image.path={','.join(map(str, files))}"]
-    if subprocess.run(command).returncode:
-        raise UserError(f"the sweep in {out / 'jobs'} failed, see above: the same command goes on")
-    jobs = {
-        (job.overrides["image.path"], job.overrides["prior.path"]): job
-        for job in read_study(out / "jobs").jobs
-        if job.status == "complete" and all(o in _typed(job) for o in overrides)
-    }
+    if subprocess.run(command, stdout=sys.stderr).returncode:  # stdout is for the comparison
+        raise UserError(f"the sweep in {folder} failed, see above: the same command goes on")
+    jobs = {(job.overrides["image.path"], job.overrides["prior.path"]): job for job in read_study(folder).jobs}
     return [[jobs[str(file), str(prior)] for file in files] for prior in priors]
 
 
@@ -82,7 +81,3 @@ def summarise(old: Sequence[Job], new: Sequence[Job]) -> dict[str, Any]:
             found[quality] = {"dip": fmean(dip), "old": fmean(before), "new": fmean(after)}
             found[quality]["new_minus_old"] = vars(paired_difference(after, before))
     return found
-
-
-def _typed(job: Job) -> set[str]:
-    return {f"{key}={value}" for key, value in job.overrides.items()}
