@@ -1,4 +1,4 @@
-"""The levels that training draws follow their law, every batch covers it, and both parts can stand alone."""
+"""The noise levels that training draws follow their law, and every batch covers it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import math
 import pytest
 import torch
 
-from scripts.training_levels import draw_levels, stratified
+from prior_training.levels import draw_levels, stratified
 
 T = 1000
 ALPHAS_CUMPROD = torch.cumprod(1 - torch.linspace(1e-4, 0.02, T), 0)
 LOG_RATIO = ((1 - ALPHAS_CUMPROD) / ALPHAS_CUMPROD).sqrt().log()
 
 
-def drawn(share: float, *, n: int = 20000, mean: float = -0.6, std: float = 1.4, power: float = 1.0) -> torch.Tensor:
+def drawn(share: float, *, n: int = 20000, mean: float = -0.6, std: float = 1.4) -> torch.Tensor:
     u = stratified(n, torch.Generator().manual_seed(0))
-    return draw_levels(u, ALPHAS_CUMPROD, share, mean, std, power)
+    return draw_levels(u, ALPHAS_CUMPROD, share, mean, std)
 
 
 def test_each_part_of_the_unit_interval_gets_one_number():
@@ -32,11 +32,10 @@ def test_the_logarithm_of_the_ratio_is_normal():
         assert (log_ratio < -0.6 + 0.8 * z).float().mean() == pytest.approx(share, abs=0.01)
 
 
-@pytest.mark.parametrize("power", [1.0, 3.0])
-def test_without_log_normal_levels_the_power_is_left(power: float):
-    index_t = drawn(0.0, power=power)
+def test_without_log_normal_levels_all_are_alike():
+    index_t = drawn(0.0)
     for below in (50, 300, 900):
-        assert (index_t < below).float().mean() == pytest.approx((below / T) ** (1 / power), abs=0.002)
+        assert (index_t < below).float().mean() == pytest.approx(below / T, abs=0.002)
 
 
 def test_a_share_mixes_the_two_and_one_batch_has_it():
@@ -48,5 +47,5 @@ def test_a_share_mixes_the_two_and_one_batch_has_it():
 def test_no_number_leaves_the_schedule():
     u = torch.tensor([0.0, 1e-8, 0.5, 0.74999994, 0.75, 1 - 2**-24])
     for share in (0.0, 0.5, 0.75, 1.0):
-        index_t = draw_levels(u, ALPHAS_CUMPROD, share, -0.6, 5.0, 1.0)
+        index_t = draw_levels(u, ALPHAS_CUMPROD, share, -0.6, 5.0)
         assert index_t.dtype == torch.int64 and index_t.min() >= 0 and index_t.max() < T
