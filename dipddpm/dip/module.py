@@ -17,11 +17,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from dipddpm import seeds
 from dipddpm.degradation.operators import Identity, Operator
 from dipddpm.dip import networks
+from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
 from dipddpm.metrics import quality as metrics
 
 log = logging.getLogger(__name__)
-DARK = 0.5 / 255  # mean up to which a channel has no light: zero is then its answer, and no failure
+# The settings that a state records. It does not record those that leave its numbers as they are, such as max_epochs.
+RECORDED = ("layers", "channels", "kernel_size", "final_relu", "lr", "input_noise", "ema", "precision")
+DARK = 0.5 / 255  # mean up to which a channel counts as black: its right output is zero
 
 
 def fixed_input(shape: torch.Size, seed: int, content: str) -> torch.Tensor:
@@ -39,17 +42,14 @@ class DeepImagePrior(pl.LightningModule):
         noisy: y, shape (1, 3, H, W); may leave [0, 1].
         clean: The picture behind it, same shape, or None. Only measured against, never learnt from.
         operator: A of y = A x + noise: the loss is over what y tells (the paper's eq. 4 and 5); None for the identity.
-        network: ``cnn`` or ``skip`` (`dipddpm.dip.networks`).
-        layers: Hidden layers of the plain network; scales of the other.
-        channels: Width of the hidden layers.
-        kernel_size: Odd.
-        final_relu: Whether the output of the plain network passes a ReLU.
-        lr: Adam's learning rate.
-        input_noise: Standard deviation of the noise added to z at every step.
-        ema: Decay of the averaged weights, 0 for none; where they exist they are the ones kept.
-        precision: ``fp32`` or ``bf16`` (autocast).
+        network: A module of one's own that maps z to a picture, both (1, 3, H, W); trained in place. None builds the
+            network that the settings name, with initial weights from the seed.
+        settings: Of the network and of Adam; the plain network's by default.
         seed: Of z, of the weights and of the input noise.
-        content: Content hash of the picture, which enters every seed.
+        content: Content hash of the picture, which enters every seed; None takes that of y.
+
+    Raises:
+        ValueError: When y is not one picture, or for settings that the network does not have.
     """
 
     z: torch.Tensor
@@ -59,40 +59,30 @@ class DeepImagePrior(pl.LightningModule):
     def __init__(
         self,
         noisy: torch.Tensor,
-        clean: torch.Tensor | None,
+        clean: torch.Tensor | None = None,
         *,
         operator: Operator | None = None,
-        network: str,
-        layers: int,
-        channels: int,
-        kernel_size: int,
-        final_relu: bool,
-        lr: float,
-        input_noise: float,
-        ema: float,
-        precision: str,
-        seed: int,
-        content: str,
+        network: torch.nn.Module | None = None,
+        settings: DipSettings | None = None,
+        seed: int = 0,
+        content: str | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["noisy", "clean", "operator"], logger=False)
-        self.lr, self.input_noise, self.precision = lr, input_noise, precision
-        self.net = networks.build(
-            network,
-            layers=layers,
-            channels=channels,
-            kernel_size=kernel_size,
-            final_relu=final_relu,
-            generator=seeds.generator(seed, "dip weights", content),
+        if noisy.ndim != 4 or noisy.shape[:2] != (1, 3):
+            raise ValueError(f"noisy must be one picture, shape (1, 3, H, W), got {tuple(noisy.shape)}")
+        s = settings or DipSettings()
+        content = seeds.content_hash(noisy.cpu()) if content is None else content
+        self.settings, self.content = s, content
+        self.net = network or networks.build(s, seeds.generator(seed, "dip weights", content))
+        name = s.network if network is None else type(network).__name__
+        self.save_hyperparameters(
+            {"network": name, **{k: getattr(s, k) for k in RECORDED}, "seed": seed, "content": content}, logger=False
         )
-        self.content = content
         z = fixed_input(noisy.shape, seed, content)
-        self.revived = networks.revive(self.net, self.net.last, z, seeds.generator(seed, "dip revival", content))
-        if self.revived:
-            log.info("a dead output channel at the start: last layer redrawn %d times", self.revived)
-        fast = self.net.memory_format
+        self.revived = self._revive(z, seeds.generator(seed, "dip revival", content))
+        fast = networks.memory_format(self.net)
         self.net.to(memory_format=fast)  # pyright: ignore[reportCallIssue]
-        self.averaged = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema else None
+        self.averaged = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(s.ema)) if s.ema else None
         self.register_buffer("z", z.contiguous(memory_format=fast), persistent=False)
         self.register_buffer("noisy", noisy.contiguous(memory_format=fast), persistent=False)
         self.register_buffer("clean", clean, persistent=False)
@@ -103,6 +93,14 @@ class DeepImagePrior(pl.LightningModule):
         self._started = 0.0
         self._seconds = 0.0
 
+    def _revive(self, z: torch.Tensor, generator: torch.Generator) -> int:
+        """Redraw the last layer until no output channel is dead; return how often, 0 where no layer can be redrawn."""
+        last = networks.last_layer(self.net)
+        times = networks.revive(self.net, last, z, generator) if last is not None else 0
+        if times:
+            log.info("a dead output channel at the start: last layer redrawn %d times", times)
+        return times
+
     @property
     def kept_net(self) -> torch.nn.Module:
         """The network whose weights are kept: the averaged one where there is one."""
@@ -110,7 +108,7 @@ class DeepImagePrior(pl.LightningModule):
 
     def forward(self, z: torch.Tensor, net: torch.nn.Module | None = None) -> torch.Tensor:
         """Map z to a picture, float32, shape (1, 3, H, W), in the fit's precision."""
-        with torch.autocast(z.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
             return (net or self.net)(z).float()
 
     @torch.no_grad()
@@ -128,18 +126,18 @@ class DeepImagePrior(pl.LightningModule):
         if not output.square().sum().isfinite():
             raise RuntimeError(
                 f"the fit diverged at epoch {self.current_epoch + 1}, its output is no longer finite, "
-                f"at learning rate {self.lr:g}: try a smaller dip.lr"
+                f"at learning rate {self.settings.lr:g}: try a smaller dip.lr"
             )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.net.parameters(), lr=self.lr)
+        return torch.optim.Adam(self.net.parameters(), lr=self.settings.lr)
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         """Return the loss to the noisy picture; the epoch's first step fills the epoch's row."""
         z = self.z
-        if self.input_noise:
+        if self.settings.input_noise:
             noise = torch.randn(z.shape, generator=self.input_generator)
-            z = z + self.input_noise * noise.to(z.device)
+            z = z + self.settings.input_noise * noise.to(z.device)
         output = self(z)
         loss = self._loss(output)
         if batch_idx == 0:
@@ -156,14 +154,14 @@ class DeepImagePrior(pl.LightningModule):
             names = ", ".join("red green blue".split()[c] for c in dead)
             raise RuntimeError(
                 f"the output's {names} died at epoch {self.current_epoch + 1} (zero everywhere, no gradient "
-                f"left) at learning rate {self.lr:g}: try a smaller dip.lr, another seed, or "
+                f"left) at learning rate {self.settings.lr:g}: try a smaller dip.lr, another seed, or "
                 "dip.final_relu=false"
             )
         self.row = {
             "loss_noisy": loss,
             "loss_clean": float("nan"),
             "psnr": float("nan"),
-            "lr": self.lr,
+            "lr": self.settings.lr,
             "window_variance": self.windowed.update(output),
             "moving_variance": self.moving.update(output),
         }

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from dipddpm.dip.curves import Curves
+from dipddpm.dip.keeping import Trajectory
 from dipddpm.files import canonical, replacing, sha256, write_json
 
 VERSION = 1
@@ -35,31 +36,18 @@ class Damaged(Exception):
 
 
 @dataclass(frozen=True)
-class Fit:
+class Fit(Trajectory):
     """A verified fit of the store.
 
     Attributes:
         key: Its name in the store.
         folder: Where it lies.
         request: What the key is a hash of.
-        epochs: Length of the trajectory.
-        kept: PSNR in dB of each kept epoch's picture, None where there is no clean picture.
-        curves: One row an epoch.
-        seconds: Wall-clock seconds spent on the fit, over all its extensions.
-        revived: Redraws of the last layer before the first step.
-        environments: Versions, threads, precision, memory format and device, each with ``from_epoch``, the epoch
-            from which on it was so.
     """
 
     key: str
     folder: Path
     request: dict[str, Any]
-    epochs: int
-    kept: dict[int, float | None]
-    curves: Curves
-    seconds: float
-    revived: int
-    environments: list[dict[str, Any]]
 
     @property
     def state(self) -> Path:
@@ -141,30 +129,17 @@ def write_epoch(
         save_file(tensors, temporary, metadata={"epoch": str(epoch), "pixels": pixels})
 
 
-def commit(
-    folder: Path,
-    *,
-    key: str,
-    curves: Curves,
-    kept: Mapping[int, float | None],
-    seconds: float,
-    revived: int,
-    environments: Sequence[Mapping[str, Any]],
-) -> None:
+def commit(folder: Path, key: str, trajectory: Trajectory) -> None:
     """Make the trajectory so far the stored one; its state and epoch files must be in place.
 
     Args:
         folder: Of the fit.
         key: Its name in the store.
-        curves: One row an epoch; their length is the trajectory's.
-        kept: PSNR in dB (or None) of each kept epoch.
-        seconds: Spent so far.
-        revived: Redraws of the last layer.
-        environments: As those of a `Fit`.
+        trajectory: The fit so far.
     """
-    epochs = len(curves)
+    epochs, kept = trajectory.epochs, trajectory.kept
     with replacing(folder / curves_name(epochs)) as temporary:
-        curves.save(temporary)
+        trajectory.curves.save(temporary)
     names = [epoch_name(e) for e in kept] + [curves_name(epochs), state_name(epochs), "fit.json"]
     known = files_of(folder)  # kept epochs are never rewritten: their hashes still hold
     files = {}
@@ -176,9 +151,9 @@ def commit(
         "key": key,
         "epochs": epochs,
         "kept": {str(e): psnr for e, psnr in kept.items()},
-        "seconds": seconds,
-        "revived": revived,
-        "environments": [dict(environment) for environment in environments],
+        "seconds": trajectory.seconds,
+        "revived": trajectory.revived,
+        "environments": trajectory.environments,
         "files": files,
     }
     write_json(folder / "manifest.json", body | {"digest": _digest(body)})
@@ -225,7 +200,6 @@ def _verified(folder: Path, text: str) -> Fit:
         key=body["key"],
         folder=folder,
         request=request,
-        epochs=body["epochs"],
         kept={int(e): psnr for e, psnr in body["kept"].items()},
         curves=curves,
         seconds=body["seconds"],

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from functools import partial
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,14 +12,17 @@ import torch
 from torch.nn.functional import mse_loss
 
 from dipddpm.degradation.operators import Downscale, Mask
-from dipddpm.dip import networks, stopping
+from dipddpm.dip import fitting, networks
+from dipddpm.dip.callbacks import Events, WholeFile
+from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.module import DeepImagePrior
-from dipddpm.fits import FitStore, fitting
-from dipddpm.fits.callbacks import Pictures, WholeFile
+from dipddpm.dip.settings import DipSettings
+from dipddpm.dip.stopping import Stopping
+from dipddpm.fits import FitStore
+from dipddpm.fits.choice import choose
+from dipddpm.fits.keeping import FolderKeeper
 
-SETTINGS = {"network": "cnn", "layers": 1, "channels": 8, "kernel_size": 3, "final_relu": True, "lr": 5e-3,
-            "input_noise": 0.0, "ema": 0.0, "precision": "fp32", "seed": 0, "content": "c"}  # fmt: skip
-
+SMALL = DipSettings(layers=1, channels=8, lr=5e-3)
 SKIP = {"network": "skip", "layers": 2, "final_relu": False}
 
 
@@ -29,21 +32,23 @@ def problem(size=(17, 19)):
     return clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)), clean
 
 
-def fit(store, epochs, rule=lambda curves: None, steps=1, **settings):
-    """Make or extend a fit to ``epochs``; each call builds everything anew, as another process would."""
-    noisy, clean = problem()
-    made = SETTINGS | settings
-    request = {"version": 1, "steps": steps, **made}
+def dip(*pictures, operator=None, seed=0, content="c", **settings):
+    """A small DIP of these pictures, y first; of the problem's where there are none."""
+    return DeepImagePrior(*(pictures or problem()), operator=operator, settings=replace(SMALL, **settings), seed=seed,
+                          content=content)  # fmt: skip
 
-    def choose(fit):
+
+def fit(store, epochs, rule=lambda curves: None, **settings):
+    """Make or extend a fit to ``epochs``; each call builds everything anew, as another process would."""
+
+    def wanted(fit):
         return fit if fit.epochs >= epochs or rule(fit.curves) else None
 
     def work(folder, key, before):
-        module = DeepImagePrior(noisy, clean, **made)
-        fitting.run(module, folder, key, before, rule=rule, epochs=epochs, steps_per_epoch=steps,
-                    checkpoint_every=10, panel_every=50, device="cpu")  # fmt: skip
+        how = RunSettings(events=folder, panel_every=50)
+        fitting.run(dip(**settings), FolderKeeper(folder, key, "c", before), rule, epochs, how)
 
-    return store.obtain(request, choose, work)[0]
+    return store.obtain({"version": 1, **settings}, wanted, work)[0]
 
 
 @pytest.fixture
@@ -75,7 +80,7 @@ def test_a_kept_picture_is_the_forward_pass_of_the_weights_beside_it(store, netw
 
     made = fit(store, 20, ema=0.8, **network)
     tensors = load_file(made.epoch_file(20))
-    module = DeepImagePrior(*problem(), **SETTINGS | network)
+    module = dip(**network)
     module.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
     assert torch.equal(module.render(), made.picture(20))
 
@@ -85,7 +90,7 @@ def test_what_a_missing_pixel_holds_is_never_learnt():
     known = torch.rand(1, 1, *noisy.shape[-2:], generator=torch.Generator().manual_seed(1)) > 0.5
     outputs = []
     for hidden in (noisy, 5 + noisy, clean):
-        module = DeepImagePrior(torch.where(known, noisy, hidden), clean, operator=Mask(known=known), **SETTINGS)
+        module = dip(torch.where(known, noisy, hidden), clean, operator=Mask(known=known))
         optimizer = module.configure_optimizers()
         for _ in range(20):
             optimizer.zero_grad()
@@ -96,8 +101,8 @@ def test_what_a_missing_pixel_holds_is_never_learnt():
         at_known = (module(module.z) - noisy)[known.expand_as(noisy)]
         assert module.training_step(None, 0).item() == pytest.approx(at_known.square().mean().item(), rel=1e-5)
     assert torch.equal(outputs[0], outputs[1]) and torch.equal(outputs[0], outputs[2])
-    everything = DeepImagePrior(noisy, clean, operator=Mask(known=torch.ones_like(known)), **SETTINGS)
-    whole = DeepImagePrior(noisy, clean, **SETTINGS)
+    everything = dip(noisy, clean, operator=Mask(known=torch.ones_like(known)))
+    whole = dip(noisy, clean)
     assert everything.training_step(None, 0).item() == pytest.approx(whole.training_step(None, 0).item(), rel=1e-6)
 
 
@@ -106,7 +111,7 @@ def test_of_a_smaller_picture_its_means_alone_are_learnt():
     a = Downscale(2)
     losses = []
     for other in (noisy, clean):
-        module = DeepImagePrior(a.replace(other, noisy), clean, operator=a, **SETTINGS)
+        module = dip(a.replace(other, noisy), clean, operator=a)
         optimizer = module.configure_optimizers()
         losses.append([])
         for _ in range(20):
@@ -120,8 +125,17 @@ def test_of_a_smaller_picture_its_means_alone_are_learnt():
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[0][-1] < 0.9 * losses[0][0]
 
 
-@pytest.mark.parametrize("options", [{}, {"input_noise": 0.05, "ema": 0.9}, {"steps": 3}, {"precision": "bf16"},
-                                     SKIP | {"ema": 0.9}, SKIP | {"precision": "bf16"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"input_noise": 0.05, "ema": 0.9},
+        {"steps_per_epoch": 3},
+        {"precision": "bf16"},
+        SKIP | {"ema": 0.9},
+        SKIP | {"precision": "bf16"},
+    ],
+)
 def test_a_resumed_fit_is_bit_equal_to_an_uninterrupted_one(tmp_path, options):
     whole = fit(FitStore(tmp_path / "whole"), 47, **options)
     parts = FitStore(tmp_path / "parts")
@@ -147,7 +161,7 @@ def test_resuming_carries_the_ring_buffer_of_the_windowed_variance(tmp_path):
 
 
 def test_the_fit_stops_where_the_rule_fires_and_a_number_beyond_extends_it(store):
-    rule = partial(stopping.stop, "loss_floor", threshold=0.02, patience=None)
+    rule = Stopping("loss_floor", threshold=0.02)
     made = fit(store, 500, rule)
     stop = rule(made.curves)
     assert stop is not None
@@ -165,7 +179,7 @@ def test_hyperparameters_are_builtins_and_the_state_loads_without_pickle(store):
 
 
 def test_a_channel_that_dies_later_is_an_error_that_names_it():
-    module = DeepImagePrior(*problem(), **SETTINGS)
+    module = dip()
     networks.revive(module.net, module.net.last, module.z, torch.Generator().manual_seed(0))
     with torch.no_grad():
         module.net.convs[-1].weight[1].zero_()
@@ -179,7 +193,7 @@ def test_a_channel_whose_answer_is_zero_may_be_zero():
     noisy, clean = problem()
     for picture in (noisy, clean):
         picture[:, 0] = 0
-    module = DeepImagePrior(noisy, clean, **SETTINGS)
+    module = dip(noisy, clean)
     with torch.no_grad():
         module.net.convs[-1].weight[0].zero_()
         module.net.convs[-1].bias[0] = -1
@@ -189,63 +203,65 @@ def test_a_channel_whose_answer_is_zero_may_be_zero():
 
 def test_steps_per_epoch_are_optimiser_steps(tmp_path):
     one = fit(FitStore(tmp_path / "one"), 30)
-    three = fit(FitStore(tmp_path / "three"), 10, steps=3)
+    three = fit(FitStore(tmp_path / "three"), 10, steps_per_epoch=3)
     assert torch.equal(one.picture(30), three.picture(10))
     assert three.curves.column("loss_noisy")[1] == one.curves.column("loss_noisy")[3]
 
 
 def test_seed_and_content_choose_input_and_weights():
-    a = DeepImagePrior(*problem(), **SETTINGS)
+    a = dip()
     for change in ({"seed": 1}, {"content": "d"}):
-        b = DeepImagePrior(*problem(), **SETTINGS | change)
+        b = dip(**change)
         assert not torch.equal(a.z, b.z)
         assert not torch.equal(a.net.convs[0].weight, b.net.convs[0].weight)
     assert a.z.min() >= 0 and a.z.max() <= 1
 
 
 def test_the_choice_does_not_depend_on_how_far_the_stored_fit_goes(store):
-    rule = partial(stopping.stop, "loss_floor", threshold=0.02, patience=None)
+    rule = Stopping("loss_floor", threshold=0.02)
     how = {"rule": rule, "rule_name": "loss_floor", "max_epochs": 500, "every": 10}
     short = fit(store, 500, rule)
-    before = {c: fitting.choose(short, c, **how) for c in ("stop", "last", "oracle", 10)}
+    before = {c: choose(short, c, **how) for c in ("stop", "last", "oracle", 10)}
     long = fit(store, short.epochs + 40)
-    assert {c: fitting.choose(long, c, **how) for c in before} == before
+    assert {c: choose(long, c, **how) for c in before} == before
     assert before["stop"].epoch <= before["stop"].stop.epoch
     assert before["stop"].why == "loss_floor"
     tens = [e for e in short.kept if e % 10 == 0]
     assert before["last"].epoch == max(tens)
     best = max(tens, key=lambda e: short.kept[e])
     assert before["oracle"].epoch == best
-    assert fitting.choose(long, long.epochs + 10, **how) is None
+    assert choose(long, long.epochs + 10, **how) is None
 
 
 def test_a_rule_that_never_fires_means_the_last_epoch_and_says_max_epochs(store):
     made = fit(store, 25)
-    how = {"rule": partial(stopping.stop, "loss_floor", threshold=1e-9, patience=None), "rule_name": "loss_floor"}
-    chosen = fitting.choose(made, "stop", **how, max_epochs=25, every=10)
+    how = {"rule": Stopping("loss_floor", threshold=1e-9), "rule_name": "loss_floor"}
+    chosen = choose(made, "stop", **how, max_epochs=25, every=10)
     assert (chosen.epoch, chosen.why, chosen.stop) == (20, "max_epochs", None)
-    assert fitting.choose(made, "stop", **how, max_epochs=26, every=10) is None
+    assert choose(made, "stop", **how, max_epochs=26, every=10) is None
 
 
 def test_a_rule_that_fires_at_once_still_leaves_a_first_kept_epoch(store):
-    rule = partial(stopping.stop, "loss_floor", threshold=1e9, patience=None)
+    rule = Stopping("loss_floor", threshold=1e9)
     made = fit(store, 25, rule)
     assert (made.epochs, list(made.kept)) == (10, [10])
-    assert fitting.choose(made, "stop", rule=rule, rule_name="f", max_epochs=25, every=10).epoch == 10
+    assert choose(made, "stop", rule=rule, rule_name="f", max_epochs=25, every=10).epoch == 10
 
 
 def test_the_best_picture_so_far_is_that_of_all_kept_epochs(store, monkeypatch):
     made = fit(store, 30)
-    trajectory: Any = SimpleNamespace(folder=made.folder, kept={10: 21.0, 20: 25.0, 30: 23.0})
+    keeper = FolderKeeper(made.folder, made.key, "c", None)
+    recorder: Any = SimpleNamespace(keeper=keeper, kept={10: 21.0, 20: 25.0, 30: 23.0})
     shown = []
     monkeypatch.setattr("dipddpm.dip.tracking.writer", lambda trainer: None)
+    monkeypatch.setattr("dipddpm.dip.tracking.log_epoch", lambda writer, row, epoch: None)
     monkeypatch.setattr("dipddpm.dip.tracking.log_pictures", lambda writer, tag, pictures, step: shown.append(pictures))
     trainer: Any = SimpleNamespace(current_epoch=29, should_stop=False, max_epochs=100)
-    module = DeepImagePrior(*problem(), **SETTINGS)
-    Pictures(30, trajectory).on_train_epoch_end(trainer, module)
+    module = dip()
+    Events(30, recorder).on_train_epoch_end(trainer, module)
     assert torch.equal(shown[0]["best"], made.picture(20)), "also between two grids"
-    trajectory.kept = {}
-    Pictures(15, trajectory).on_train_epoch_end(trainer, module)
+    recorder.kept = {}
+    Events(15, recorder).on_train_epoch_end(trainer, module)
     assert torch.equal(shown[1]["best"], shown[1]["output"]), "before the first is kept"
 
 

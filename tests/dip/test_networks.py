@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dipddpm.dip import networks
+from dipddpm.dip.settings import DipSettings
 
 
 def cnn(seed: int = 0, **options):
@@ -130,8 +131,7 @@ def test_what_networks_cannot_be_is_refused():
             make(kernel_size=4)
     with pytest.raises(ValueError, match="1 or more, got 0"):
         skip(layers=0)
-    settings: dict = {"layers": 1, "channels": 2, "kernel_size": 3, "generator": torch.Generator()}
-    with pytest.raises(ValueError, match="cnn or skip, got unet"):
-        networks.build("unet", final_relu=False, **settings)
+    with pytest.raises(ValueError, match="no network unet; there are: cnn, skip"):
+        networks.build(DipSettings("unet"), torch.Generator())
     with pytest.raises(ValueError, match="ends in a sigmoid"):
-        networks.build("skip", final_relu=True, **settings)
+        networks.build(DipSettings("skip", final_relu=True), torch.Generator())

@@ -1,14 +1,14 @@
 """Stopping rules: what they pick, when they can know, and that a longer fit never changes it."""
 
+import json
 from functools import partial
 
 import numpy as np
 import pytest
-from support.curves import from_columns
+from support.curves import from_columns, linear_dip
 
 from dipddpm.dip.curves import Curves
-from dipddpm.dip.stopping import SETTLED, Stop, emv, loss_floor, stop, wmv
-from dipddpm.errors import UserError
+from dipddpm.dip.stopping import RULES, SETTLED, Stop, Stopping, emv, loss_floor, summarise, wmv
 
 SEEDS = range(16)
 
@@ -39,11 +39,11 @@ def as_it_comes(values, patience):
     return None
 
 
-RULES = [partial(loss_floor, threshold=t) for t in (-0.1, 0.1, 0.3)]
-RULES += [partial(rule, patience=p) for rule in (wmv, emv) for p in (1, 5, 31)]
+ASKED = [partial(loss_floor, threshold=t) for t in (-0.1, 0.1, 0.3)]
+ASKED += [partial(rule, patience=p) for rule in (wmv, emv) for p in (1, 5, 31)]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.func.__name__} {rule.keywords}")
+@pytest.mark.parametrize("rule", ASKED, ids=lambda rule: f"{rule.func.__name__} {rule.keywords}")
 def test_a_rule_never_fires_earlier_and_never_changes_its_answer(rule):
     fired = 0
     for seed in SEEDS:
@@ -119,26 +119,49 @@ def test_emv_does_not_ask_while_the_start_is_remembered():
 
 
 def test_nothing_fires_on_no_epochs():
-    assert all(rule(Curves()) is None for rule in RULES)
+    assert all(rule(Curves()) is None for rule in ASKED)
 
 
-def test_stop_asks_the_rule_of_that_name():
+def test_a_rule_is_asked_by_its_name():
     n = 1004
     v = np.full(n + 1, 2.0)
     v[4] = 1.0  # row 5
     other = v.copy()
     other[4], other[200] = 2.0, 1.0
     curves = from_columns(loss_noisy=np.arange(n + 1, 0, -1.0), window_variance=v, moving_variance=other)
-    ask = partial(stop, curves=curves, threshold=7.0, patience=None)
-    assert ask("never") is None
-    assert ask("loss_floor") == Stop(n - 7, n - 5)
-    assert ask("wmv") == Stop(4, 1005), "no patience given is the paper's 1000"
-    assert stop("wmv", curves.head(n), threshold=None, patience=None) is None
-    assert ask("emv", patience=31) == Stop(SETTLED, SETTLED + 32), "a plateau is a minimum from its first row"
+    assert Stopping("never")(curves) is None
+    assert Stopping("loss_floor", threshold=7.0)(curves) == Stop(n - 7, n - 5)
+    assert Stopping("wmv")(curves) == Stop(4, 1005), "no patience given is the paper's 1000"
+    assert Stopping("wmv")(curves.head(n)) is None
+    assert Stopping("emv", patience=31)(curves) == Stop(SETTLED, SETTLED + 32), "a plateau is a minimum from its start"
 
 
-def test_stop_refuses():
-    with pytest.raises(UserError, match="stopping=loss_floor: .* type stopping.threshold=<MSE>"):
-        stop("loss_floor", Curves(), threshold=None, patience=None)
-    with pytest.raises(ValueError, match="loss_floor, wmv, emv or never, got patience"):
-        stop("patience", Curves(), threshold=1.0, patience=1)
+def test_a_rule_of_ones_own_is_a_function_or_a_registered_name(monkeypatch):
+    def fifth(curves):
+        return Stop(4, 5) if len(curves) >= 5 else None
+
+    rule, curves = Stopping(fifth), from_columns(loss_noisy=np.ones(7))
+    assert (rule.name, rule(curves.head(4)), rule(curves)) == ("fifth", None, Stop(4, 5))
+    monkeypatch.setitem(RULES, "patient", lambda curves, threshold, patience: Stop(patience, len(curves)))
+    assert Stopping("patient", patience=3)(curves) == Stop(3, 7)
+
+
+def test_rules_that_cannot_be_asked_are_refused():
+    with pytest.raises(ValueError, match="loss_floor needs a threshold, a mean squared error"):
+        Stopping("loss_floor")(Curves())
+    with pytest.raises(
+        ValueError, match=r"no stopping rule wvm \(did you mean wmv\?\); .*: loss_floor, wmv, emv, never"
+    ):
+        Stopping("wvm")
+
+
+def test_a_summary_names_every_epoch_and_is_plain_json():
+    curves, _ = linear_dip(rows=41)
+    flat = [np.nan] * 6 + [2.0] * 35  # a minimum in row 7, which nothing undercuts
+    whole = from_columns(window_variance=flat, moving_variance=flat,
+                         **{n: curves.column(n) for n in ("loss_noisy", "loss_clean", "psnr")})  # fmt: skip
+    summary = summarise(whole, threshold=float(curves.column("loss_noisy")[30]), patience=17)
+    expected = {"epochs": 41, "peak": 8, "crossing": 21, "loss_floor": 29, "wmv_17": 6, "emv_17": None}
+    assert json.loads(json.dumps(summary)) == expected
+    alone = summarise(from_columns(loss_noisy=curves.column("loss_noisy")), threshold=-1.0, patience=1000)
+    assert alone == dict.fromkeys(["peak", "crossing", "loss_floor", "wmv_1000", "emv_1000"]) | {"epochs": 41}

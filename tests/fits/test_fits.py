@@ -13,6 +13,7 @@ import torch
 from support import ROOT
 
 from dipddpm.dip.curves import Curves
+from dipddpm.dip.keeping import Trajectory
 from dipddpm.errors import UserError
 from dipddpm.fits import Damaged, FitStore, fit_key, manifest
 from dipddpm.fits.__main__ import main
@@ -41,8 +42,8 @@ def work_until(epochs, calls=None):
                 manifest.write_epoch(folder, epoch, {"w": torch.full((3,), float(epoch))}, picture(epoch), "pixels")
                 (folder / manifest.state_name(epoch)).write_bytes(b"state")
                 kept[epoch] = 20.0 + epoch
-                manifest.commit(folder, key=key, curves=curves, kept=kept, seconds=1.0, revived=0,
-                                environments=[{"from_epoch": 1, "threads": 1}])  # fmt: skip
+                so_far = Trajectory(curves, kept, 1.0, 0, [{"from_epoch": 1, "threads": 1}])
+                manifest.commit(folder, key, so_far)
 
     return work
 

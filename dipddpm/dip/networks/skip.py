@@ -24,15 +24,20 @@ class Skip(nn.Module):
         channels: Width at every scale.
         kernel_size: Odd.
         generator: CPU generator of the initial weights (PyTorch's default law for convolutions).
+        final_relu: Must be False. The plain network has this option, and networks are made with the same keywords.
 
     Raises:
-        ValueError: For an even ``kernel_size`` or no ``layers``.
+        ValueError: For an even ``kernel_size``, no ``layers``, or ``final_relu``.
     """
 
     memory_format = torch.contiguous_format  # 0.8 of the time of channels_last at 64x64, 0.6 at 256x256, one core
 
-    def __init__(self, *, layers: int, channels: int, kernel_size: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, *, layers: int, channels: int, kernel_size: int, generator: torch.Generator, final_relu: bool = False
+    ) -> None:
         super().__init__()
+        if final_relu:
+            raise ValueError("final_relu is an option of the plain network: skip ends in a sigmoid")
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {kernel_size}")
         if layers < 1:

@@ -37,7 +37,7 @@ def revive(net: nn.Module, last: nn.Module, z: torch.Tensor, generator: torch.Ge
         last: Its last convolution.
         z: The fixed input, shape (1, 3, H, W).
         generator: CPU generator of the redraws.
-        attempts: Give up after so many.
+        attempts: Redraws after which it gives up.
 
     Returns:
         How many redraws it took; 0 when every channel was alive.

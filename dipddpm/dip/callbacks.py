@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from dipddpm import progress
 from dipddpm.dip import tracking
 from dipddpm.dip.curves import Curves, best_kept
+from dipddpm.dip.keeping import Keeper, Trajectory
 from dipddpm.dip.module import DeepImagePrior
-from dipddpm.dip.stopping import Stop
+from dipddpm.dip.stopping import Rule
 from dipddpm.environment import changes
 from dipddpm.files import replacing
-from dipddpm.fits import Fit, manifest
 from dipddpm.metrics import quality as metrics
 
 STATE_SHARE = 0.05
@@ -39,40 +39,31 @@ class WholeFile(TorchCheckpointIO):
             temporary.write_bytes(buffer.getbuffer())
 
 
-class Trajectory(Callback):
-    """Append each epoch's row, ask the rule, keep and commit.
+class Recorder(Callback):
+    """Append each epoch's row, ask the rule, keep epochs and commit.
 
-    Weights and picture are kept every ``every`` epochs and at the last one. The newest state (optimiser, generators,
-    averages, ring buffer) then takes the place of the one before, and after it the manifest; but not so often that
-    they take more than `STATE_SHARE` of the time: at 256x256 a state is 84 MB. A kill loses what was done since.
+    Weights and picture are kept every ``checkpoint_every`` epochs of the settings, and at the last epoch. A commit
+    stores the newest state (optimiser, generators, averages, ring buffer) first. States and commits take at most
+    `STATE_SHARE` of the time: at 256x256 a state is 84 MB. A kill loses the epochs since the last commit.
 
     Args:
-        folder: Of the fit.
-        key: Its name in the store.
+        keeper: Of the epochs and commits.
         rule: Asked at every epoch from the first kept one on; the fit stops when it answers.
-        every: Epochs between kept ones.
         environment: Of this process; stored with each commit after those of the processes before.
-        before: The stored fit that this one goes on from, or None.
+        before: The trajectory that this fit goes on from, or None.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        key: str,
-        *,
-        rule: Callable[[Curves], Stop | None],
-        every: int,
-        environment: Mapping[str, Any],
-        before: Fit | None,
+        self, keeper: Keeper, rule: Rule, *, environment: Mapping[str, Any], before: Trajectory | None
     ) -> None:
-        self.folder, self.key, self.rule, self.every = folder, key, rule, every
+        self.keeper, self.rule = keeper, rule
         self.environments = list(before.environments) if before else []
         if not before or changes(self.environments[-1], environment):
             self.environments.append({"from_epoch": before.epochs + 1 if before else 1, **environment})
         self.curves = before.curves if before else Curves()
         self.kept = dict(before.kept) if before else {}
         self.seconds = before.seconds if before else 0.0
-        self.revived: int | None = before.revived if before else None
+        self.revived = before.revived if before else None
         self._mark = time.perf_counter()
         self._committed = self._commit_took = 0.0
 
@@ -82,66 +73,59 @@ class Trajectory(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DeepImagePrior)
         self.curves.append(**pl_module.row)
-        tracking.log_epoch(tracking.writer(trainer), pl_module.row, len(self.curves))
-        if len(self.curves) >= self.every and self.rule(self.curves) is not None:
+        epoch, every = len(self.curves), pl_module.settings.checkpoint_every
+        if epoch >= every and self.rule(self.curves) is not None:
             trainer.should_stop = True
-        last = trainer.should_stop or len(self.curves) == trainer.max_epochs
-        if len(self.curves) % self.every == 0 or last:
+        last = trainer.should_stop or epoch == trainer.max_epochs
+        if epoch % every == 0 or last:
             self._keep(pl_module)
             if last or time.perf_counter() - self._committed >= self._commit_took / STATE_SHARE:
-                self._commit(trainer)
+                self._commit(trainer, pl_module)
 
     def _keep(self, module: DeepImagePrior) -> None:
         epoch = len(self.curves)
         picture = module.render()
         psnr = None if module.clean is None else metrics.psnr(picture, module.clean).item()
-        if self.revived is None:
-            self.revived = module.revived
-        manifest.write_epoch(self.folder, epoch, module.kept_net.state_dict(), picture, module.content)
+        self.keeper.keep(epoch, module.kept_net.state_dict(), picture)
         self.kept[epoch] = psnr
 
-    def _commit(self, trainer: pl.Trainer) -> None:
-        assert self.revived is not None  # known since the first kept epoch
+    def _commit(self, trainer: pl.Trainer, module: DeepImagePrior) -> None:
         began = time.perf_counter()
-        trainer.save_checkpoint(self.folder / manifest.state_name(len(self.curves)))
+        if path := self.keeper.state_file(len(self.curves)):
+            trainer.save_checkpoint(path)
         now = time.perf_counter()
         self.seconds, self._mark = self.seconds + now - self._mark, now
-        manifest.commit(
-            self.folder,
-            key=self.key,
-            curves=self.curves,
-            kept=self.kept,
-            seconds=self.seconds,
-            revived=self.revived,
-            environments=self.environments,
-        )
+        revived = module.revived if self.revived is None else self.revived
+        self.keeper.commit(Trajectory(self.curves, dict(self.kept), self.seconds, revived, list(self.environments)))
         self._committed = time.perf_counter()
         self._commit_took = self._committed - began
 
 
-class Pictures(Callback):
-    """Put y, the clean picture, z, this epoch's output and the best so far into TensorBoard.
+class Events(Callback):
+    """Write each epoch's row into TensorBoard, and at times five pictures.
+
+    The pictures are y, the clean one, z, this epoch's output and the best of the kept epochs.
 
     Args:
-        every: Epochs between the grids.
-        trajectory: Called before this; the best of its kept epochs is the best so far.
+        every: Epochs between the pictures.
+        recorder: Called before this.
     """
 
-    def __init__(self, every: int, trajectory: Trajectory) -> None:
-        self.every, self.trajectory = every, trajectory
+    def __init__(self, every: int, recorder: Recorder) -> None:
+        self.every, self.recorder = every, recorder
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DeepImagePrior)
         epoch = trainer.current_epoch + 1
+        tracking.log_epoch(tracking.writer(trainer), pl_module.row, epoch)
         if epoch % self.every and not trainer.should_stop and epoch != trainer.max_epochs:
             return
         output = pl_module.render()
         y = pl_module.operator.project(pl_module.noisy)
         pictures = {"noisy": y, "z": pl_module.z, "output": output}
         if pl_module.clean is not None:
-            best = best_kept(self.trajectory.kept)
-            file = self.trajectory.folder / manifest.epoch_name(best[0]) if best else None
-            pictures |= {"clean": pl_module.clean, "best": manifest.read_picture(file) if file else output}
+            best = best_kept(self.recorder.kept)
+            pictures |= {"clean": pl_module.clean, "best": self.recorder.keeper.picture(best[0]) if best else output}
         tracking.log_pictures(tracking.writer(trainer), "dip", pictures, epoch)
 
 

@@ -1,19 +1,16 @@
 """Which stored epoch ``checkpoint`` means, and what is said of a fit; no network is trained here."""
 
-import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from support.curves import from_columns, linear_dip
+from support.curves import from_columns
 
-from dipddpm.dip.stopping import Stop, stop
+from dipddpm.dip.stopping import Stop, Stopping
 from dipddpm.fits import Fit
-from dipddpm.fits.fitting import Choice, Start, choose, summarise
+from dipddpm.fits.choice import Choice, choose
 
-FLOOR = partial(stop, "loss_floor", threshold=1 / 46.5, patience=None)  # fires in row 47, names epoch 45
+FLOOR = Stopping("loss_floor", threshold=1 / 46.5)  # fires in row 47, names epoch 45
 
 
 def stored(epochs, ended=(), clean=True):
@@ -24,8 +21,8 @@ def stored(epochs, ended=(), clean=True):
     rows = np.arange(1, epochs + 1)
     kept = sorted({*range(10, epochs + 1, 10), *ended})
     curves = from_columns(loss_noisy=1 / rows, seconds=np.where(rows > 47, 3.0, 1.0))
-    return Fit("key", Path("nowhere"), {}, epochs, {e: 30 - abs(e - 60) / 10 if clean else None for e in kept},
-               curves, seconds=epochs * 2.0, revived=0, environments=[])  # fmt: skip
+    rated = {e: 30 - abs(e - 60) / 10 if clean else None for e in kept}
+    return Fit(curves, rated, epochs * 2.0, 0, [], key="key", folder=Path("nowhere"), request={})
 
 
 def ask(fit, checkpoint, rule=FLOOR, max_epochs=200):
@@ -42,7 +39,7 @@ def test_each_checkpoint_of_a_fit_that_its_rule_ended():
 
 
 def test_an_epoch_that_the_rule_names_is_itself_allowed():
-    rule = partial(stop, "loss_floor", threshold=1 / 41.5, patience=None)  # row 42, epoch 40
+    rule = Stopping("loss_floor", threshold=1 / 41.5)  # row 42, epoch 40
     assert ask(stored(50), "stop", rule) == Choice(40, "loss_floor", Stop(40, 42), 42)
 
 
@@ -74,7 +71,7 @@ def test_a_number_needs_no_rule_and_costs_its_own_epochs():
 
 
 def test_a_rule_that_fires_before_anything_is_kept_means_the_first_kept():
-    rule = partial(stop, "loss_floor", threshold=1 / 4.5, patience=None)  # row 5, epoch 3
+    rule = Stopping("loss_floor", threshold=1 / 4.5)  # row 5, epoch 3
     assert ask(stored(5, ended=[5]), "stop", rule) is None
     assert ask(stored(10), "stop", rule) == Choice(10, "loss_floor", Stop(3, 5), 10)
 
@@ -88,25 +85,3 @@ def test_oracle_needs_a_fit_that_knew_its_clean_picture():
     with pytest.raises(ValueError, match="oracle needs a fit that knew its clean picture"):
         ask(stored(60, clean=False), "oracle")
     assert ask(stored(60, clean=False), "stop") == ask(stored(60), "stop")
-
-
-def test_a_fit_costs_the_epochs_that_were_needed_however_fast_the_others_were():
-    picture = torch.zeros(1, 3, 5, 7)
-    for epochs in (47, 200):
-        fit = stored(epochs)
-        start = Start(picture, "", fit, ask(fit, "stop"))
-        steps = 47 + 3 * (epochs - 47)
-        assert start.seconds == pytest.approx(2 * epochs * 47 / steps)
-    assert Start(picture, "a file").seconds == 0
-
-
-def test_a_summary_names_every_epoch_and_is_plain_json():
-    curves, _ = linear_dip(rows=41)
-    flat = [np.nan] * 6 + [2.0] * 35  # a minimum in row 7, which nothing undercuts
-    whole = from_columns(window_variance=flat, moving_variance=flat,
-                         **{n: curves.column(n) for n in ("loss_noisy", "loss_clean", "psnr")})  # fmt: skip
-    summary = summarise(whole, threshold=float(curves.column("loss_noisy")[30]), patience=17)
-    expected = {"epochs": 41, "peak": 8, "crossing": 21, "loss_floor": 29, "wmv_17": 6, "emv_17": None}
-    assert json.loads(json.dumps(summary)) == expected
-    alone = summarise(from_columns(loss_noisy=curves.column("loss_noisy")), threshold=-1.0, patience=1000)
-    assert alone == dict.fromkeys(["peak", "crossing", "loss_floor", "wmv_1000", "emv_1000"]) | {"epochs": 41}

@@ -1,0 +1,111 @@
+"""Run one fit, new or gone on with, with a Lightning Trainer."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from dipddpm import environment
+from dipddpm.dip import networks, tracking
+from dipddpm.dip.callbacks import Bar, Events, Recorder, WholeFile
+from dipddpm.dip.keeping import Keeper
+from dipddpm.dip.module import DeepImagePrior
+from dipddpm.dip.stopping import Rule
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a fit is run and shown; none of it changes the numbers of an epoch.
+
+    Attributes:
+        device: A torch device, such as ``cpu`` or ``cuda:1``.
+        events: Folder of TensorBoard's events; None writes none.
+        panel_every: Epochs between pictures in TensorBoard.
+        progress: Whether a progress bar is shown.
+    """
+
+    device: str = "cpu"
+    events: Path | None = None
+    panel_every: int = 100
+    progress: bool = False
+
+
+def run(module: DeepImagePrior, keeper: Keeper, rule: Rule, epochs: int, settings: RunSettings | None = None) -> None:
+    """Fit up to ``epochs`` or until the rule fires, from the kept state where there is one.
+
+    Args:
+        module: Freshly built. A fit that is gone on with needs the settings, seed and content that it began with.
+        keeper: Of the fit.
+        rule: Pure function of curves.
+        epochs: Length that the trajectory may reach.
+        settings: Device and display; the CPU and none by default.
+
+    Raises:
+        RuntimeError: When the output stops being finite, or one of its channels dies.
+    """
+    settings = settings or RunSettings()
+    now = environment.describe(settings.device, module.settings.precision, networks.memory_format(module.net))
+    before, state = keeper.before() or (None, None)
+    if before:
+        log.info("going on from epoch %d of the stored fit %s", before.epochs, keeper.name)
+        if changed := environment.changes(before.environments[-1], now):
+            log.warning("not bit-equal to an uninterrupted fit: %s", ", ".join(changed))
+    else:
+        log.info("fitting %s, up to %d epochs", keeper.name, epochs)
+    recorder = Recorder(keeper, rule, environment=now, before=before)
+    callbacks: list[Callback] = [recorder]
+    logger = None
+    if settings.events:
+        first = (before.epochs if before else 0) + 1  # a killed run logged epochs beyond its last commit
+        logger = TensorBoardLogger(str(settings.events), name="", version="", default_hp_metric=False, purge_step=first)
+        tracking.log_layout(logger.experiment)
+        callbacks.append(Events(settings.panel_every, recorder))
+    if settings.progress:
+        callbacks.append(Bar())
+    kind, _, index = settings.device.partition(":")
+    with _quiet():
+        trainer = pl.Trainer(
+            accelerator="gpu" if kind == "cuda" else kind,
+            devices=[int(index)] if index else 1,
+            max_epochs=epochs,
+            logger=logger or False,
+            callbacks=callbacks,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=1,
+            default_root_dir=str(settings.events) if settings.events else None,
+            plugins=[WholeFile()],
+        )
+        trainer.fit(
+            module,
+            train_dataloaders=range(module.settings.steps_per_epoch),  # the data are the module's buffers
+            ckpt_path=str(state) if state else None,
+        )
+    if logger:
+        logger.experiment.flush()
+        logger.finalize("success")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning from talking about loaders and accelerators that a one-picture fit does not have."""
+    lightning = logging.getLogger("pytorch_lightning")
+    level = lightning.level
+    lightning.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            yield
+    finally:
+        lightning.setLevel(level)
