@@ -28,7 +28,7 @@ from dipddpm.diffusion import folder as prior_folder
 from dipddpm.errors import UserError
 from dipddpm.files import is_kept_file
 from dipddpm.names import QUALITIES
-from dipddpm.pictures import images
+from dipddpm.pictures import write
 from dipddpm.runs.job import Job
 from scripts.paired import Difference, paired_difference
 from scripts.refusals import refusals
@@ -46,7 +46,7 @@ def extract(pictures: Path, count: int, folder: Path) -> list[Path]:
     paths = [folder / f"{i:03d}-of-{count}-{tar}.png" for i in range(len(chosen))]
     for path, pixels in zip(paths, chosen, strict=True):
         if not path.exists():
-            images.save(path, pixels / 255)
+            write.save(path, pixels / 255)
     return paths
 
 

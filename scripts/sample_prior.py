@@ -26,7 +26,7 @@ from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.sampler import sample_window
 from dipddpm.diffusion.schedule import to_picture
 from dipddpm.diffusion.window import Window
-from dipddpm.pictures import images
+from dipddpm.pictures import read, write
 from scripts.refusals import refusals
 
 DDIM_STEPS = 50
@@ -117,9 +117,9 @@ def main() -> None:
                 watch=lambda n, task=task: bar.advance(task, n),
             )
             for i, sample in samples:
-                images.save(kept[i], sample)
-        pictures = [images.to_tensor(images.load(str(sample)).pixels) for sample in kept]
-        images.save(file, grid(torch.cat(pictures)))
+                write.save(kept[i], sample)
+        pictures = [read.to_tensor(read.load(str(sample)).pixels) for sample in kept]
+        write.save(file, grid(torch.cat(pictures)))
         print(file)
 
 

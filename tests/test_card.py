@@ -20,7 +20,7 @@ from dipddpm.diffusion import prior
 from dipddpm.diffusion.arithmetic import evaluation_gflop
 from dipddpm.diffusion.schedule import to_picture
 from dipddpm.metrics.quality import psnr
-from dipddpm.pictures import images
+from dipddpm.pictures import read, write
 from scripts import eval_prior, half_precision, model_card, training_stages
 from scripts.faces import read_faces
 from scripts.one_evaluation import errors_by_level, noisy_states
@@ -47,7 +47,7 @@ def test_the_card_is_what_its_maker_writes():
 def test_the_shipped_weights_clean_a_face_that_they_have_not_seen():
     """Untrained ones would make it worse."""
     network = prior.load(FOLDER)
-    face = (255 * images.to_tensor(images.load("astronaut", 64).pixels)).round().to(torch.uint8)
+    face = (255 * read.to_tensor(read.load("astronaut", 64).pixels)).round().to(torch.uint8)
     ab = network.schedule.alphas_cumprod
     ((_, _, cleaned),) = errors_by_level(network.unet, ab, face, (57,))
     x0, _, x_t = noisy_states(face, ab[56], 57)
@@ -170,7 +170,7 @@ def test_a_card_is_written_once_for_each_stage_and_again_from_its_numbers(copy: 
     with tarfile.open(faces, "w") as tar:
         for i in range(2):
             file = tmp_path / f"{i}.png"
-            images.save(file, torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(i)))
+            write.save(file, torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(i)))
             tar.add(file, f"face/{i}.webp")
     (tmp_path / "training.json").write_text(json.dumps(stage(init_from=None)))
     told = [f"--stage={tmp_path}", "--hardware=one core"]

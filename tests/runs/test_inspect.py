@@ -8,7 +8,7 @@ from PIL import Image
 from support import ROOT
 
 from dipddpm.errors import UserError
-from dipddpm.pictures import images
+from dipddpm.pictures import read
 from dipddpm.runs.inspect import inspect, inspect_size
 
 
@@ -66,13 +66,13 @@ def test_a_damaged_picture_that_would_be_resized_is_refused(configure, tmp_path)
 
 
 def test_a_file_is_looked_at_once_for_all_jobs(configure, tmp_path, monkeypatch):
-    looked, real = [], images.check
+    looked, real = [], read.check
 
     def check(path, *more):
         looked.append(path)
         return real(path, *more)
 
-    monkeypatch.setattr(images, "check", check)
+    monkeypatch.setattr(read, "check", check)
     picture(tmp_path / "me.png")
     jobs = [configure(f"image.path={tmp_path}/me.png", f"seed={seed}") for seed in (0, 1)]
     seen: dict = {}
