@@ -1,25 +1,30 @@
-# make demo: the main job on its defaults. make test: linters, types, tests. All make the environment first.
+# make demo: the main job on its defaults. make test: linters, types, tests. Each makes the environment that it needs.
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
+INSTALL = $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
 .PHONY: demo test lint clean
 
-demo: .venv/ready
+demo: .venv/run
 	$(BIN)/python sample.py
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-lint: .venv/ready
+lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-.venv/ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[dev]"
+# Two stamps: what a run needs (with ST-LPIPS, one of its figures), and what the tests need beside it.
+.venv/run: pyproject.toml constraints.txt
+	$(INSTALL) -e ".[perceptual]"
 	touch $@
+
+.venv/dev: pyproject.toml constraints.txt
+	$(INSTALL) -e ".[dev]"
+	touch .venv/run $@
 
 clean:
 	rm -rf .venv  # outputs/ and multirun/ are results

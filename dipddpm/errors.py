@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
+
+CLONE = Path(__file__).parents[1]  # an installed package has its environment's site-packages here
 
 
 class UserError(ValueError):
@@ -19,6 +23,31 @@ def suggestion(key: str, known: Iterable[str]) -> str:
     """Return `` did you mean ...?`` for a mistyped name, or nothing."""
     near = difflib.get_close_matches(key, list(known), n=1)
     return f" (did you mean {near[0]}?)" if near else ""
+
+
+def typed_as(entry: str) -> str:
+    """Return what to type for an entry point.
+
+    Args:
+        entry: A script of the repository (``sample.py``) or a module (``dipddpm.fits``).
+
+    Returns:
+        ``python sample.py`` or ``python -m dipddpm.fits`` in a clone. ``dipddpm-sample`` or ``dipddpm-fits`` of an
+        installed package, and where the user typed such a command.
+    """
+    if _in_clone():
+        return f"python {entry}" if entry.endswith(".py") else f"python -m {entry}"
+    return "dipddpm-" + entry.removeprefix("dipddpm.").removesuffix(".py").replace("_", "-")
+
+
+def install(extra: str) -> str:
+    """Return what to type to install an extra of pyproject.toml."""
+    return f'pip install -e ".[{extra}]"' if _in_clone() else f'pip install "dipddpm[{extra}]"'
+
+
+def _in_clone() -> bool:
+    """Return whether the package lies in a clone and the user typed no console command."""
+    return (CLONE / "pyproject.toml").is_file() and not Path(sys.argv[0]).name.startswith("dipddpm-")
 
 
 def need(ok: bool, key: str, given: Any, allowed: str) -> None:

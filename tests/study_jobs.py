@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from dipddpm.runs.job import job_slug
+from dipddpm.config.folder_names import job_slug
 
 
 def metrics(

@@ -24,15 +24,15 @@ from dipddpm.cli.explain import explained, parse
 from dipddpm.config import compose as config
 from dipddpm.config import hydra_private
 from dipddpm.config.checkpoint import parse as parse_checkpoint
+from dipddpm.config.folder import conf_folder
 from dipddpm.config.renamed import refuse_old
 from dipddpm.config.schema import Config, has_clean
-from dipddpm.errors import UserError, suggestion
+from dipddpm.errors import UserError, install, suggestion, typed_as
 from dipddpm.metrics.weights import stlpips_weights
 from dipddpm.names import LOOKS, MEASURED
 from dipddpm.runs.inspect import inspect, inspect_settings
 from dipddpm.runs.job import SCRIPTS
 
-CONF = Path(__file__).parents[2] / "conf"
 KEYS = config.known_keys(Config)
 VALUES = {key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)}  # the others are groups
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
@@ -66,7 +66,7 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
         if unread:
             raise UserError(f"{' '.join(unread)} is not understood: type options such as -m first, then key=value")
         refuse_old(args.overrides)
-        conf = Path(CONF.parent, args.config_path) if args.config_path else CONF  # as Hydra does, from the script's
+        conf = Path(args.config_path).absolute() if args.config_path else conf_folder()
         if not conf.is_dir():
             raise UserError(f"--config-path {args.config_path}: there is no folder {conf}; give one that is like conf/")
         with initialize_config_dir(str(conf), version_base="1.3"):
@@ -93,7 +93,7 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
 
 def _single(config_name: str, overrides: Sequence[str], command: str, seen: dict[Any, Any] | None) -> Points:
     """Return the one job to check, as `_points` does; refuse what only a sweep can run."""
-    way_out = f"type -m first: python {SCRIPTS[command]} -m ..."
+    way_out = f"type -m first: {typed_as(SCRIPTS[command])} -m ..."
     with explained(overrides):
         for o in parse(overrides):
             if not o.is_sweep_override() or o.is_hydra_override():
@@ -216,7 +216,7 @@ def _check_directions(c: Config, sweeper: Any, command: str) -> None:
         raise UserError(f"objective={unknown[0]} needs a clean picture: type image.reference=<file>, or image=file")
     looks = [o for o in c.objective if o in LOOKS]
     if looks and not stlpips_weights():
-        raise UserError(f'objective={looks[0]} is not installed: type pip install -e ".[perceptual]"')
+        raise UserError(f"objective={looks[0]} is not installed: type {install('perceptual')}")
 
 
 def _check_point(

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dipddpm.config import compose as config
 from dipddpm.config.schema import CHOICES
 from dipddpm.config.typing_errors import CHOICE, kind_wanted, no_choice, one_line, refusal
-from dipddpm.errors import UserError, suggestion
+from dipddpm.errors import UserError, install, suggestion, typed_as
 
 EXTRAS = {  # of pyproject.toml, by what needs them
     "hydra/launcher=joblib": "joblib",
@@ -59,12 +59,12 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
     cause = error.__cause__ or error.__context__
     if found := re.search(r"Could not override '([^']+)'", text):
         if found[1].startswith("hydra."):
-            return f"{found[1]} is not a key of Hydra's: python sample.py --cfg hydra shows those that it has"
+            return f"{found[1]} is not a key of Hydra's: {typed_as('sample.py')} --cfg hydra shows those that it has"
         return config.unknown_key(found[1], schema, overrides)
     if found := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
         group, choice = found.groups()
         if extra := EXTRAS.get(f"{group}={choice}"):
-            return f'{group}={choice} is not installed: type pip install -e ".[{extra}]"'
+            return f"{group}={choice} is not installed: type {install(extra)}"
         options = re.search(r"Available options in '[^']*':\s*((?:\n?\s*\S+)*?)\nConfig search path", text)
         names = options[1].split() if options else []
         near = suggestion(choice, names)

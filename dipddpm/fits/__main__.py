@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dipddpm.dip.curves import best_kept
-from dipddpm.errors import UserError
+from dipddpm.errors import UserError, typed_as
 from dipddpm.files import is_kept_file
 from dipddpm.fits.manifest import Damaged
 from dipddpm.fits.store import FitStore
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dipddpm.fits", description="Manage stored DIP fits.")
+    parser = argparse.ArgumentParser(prog=typed_as("dipddpm.fits"), description="Manage stored DIP fits.")
     parser.add_argument("--store", default="outputs/fits", type=Path, help="root folder (outputs/fits)")
     common = argparse.ArgumentParser(add_help=False)  # --store after the command; with no default, which would win
     common.add_argument("--store", default=argparse.SUPPRESS, type=Path, help="root folder (outputs/fits)")
@@ -70,7 +70,7 @@ def _whole(store: FitStore, beginning: str) -> str:
     keys = [k for k in store.keys() if k.startswith(beginning)]
     if len(keys) != 1:
         found = f"{len(keys)} fits in {store.root} begin" if keys else f"no fit in {store.root} begins"
-        raise UserError(f"{found} with {beginning}: see python -m dipddpm.fits list --store {store.root}")
+        raise UserError(f"{found} with {beginning}: see {typed_as('dipddpm.fits')} list --store {store.root}")
     return keys[0]
 
 
@@ -216,6 +216,11 @@ def _files(store: FitStore, key: str) -> list[os.stat_result]:
     return found
 
 
-if __name__ == "__main__":
+def command() -> int:
+    """Run the console command; `main` without what a caller from Python would not want."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `... | head` ends it without a traceback
-    sys.exit(main())
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(command())

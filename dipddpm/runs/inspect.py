@@ -14,7 +14,7 @@ from dipddpm.config.degradation_ranges import check_mask_size, check_sides, chec
 from dipddpm.config.ranges import check_halvings, need_an_error
 from dipddpm.config.schema import Config, has_clean, is_partial, mask_of, reference_of
 from dipddpm.diffusion import folder as prior_folder
-from dipddpm.errors import UserError, error_unknown, need
+from dipddpm.errors import UserError, error_unknown, need, typed_as
 from dipddpm.names import LOOKS, STLPIPS_SMALLEST
 from dipddpm.pictures import masks, read
 from dipddpm.pictures.read import Box
@@ -53,13 +53,13 @@ def inspect_settings(c: Config, command: str) -> None:
             raise error_unknown(why, "completed picture" if start.kind == "none" else "DIP output")
     elif start.kind == "none":
         raise UserError(
-            "checkpoint=none starts a window without a DIP, and train_dip.py fits one: type python sample.py, or "
-            "checkpoint=stop"
+            "checkpoint=none starts a window without a DIP, and train_dip.py fits one: type "
+            f"{typed_as('sample.py')}, or checkpoint=stop"
         )
     elif start.kind == "file":
         raise UserError(
-            f"checkpoint={c.checkpoint} is a picture that was fitted before, and train_dip.py fits one: type python "
-            "sample.py, or checkpoint=stop"
+            f"checkpoint={c.checkpoint} is a picture that was fitted before, and train_dip.py fits one: type "
+            f"{typed_as('sample.py')}, or checkpoint=stop"
         )
 
 

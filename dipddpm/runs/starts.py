@@ -21,7 +21,7 @@ from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stopping, summarise
-from dipddpm.errors import UserError
+from dipddpm.errors import UserError, typed_as
 from dipddpm.files import is_kept_file, link
 from dipddpm.fits import Damaged, Fit, FitStore
 from dipddpm.fits.choice import Choice, choose
@@ -132,7 +132,8 @@ def _from_fit(c: Config, problem: Problem, job: Job) -> FittedStart:
         _work(c, problem, rule, folder, key, before)
 
     if c.fit.name == "never":
-        command = shlex.join(["python", "train_dip.py", *(o for o in job.overrides if not o.startswith("fit="))])
+        overrides = shlex.join(o for o in job.overrides if not o.startswith("fit="))
+        command = f"{typed_as('train_dip.py')} {overrides}".rstrip()
         fit, choice, made = *store.stored(request, wanted, command), False
     else:
         fit, choice, made = store.obtain(request, wanted, work)

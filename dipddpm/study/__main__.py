@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dipddpm.errors import UserError
+from dipddpm.errors import UserError, typed_as
 from dipddpm.study.build import build
 from dipddpm.study.cost import cost
 from dipddpm.study.order import short_names
@@ -35,7 +35,7 @@ COLUMNS = [
 
 def main(argv: list[str] | None = None) -> int:
     """Build and print the studies; returns the exit code (2 when a folder is no sweep's)."""
-    parser = argparse.ArgumentParser(prog="python -m dipddpm.study", description="Summarise sweeps, killed ones too.")
+    parser = argparse.ArgumentParser(prog=typed_as("dipddpm.study"), description="Summarise sweeps, killed ones too.")
     parser.add_argument("folder", nargs="+", type=Path, help="of a sweep: multirun/<date>/<time>")
     bad = False
     for folder in parser.parse_args(argv).folder:
@@ -79,6 +79,11 @@ def show(study: Study) -> None:
         console.print(note, soft_wrap=True, highlight=False, markup=False)
 
 
-if __name__ == "__main__":
+def command() -> int:
+    """Run the console command; `main` without what a caller from Python would not want."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `... | head` ends it without a traceback
-    sys.exit(main())
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(command())

@@ -274,7 +274,7 @@ def test_a_configuration_of_ones_own_is_what_is_checked(refuse, tmp_path):
     (line,) = refuse("sample", "--config-path", str(tmp_path / "mine"), "dip=wider")
     assert line.startswith("error: dip=wider is not a choice (did you mean wide?)")
     (line,) = refuse("sample", "--config-path", "nowhere")
-    assert line.startswith(f"error: --config-path nowhere: there is no folder {ROOT}/nowhere; ")
+    assert line.startswith(f"error: --config-path nowhere: there is no folder {tmp_path}/nowhere; ")
 
 
 def test_a_network_that_nobody_builds_is_not_looked_at(refuse):

@@ -1,6 +1,7 @@
 """One job: whether it is done, how it ends, how many threads it has, in which order a sweep makes its fits."""
 
 import json
+import pickle
 import shutil
 import signal
 
@@ -11,7 +12,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from dipddpm.cli import launch
+from dipddpm.cli import launch, sample, train_dip
 from dipddpm.cli.launch import distinct_fits_first, done_before, objective, share_of_threads
 from dipddpm.runs import commands as runs
 from dipddpm.runs.job import Job
@@ -213,3 +214,8 @@ def test_ctrl_c_is_one_line_whatever_the_job_is_at(configure, tmp_path, monkeypa
     assert left.value.code == 130
     assert (tmp_path / "error.txt").read_text() == "stopped by a signal\n"
     assert "the same command goes on" in caplog.text
+
+
+@pytest.mark.parametrize("command", [sample, train_dip])
+def test_a_launcher_can_send_a_job_to_another_process_by_its_name(command):
+    assert pickle.loads(pickle.dumps(command.job)) is command.job

@@ -1,0 +1,20 @@
+"""The command ``dipddpm-sample``, in a clone ``python sample.py``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig
+
+from dipddpm.cli.launch import run_job
+from dipddpm.cli.start import start
+
+
+def job(cfg: DictConfig) -> Any:
+    """Run one job; returns what ``objective`` names."""
+    return run_job(cfg, "sample")
+
+
+def main() -> None:
+    """Run what was typed."""
+    start(job, "sample")

@@ -1,0 +1,32 @@
+"""From the command line to Hydra: check what was typed, then let Hydra compose it and run the jobs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from dipddpm.cli.check import check_arguments
+from dipddpm.cli.launch import distinct_fits_first
+from dipddpm.config import hydra_private
+from dipddpm.config.folder import conf_folder
+
+
+def start(job: Callable[[DictConfig], Any], command: str) -> None:
+    """Run what was typed, or leave with exit code 2 and one line.
+
+    Args:
+        job: Runs one job. Its module gives runs their name (``hydra.job.name``), and launchers send it to other
+            processes by the name of its module: so each command has a module of its own.
+        command: ``fit`` or ``sample``: what the jobs run.
+    """
+    check_arguments(command)
+    sys.argv[1:] = distinct_fits_first(sys.argv[1:])
+    given = hydra_private.parse_arguments(None)[0].config_path
+    if given:  # Hydra would look beside the module of `job`
+        sys.argv += ["--config-path", str(Path(given).absolute())]
+    hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()

@@ -1,0 +1,153 @@
+"""A window of the chain as a diffusers pipeline: a DDPM that starts from a picture.
+
+    pipeline = WindowPipeline.from_pretrained("google/ddpm-celebahq-256")
+    restored = pipeline(image=picture, start_t=50, num_inference_steps=10).images[0]
+
+With a ``DDPMScheduler`` each step draws noise. For DDIM, give it diffusers' DDIM scheduler, as to any pipeline:
+``pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import torch
+from diffusers.image_processor import VaeImageProcessor
+from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+from dipddpm.diffusion.denoiser import Denoiser
+from dipddpm.diffusion.folder import ASSETS
+from dipddpm.diffusion.inits import Init, initial_state
+from dipddpm.diffusion.sampler import Snapshot, sample_window
+from dipddpm.diffusion.schedule import Schedule
+from dipddpm.diffusion.window import Window
+
+Generator = torch.Generator | list[torch.Generator] | None
+OnStepEnd = Callable[[DiffusionPipeline, int, int, dict[str, Any]], dict[str, Any] | None]
+
+
+class WindowPipeline(DiffusionPipeline):
+    """Restore pictures by the last part of a DDPM's chain.
+
+    Args:
+        unet: An unconditional network over RGB pixels.
+        scheduler: A ``DDPMScheduler``, or a ``DDIMScheduler``.
+    """
+
+    model_cpu_offload_seq = "unet"
+    unet: UNet2DModel
+    scheduler: DDPMScheduler | DDIMScheduler
+
+    def __init__(self, unet: UNet2DModel, scheduler: DDPMScheduler | DDIMScheduler) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler)
+        self.image_processor = VaeImageProcessor(vae_scale_factor=1)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> WindowPipeline:
+        """Load any folder that ``DDPMPipeline.save_pretrained`` wrote, or a repository of the Hub.
+
+        ``faces64`` is the prior inside this package. Keyword arguments are diffusers' own.
+        """
+        inside = ASSETS / str(pretrained_model_name_or_path)
+        path = inside if (inside / "model_index.json").is_file() else pretrained_model_name_or_path
+        return super().from_pretrained(path, **kwargs)  # pyright: ignore[reportReturnType]
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Any,
+        start_t: int = 50,
+        end_t: int = 0,
+        num_inference_steps: int | None = None,
+        init: str | Init = "scaled",
+        generator: Generator = None,
+        output_type: Literal["pil", "np", "pt"] = "pil",
+        callback_on_step_end: OnStepEnd | None = None,
+    ) -> ImagePipelineOutput:
+        """Take pictures at noise level ``start_t`` down to ``end_t``.
+
+        Args:
+            image: The start: PIL pictures, arrays (N, H, W, 3) or tensors (N, 3, H, W) in [0, 1], one or a list.
+            start_t: First level, 1..T. Level t is diffusers' timestep t - 1.
+            end_t: Last level; above 0 the result is still noisy.
+            num_inference_steps: Network evaluations, evenly strided; None is one a level.
+            init: What the first state is: ``raw``, ``scaled``, ``diffused``, ``noise``, or a rule of one's own.
+            generator: Of the noise: one, or a list with one a picture.
+            output_type: ``pil``, ``np`` or ``pt``.
+            callback_on_step_end: Called as ``(pipeline, step, timestep, {"latents": x_t})``. A returned dictionary
+                may hold ``latents``, which take the place of the state.
+
+        Raises:
+            ValueError: For a window, an init or an image that cannot be.
+        """
+        window = Window(start_t, end_t, num_inference_steps)
+        state, generators, draws = self._begin(image, window, init, generator)
+        levels = window.levels
+        bar: Any = self.progress_bar  # pyright: ignore[reportAssignmentType]
+        for step, (t, s) in enumerate(zip(bar(levels[:-1]), levels[1:], strict=True)):
+            for snapshot in self._window(state, [t, s], generators, draws):
+                state = snapshot.x_t
+            if callback_on_step_end is not None:
+                changed = callback_on_step_end(self, step, t - 1, {"latents": state})
+                state = (changed or {}).get("latents", state)
+        pictures = self.image_processor.postprocess(state, output_type=output_type)
+        self.maybe_free_model_hooks()
+        return ImagePipelineOutput(images=pictures)  # pyright: ignore[reportArgumentType]
+
+    def iterate(
+        self, image: Any, window: Window, generator: Generator = None, output_type: Literal["pil", "np", "pt"] = "pil"
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield the pictures on the way, every ``window.snapshot_every`` levels and at the end, as (level, pictures).
+
+        The window's ``scheduler``, ``samples``, ``seed`` and ``exact`` are not read: the pipeline's scheduler, the
+        pictures and the generator take their place.
+        """
+        state, generators, draws = self._begin(image, window, window.init, generator)
+        for snapshot in self._window(state, window.levels, generators, draws, window.snapshot_every):
+            yield snapshot.level, self.image_processor.postprocess(snapshot.x_t, output_type=output_type)
+
+    def _begin(
+        self, image: Any, window: Window, init: str | Init, generator: Generator
+    ) -> tuple[torch.Tensor, list[torch.Generator], str]:
+        """Return the first states, one generator a picture, and the kind of step."""
+        levels = self.scheduler.config["num_train_timesteps"]
+        if window.first > levels:
+            raise ValueError(f"start_t={window.first}: must be at most {levels}")
+        device = self._execution_device
+        p = self.image_processor.preprocess(image).to(device=device, dtype=torch.float32)
+        if isinstance(generator, list) and len(generator) != len(p):
+            raise ValueError(f"generator: {len(generator)} for {len(p)} pictures; give one, or as many")
+        if generator is None:
+            generator = [torch.Generator().manual_seed(torch.seed()) for _ in p]
+        generators = generator if isinstance(generator, list) else [generator] * len(p)
+        ab = self._denoiser().schedule.alpha_bar(window.first)
+        return initial_state(init, p, ab, generators), generators, self._step()
+
+    def _step(self) -> str:
+        return "ddim" if isinstance(self.scheduler, DDIMScheduler) else "ddpm"
+
+    def _denoiser(self) -> Denoiser:
+        config, scheduler = self.scheduler.config, self.scheduler
+        variance = config.get("variance_type", "fixed_small")
+        schedule = Schedule(scheduler.alphas_cumprod, variance)
+        return Denoiser(self._evaluate, schedule, config["prediction_type"], config["clip_sample"])
+
+    def _evaluate(self, x: torch.Tensor, t: torch.Tensor) -> Any:
+        return self.unet(x.to(self.unet.dtype), t)
+
+    def _window(
+        self,
+        state: torch.Tensor,
+        levels: list[int],
+        generators: list[torch.Generator],
+        scheduler: str,
+        snapshot_every: int = 1,
+    ) -> Iterator[Snapshot]:
+        return sample_window(
+            self._denoiser(), state, levels, generators, scheduler=scheduler, snapshot_every=snapshot_every
+        )

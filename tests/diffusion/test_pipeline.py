@@ -1,0 +1,107 @@
+"""The window as a diffusers pipeline: the whole chain is diffusers' own, and its folders are diffusers' folders."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from PIL import Image
+
+from dipddpm.diffusion.pipeline import WindowPipeline
+from dipddpm.diffusion.prior import load_prior
+from dipddpm.diffusion.restore import restore
+from dipddpm.diffusion.window import Window
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def pipeline(tiny_prior) -> WindowPipeline:
+    pipeline = WindowPipeline.from_pretrained(tiny_prior)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture
+def picture() -> torch.Tensor:
+    return torch.rand(1, 3, 16, 16, generator=seeded(3))
+
+
+def test_from_noise_at_the_last_level_it_is_diffusers_ddpm(pipeline, tiny_prior, picture):
+    theirs = DDPMPipeline.from_pretrained(tiny_prior)
+    theirs.set_progress_bar_config(disable=True)
+    expected = theirs(generator=seeded(5), output_type="np").images
+    ours = pipeline(image=picture, start_t=1000, init="noise", generator=seeded(5), output_type="np").images
+    np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("scheduler", ["ddpm", "ddim"])
+def test_it_is_the_window_of_this_package(pipeline, tiny_prior, picture, scheduler):
+    if scheduler == "ddim":
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    window = Window(40, steps=8, scheduler=scheduler, init="raw")
+    calls = []
+    result = pipeline(
+        image=picture, start_t=40, num_inference_steps=8, init="raw", generator=seeded(), output_type="pt",
+        callback_on_step_end=lambda *call: calls.append((call[1], call[2], tuple(call[3]))),
+    ).images  # fmt: skip
+    assert [timestep for _, timestep, _ in calls] == [level - 1 for level in window.levels[:-1]]
+    assert calls[0] == (0, 39, ("latents",))
+    if scheduler == "ddim":  # which draws nothing, so that generators do not matter
+        ours = restore(load_prior(tiny_prior, device="cpu"), picture, window).picture
+        torch.testing.assert_close(result, ours, atol=1e-5, rtol=0)
+
+
+def test_a_callback_can_change_the_state(pipeline, picture):
+    kept = pipeline(image=picture, start_t=3, output_type="pt", callback_on_step_end=lambda *call: None).images
+    grey = pipeline(
+        image=picture, start_t=3, output_type="pt",
+        callback_on_step_end=lambda pipe, step, t, tensors: {"latents": torch.zeros_like(tensors["latents"])},
+    ).images  # fmt: skip
+    assert torch.equal(grey, torch.full_like(grey, 0.5)) and not torch.equal(kept, grey)
+
+
+def test_pictures_come_on_the_way(pipeline, picture):
+    passed = list(pipeline.iterate(picture, Window(25, snapshot_every=10), generator=seeded(1), output_type="pt"))
+    assert [level for level, _ in passed] == [15, 5, 0]
+    whole = pipeline(image=picture, start_t=25, generator=seeded(1), output_type="pt").images
+    assert torch.equal(passed[-1][1], whole)
+
+
+def test_it_takes_and_gives_pictures_as_diffusers_users_have_them(pipeline, picture):
+    eight_bit = Image.fromarray((picture[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+    both = pipeline(image=[eight_bit, eight_bit], start_t=5, generator=[seeded(1), seeded(1)]).images
+    assert [image.size for image in both] == [(16, 16)] * 2 and isinstance(both[0], Image.Image)
+    np.testing.assert_array_equal(np.asarray(both[0]), np.asarray(both[1]))
+
+
+def test_it_is_saved_and_loaded_with_its_scheduler(pipeline, picture, tmp_path):
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.save_pretrained(tmp_path)
+    again = WindowPipeline.from_pretrained(tmp_path)
+    again.set_progress_bar_config(disable=True)
+    assert isinstance(again.scheduler, DDIMScheduler)
+    first, second = (p(image=picture, start_t=9, output_type="pt").images for p in (pipeline, again))
+    assert torch.equal(first, second)
+
+
+def test_the_prior_inside_the_package_has_a_name():
+    assert WindowPipeline.from_pretrained("faces64").unet.config["sample_size"] == 64
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"start_t": 1001}, "start_t=1001: must be at most 1000"),
+        ({"start_t": 0}, "start_t=0"),
+        ({"start_t": 10, "num_inference_steps": 11}, "steps=11: must be in 1..10"),
+        ({"init": "blurred"}, "there is no init blurred"),
+        ({"init": "matched"}, "needs the rms error"),
+        ({"generator": [torch.Generator()] * 2}, "generator: 2 for 1 pictures"),
+    ],
+)
+def test_a_call_that_cannot_be_is_refused(pipeline, picture, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline(image=picture, **arguments)
