@@ -29,10 +29,10 @@ from dipddpm.fits import Damaged, Fit, FitStore
 from dipddpm.fits.choice import choose
 from dipddpm.fits.keeping import FolderKeeper
 from dipddpm.fits.manifest import read_picture, read_pixels
+from dipddpm.fits.request import request_of
 from dipddpm.fits.start import Start
 from dipddpm.pictures import images, masks
 from dipddpm.runs import outputs
-from dipddpm.runs.fingerprints import FIT_VERSION
 from dipddpm.runs.inspect import inspect_size
 from dipddpm.runs.job import Job
 
@@ -136,22 +136,13 @@ def fit_request(c: Config, problem: Problem) -> dict[str, Any]:
     trajectory and do not change it. Noise and operator stand under ``degrade``, their name when the first fits were
     stored.
     """
-    dip = plain(c.dip)
-    del dip["max_epochs"]
     noise: dict[str, Any] = {"kind": "none"}  # y was given
     if isinstance(c.image, CleanImage):
         noise = {"kind": "gaussian", "sigma": 0.0} | plain(c.noise)
         noise["kind"] = {"none": "gaussian", "correlated": "gaussian"}.get(noise["kind"], noise["kind"])
     elif reference_of(c) and problem.clean is not None:  # it enters the stored curves, not the weights
         noise["reference"] = seeds.content_hash(problem.clean)
-    return {
-        "version": FIT_VERSION,
-        "pixels": problem.content,
-        "size": list(problem.noisy.shape[-2:]),
-        "degrade": noise | problem.operator.request(),
-        "dip": dip,
-        "seed": c.seed,
-    }
+    return request_of(problem, DipSettings(**plain(c.dip)), c.seed, noise)
 
 
 def start_of(c: Config, problem: Problem, job: Job) -> Start:
