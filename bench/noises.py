@@ -31,7 +31,7 @@ SHOWN = {key: QUALITIES[key] for key in ("psnr", "stlpips")}
 
 def run(faces: Sequence[Path], out: Path, more: Sequence[str]) -> None:
     """Run y at the level of its noise, with the rows of every run, and both starts at each level."""
-    common = [f"image.path={','.join(map(str, faces))}", f"degrade={','.join(KINDS)}", "dip=skip", "ddpm.steps=10",
+    common = [f"image.path={','.join(map(str, faces))}", f"noise={','.join(KINDS)}", "dip=skip", "ddpm.steps=10",
               "ddpm.scheduler=ddim", f"store={out / 'fits'}", f"hydra.sweep.dir={out / 'jobs'}", *more]  # fmt: skip
     levels = [f"checkpoint={','.join(STARTS)}", f"ddpm.start_t={','.join(LEVELS)}", "baselines=false"]
     for window in (["checkpoint=none", "ddpm.start_t=auto"], levels):
@@ -40,7 +40,7 @@ def run(faces: Sequence[Path], out: Path, more: Sequence[str]) -> None:
 
 def table(jobs: Sequence[Job], faces: Sequence[str]) -> list[str]:
     """Return the table's lines: a start each, with its quality on each kind of noise, mean over the faces."""
-    keys = ("image.path", "degrade", "checkpoint", "ddpm.start_t")
+    keys = ("image.path", "noise", "checkpoint", "ddpm.start_t")
     found = {tuple(job.overrides.get(key) for key in keys): job for job in jobs}
     lines, columns = [], [(kind, key, digits) for kind, (key, (_, digits)) in product(KINDS, SHOWN.items())]
 

@@ -30,16 +30,16 @@ from scripts.paired import paired_difference
 DIPS = ("cnn", "skip")
 LEVELS = ("50", "100", "200", "400", "600", "800")
 SHOWN = {key: QUALITIES[key] for key in ("psnr", "stlpips")}
-PROBLEMS = {  # by the name to type: for people, experiment, degradation
-    "half": ("half of the pixels missing", "inpaint", "degrade.missing=0.5"),
-    "square": ("a square of a quarter missing", "inpaint", "degrade.mask="),
-    "smaller": ("4 times smaller", "superres", "degrade.downscale=4"),
+PROBLEMS = {  # by the name to type: for people, experiment, override of the operator
+    "half": ("half of the pixels missing", "inpaint", "operator.missing=0.5"),
+    "square": ("a square of a quarter missing", "inpaint", "operator.file="),
+    "smaller": ("4 times smaller", "superres", "operator.factor=4"),
 }
 
 
-def run(faces: Sequence[Path], experiment: str, degrade: str, out: Path, more: Sequence[str]) -> None:
+def run(faces: Sequence[Path], experiment: str, operator: str, out: Path, more: Sequence[str]) -> None:
     """Run the windows from both DIPs and from the completed picture, and those from noise."""
-    common = [f"image.path={','.join(map(str, faces))}", f"experiment={experiment}", degrade, f"store={out / 'fits'}",
+    common = [f"image.path={','.join(map(str, faces))}", f"experiment={experiment}", operator, f"store={out / 'fits'}",
               f"hydra.sweep.dir={out / 'jobs'}", *more]  # fmt: skip
     levels = f"ddpm.start_t={','.join(LEVELS)}"
     noise = "ddpm.init=noise ddpm.start_t=1000 ddpm.steps=10,100"
@@ -62,8 +62,8 @@ def hole(faces: Sequence[Path], out: Path) -> str:
 def table(jobs: Sequence[Job], faces: Sequence[str], problems: Sequence[str]) -> list[str]:
     """Return the table's lines: a start each, with its quality on each problem, mean over the faces."""
 
-    def found(degrade: str, dip: str = "cnn", **typed: str) -> list[Job]:
-        key, value = degrade.split("=")
+    def found(operator: str, dip: str = "cnn", **typed: str) -> list[Job]:
+        key, value = operator.split("=")
         wanted = {key: value, "dip": dip, **{f"ddpm.{k}": v for k, v in typed.items()}}
         overrides = [({"dip": "cnn", **j.overrides}, j) for j in jobs]
         of = {o["image.path"]: j for o, j in overrides if all(o.get(k) == v for k, v in wanted.items())}
@@ -71,8 +71,8 @@ def table(jobs: Sequence[Job], faces: Sequence[str], problems: Sequence[str]) ->
             raise SystemExit(f"error: no job of {lacking[0]} with {wanted}: run again, it goes on with what is missing")
         return [of[face] for face in faces]
 
-    def quality(key: str, degrade: str, row: str, **typed: str) -> list[float]:
-        return [figure(job, row, key) for job in found(degrade, **typed)]
+    def quality(key: str, operator: str, row: str, **typed: str) -> list[float]:
+        return [figure(job, row, key) for job in found(operator, **typed)]
 
     lines = []
     cells = [(d, key, digits) for d, (key, (_, digits)) in product(problems, SHOWN.items())]
@@ -105,14 +105,14 @@ def main() -> None:
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), help="(all)")
     args, faces = parsed(parser)
     chosen = [PROBLEMS[name] for name in args.problems]
-    degradations = [d + hole(faces, args.out) * d.endswith("=") for _, _, d in chosen]
+    operators = [d + hole(faces, args.out) * d.endswith("=") for _, _, d in chosen]
     if not args.only_table:
-        for (_, experiment, _), degrade in zip(chosen, degradations, strict=True):
-            run(faces, experiment, degrade, args.out, args.overrides)
+        for (_, experiment, _), operator in zip(chosen, operators, strict=True):
+            run(faces, experiment, operator, args.out, args.overrides)
     jobs = finished(parser, args.out)
     heads = [f"{words}: {title}" for (words, _, _), (title, _) in product(chosen, SHOWN.values())]
     print(f"{len(faces)} faces\n\n| start | {' | '.join(heads)} | NFE |\n|---|{'---:|' * (len(heads) + 1)}")
-    print("\n".join(table(jobs, [str(face) for face in faces], degradations)))
+    print("\n".join(table(jobs, [str(face) for face in faces], operators)))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def fit(args: argparse.Namespace, noisy: Path, clean: Path, folder: Path) -> dic
     """Fit as the command line does, without a rule; return what metrics.json says."""
     config.register()
     overrides = [
-        "degrade=none", "image=file", f"image.path={noisy}", f"image.reference={clean}", f"image.size={args.side}",
+        "image=noisy", f"image.path={noisy}", f"image.reference={clean}", f"image.size={args.side}",
         "stopping=never", f"dip.max_epochs={args.epochs}", "dip.layers=4", "dip.channels=64",
         f"dip.precision={args.precision}",
         "dip.checkpoint_every=50", f"threads={args.threads}", "panel_every=500", f"store={args.store}",
@@ -122,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     stored = FitStore(args.store).find(metrics["fit"]["key"])
     assert stored is not None
     curves = stored.curves.head(args.epochs)
-    sigma = metrics["degrade"]["sigma"]
+    sigma = metrics["noise"]["sigma"]
     text = table(curves, ask(curves, sigma, sigma_true))
     (folder / "table.md").write_text(text + "\n")
     seconds = float(np.median(curves.column("seconds")))

@@ -28,6 +28,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
 from dipddpm.config.folder_names import job_slug
 from dipddpm.dip.curves import COLUMNS, Curves
+from dipddpm.dip.keeping import Trajectory
 from dipddpm.fits import FitStore, fit_key, manifest
 from dipddpm.study import build, read_study
 
@@ -142,7 +143,7 @@ def write_store(root: Path, n: int) -> tuple[FitStore, dict[str, Any]]:
     curves.append(**dict.fromkeys(COLUMNS, 0.1))
     manifest.write_epoch(folder, 1, {"w": torch.zeros(3)}, torch.zeros(1, 3, 64, 64), "pixels")
     (folder / manifest.state_name(1)).write_bytes(b"state")
-    manifest.commit(folder, key=key, curves=curves, kept={1: 20.0}, seconds=1.0, revived=0, environments=[{}])
+    manifest.commit(folder, key, Trajectory(curves, kept={1: 20.0}, seconds=1.0, revived=0, environments=[{}]))
     return store, request
 
 

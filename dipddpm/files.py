@@ -64,3 +64,10 @@ def sha256(path: Path) -> str:
 def is_kept_file(checkpoint: Any) -> bool:
     """Return whether ``checkpoint`` is the path of a kept epoch's file: neither a word nor a number."""
     return str(checkpoint).endswith(".safetensors")
+
+
+def link(path: Path, target: Path) -> None:
+    """Let ``path`` be a relative symbolic link to ``target``, in place of any older one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(os.path.relpath(target.resolve(), path.parent.resolve()))

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from dipddpm.diffusion.schedule import to_picture, x0_from_eps
+from dipddpm.diffusion.schedule import to_picture
+from dipddpm.diffusion.steps import x0_from_eps
 from dipddpm.metrics.quality import psnr
 from scripts import denoisers
 from scripts.one_evaluation import Watch, estimate_once, noisy_states

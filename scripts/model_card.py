@@ -61,7 +61,7 @@ def card(folder: Path, evaluation: dict[str, Any]) -> str:
     size = weights.stat().st_size
     training = evaluation["training"]
     return Template(TEMPLATE.read_text()).substitute(
-        parameters=f"{network.parameters:,}",
+        parameters=f"{network.unet.num_parameters():,}",
         gflop=f"{evaluation_gflop(network, (network.sample_size, network.sample_size)):.2f}",
         training=training_stages.table(training["stages"]),
         commands="\n".join(training_stages.commands(training["stages"])),

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import torch
 
-from dipddpm.diffusion.schedule import to_picture, to_state, x0_from_eps
+from dipddpm.diffusion.schedule import to_picture, to_state
+from dipddpm.diffusion.steps import x0_from_eps
 from dipddpm.metrics.quality import psnr
 
 LEVELS = (5, 20, 50, 100, 200, 300, 500, 700, 900)

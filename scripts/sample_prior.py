@@ -21,9 +21,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `scripts` run as files
 from dipddpm import environment, seeds
 from dipddpm.diffusion import prior
+from dipddpm.diffusion.inits import initial_state
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.sampler import sample_window
-from dipddpm.diffusion.schedule import initial_state, to_picture, window
+from dipddpm.diffusion.schedule import to_picture
+from dipddpm.diffusion.window import Window
 from dipddpm.pictures import images
 from scripts.refusals import refusals
 
@@ -55,22 +57,13 @@ def draw_samples(
         Each index and its sample, shape (3, H, W), in [0, 1], when its batch is done.
     """
     T, size, device = network.schedule.T, network.sample_size, network.unet.device
-    levels = window(T, 0, steps, T=T)
+    levels = Window(T, steps=steps).levels
     for first in range(0, len(indices), batch_size):
         batch = indices[first : first + batch_size]
         generators = [seeds.generator(seed, "unconditional", i) for i in batch]
         shape = torch.empty(len(batch), 3, size, size, device=device)
-        x = initial_state("noise", shape, network.schedule.alpha_bar(T), error_rms=None, generators=generators)
-        snapshots = sample_window(
-            network.evaluate,
-            network.schedule,
-            x,
-            levels,
-            scheduler=scheduler,
-            generators=generators,
-            prediction_type=network.prediction_type,
-            clip_sample=network.clip_sample,
-        )
+        x = initial_state("noise", shape, network.schedule.alpha_bar(T), generators)
+        snapshots = sample_window(network, x, levels, generators, scheduler=scheduler)
         before = 0
         for snapshot in snapshots:
             x = snapshot.x_t

@@ -8,21 +8,23 @@ from bench.operators import DIPS, LEVELS, table
 from dipddpm.study import read_study
 
 FACES = ("a.png", "b.png")
-PROBLEMS = {"degrade.missing=0.5": 10.0, "degrade.mask=hole.png": 20.0}
-CONFIG = "degrade: {missing: 0.5, mask: %s}\ndip: {network: cnn}\n"  # a typed mask leaves the group's share where it is
+PROBLEMS = {"operator.missing=0.5": 10.0, "operator.file=hole.png": 20.0}
+CONFIG = (
+    "operator: {kind: mask, missing: 0.5, file: %s}\ndip: {network: cnn}\n"  # of the group, which a typed mask leaves
+)
 
 
 def test_a_drawn_mask_is_not_taken_for_the_share_that_its_group_has(tmp_path):
     windows = [[f"ddpm.start_t={t}", *[f"dip={dip}"] * (dip != "cnn")] for dip, t in product(DIPS, LEVELS)]
     windows += [["ddpm.init=noise", "ddpm.start_t=1000", f"ddpm.steps={n}"] for n in (10, 100)]
-    for (degrade, psnr), face, window in product(PROBLEMS.items(), FACES, windows):
-        typed = [f"image.path={face}", "experiment=inpaint", degrade, *window]
+    for (operator, psnr), face, window in product(PROBLEMS.items(), FACES, windows):
+        typed = [f"image.path={face}", "experiment=inpaint", operator, *window]
         said = metrics(psnr + FACES.index(face), overrides=typed)
         for row in ("noisy", "dip", "result", "noisy_window"):
             said[row] |= {"psnr": said["result"]["psnr"], "stlpips": 0.1}
-        mask = degrade.partition("mask=")[2] or "null"
+        mask = operator.partition("file=")[2] or "null"
         for reverse in (False, True):  # whichever of the two a folder's order has last
-            name = f"{degrade[::-1] if reverse else degrade}-{len(list((tmp_path / str(reverse)).glob('*')))}"
+            name = f"{operator[::-1] if reverse else operator}-{len(list((tmp_path / str(reverse)).glob('*')))}"
             job(tmp_path / str(reverse), typed, said, name=name.replace("/", "_"), config=CONFIG % mask)
     for reverse in (False, True):
         lines = table(read_study(tmp_path / str(reverse)).jobs, FACES, list(PROBLEMS))

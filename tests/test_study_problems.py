@@ -85,11 +85,11 @@ def test_a_young_sweep_falls_back_to_single_jobs_and_says_so(tmp_path):
 
 def test_problems_are_pictures_degradations_and_seeds_together(tmp_path):
     for i, (sigma, seed, start_t) in enumerate(itertools.product((15, 50), (0, 1), (25, 50))):
-        overrides = [f"degrade.sigma={sigma}", f"seed={seed}", f"ddpm.start_t={start_t}", f"ddpm.seed={start_t}"]
+        overrides = [f"noise.sigma={sigma}", f"seed={seed}", f"ddpm.start_t={start_t}", f"ddpm.seed={start_t}"]
         job(tmp_path, overrides, metrics(20.0 + i, nfe=start_t))
     study = read_study(tmp_path)
     over = problems(study)
-    assert (over.keys, len(over.found), over.averaged) == (("degrade.sigma", "seed"), 4, True)
+    assert (over.keys, len(over.found), over.averaged) == (("noise.sigma", "seed"), 4, True)
     assert [(p.worth, p.psnr) for p in measured(study)] == [(105.0, 23.0), (130.0, 24.0)]
     assert [name_of(study, p.jobs) for p in measured(study)] == ["ddpm.seed=25, start_t=25", "ddpm.seed=50, start_t=50"]
 
@@ -118,7 +118,7 @@ def test_jobs_started_twice_weigh_their_problem_no_more(sweep):
 
 def test_an_experiment_is_a_problem_where_it_restores_another_and_a_setting_where_it_does_not(tmp_path):
     def of(folder, experiment, missing, psnr):
-        said = metrics(psnr, picture={"size": [64, 64]}, degrade={"kind": "gaussian", "missing": missing})
+        said = metrics(psnr, picture={"size": [64, 64]}, operator={"kind": "mask", "missing": missing})
         job(tmp_path / folder, [f"experiment={experiment}"], said)
 
     for name, missing, psnr in [("inpaint", 0.5, 32.0), ("superres", 0.0, 25.0)]:

@@ -207,7 +207,7 @@ class Mask(Operator):
         return torch.where(self._known(x), y.to(x), x)
 
     def loss(self, residual: torch.Tensor) -> torch.Tensor:
-        known = self._known(residual)
+        known = self._known(residual).expand(len(residual), -1, -1, -1)
         return (residual.square() * known).sum() / (residual.shape[1] * known.sum())
 
     def complete(self, y: torch.Tensor) -> torch.Tensor:

@@ -1,49 +1,87 @@
 """A pretrained DDPM, ready to be sampled from: a diffusers UNet2DModel and its noise schedule.
 
-``resolve`` finds the folder, ``sample_size`` reads its picture size, ``load`` loads it. A folder
-without a scheduler gets the linear schedule of Ho et al. (https://arxiv.org/abs/2006.11239), and
-a note that says so. torch and diffusers are imported when something is loaded.
+A folder without a scheduler gets the linear schedule of Ho et al. (https://arxiv.org/abs/2006.11239), and a note that
+says so. diffusers is imported when a network is loaded.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dipddpm.diffusion.folder import WAY_OUT, brief, read_json, resolve, sample_size, scheduler_file, weights_file
+import torch
+
+from dipddpm.diffusion.denoiser import Denoiser
+from dipddpm.diffusion.folder import (
+    ASSETS,
+    WAY_OUT,
+    brief,
+    read_json,
+    resolve,
+    sample_size,
+    scheduler_file,
+    weights_file,
+)
+from dipddpm.diffusion.schedule import Schedule
+from dipddpm.diffusion.steps import PREDICTION_TYPES
+from dipddpm.environment import choose_device
 from dipddpm.errors import UserError
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DModel
 
-    from dipddpm.diffusion.schedule import Schedule
-
-__all__ = ["Prior", "load", "resolve", "sample_size"]
+__all__ = ["Prior", "find", "load", "load_prior", "resolve", "sample_size"]
 
 ASSUMED = "no scheduler_config.json: assumed T=1000, linear betas 1e-4..0.02, epsilon, clip_sample"
 
 
 @dataclass(frozen=True, eq=False)
-class Prior:
-    """A network, its schedule and what to record about them."""
+class Prior(Denoiser):
+    """A denoiser and what to record about it.
 
-    evaluate: Callable[[Any, Any], Any]
-    """The network as ``dipddpm.diffusion.sampler`` calls it: channels_last, under autocast if bf16."""
-    unet: UNet2DModel
-    schedule: Schedule
-    prediction_type: str
-    clip_sample: bool
-    sample_size: int
-    parameters: int
-    name: str
-    fingerprint: str
-    """The first 16 hexadecimal digits of the SHA-256 of the weights file."""
-    notes: tuple[str, ...]
-    """Values that had to be assumed, for the user to see."""
+    Attributes:
+        unet: The network as diffusers loads it; ``evaluate`` calls it in channels_last, under autocast if bf16.
+        sample_size: Side of the pictures that it was trained on, in pixels.
+        name: Of its folder, or owner/repository for one of the Hub.
+        fingerprint: The first 16 hexadecimal digits of the SHA-256 of the weights file.
+        notes: Values that had to be assumed, for the user to see.
+    """
+
+    unet: UNet2DModel = field(kw_only=True)
+    sample_size: int = field(kw_only=True)
+    name: str = field(kw_only=True)
+    fingerprint: str = field(kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+
+
+def load_prior(
+    name: str | Path = "faces64", *, revision: str | None = None, device: str = "auto", precision: str = "fp32"
+) -> Prior:
+    """Load a pretrained DDPM over pixels.
+
+    Args:
+        name: ``faces64``, which is inside the package; a folder that ``DDPMPipeline.save_pretrained`` wrote; or a
+            repository of the Hugging Face Hub, such as ``google/ddpm-celebahq-256``.
+        revision: Branch, tag or commit of a repository.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:<number>``.
+        precision: ``fp32``, or ``bf16`` for evaluations under autocast.
+
+    Raises:
+        UserError: When there is no such prior, or it is of another kind.
+    """
+    return load(find(name, revision), device=choose_device(device), precision=precision)
+
+
+def find(name: str | Path, revision: str | None = None) -> Path:
+    """Return the folder of a prior that is named in one word, as for `load_prior`."""
+    if Path(name).expanduser().is_dir():
+        return resolve(str(name), str(name), None, None)
+    inside = isinstance(name, str) and (ASSETS / name).is_dir()
+    return resolve(str(name), None, None if inside else str(name), revision)
 
 
 def load(folder: Path, *, device: str = "cpu", precision: str = "fp32") -> Prior:
@@ -56,14 +94,13 @@ def load(folder: Path, *, device: str = "cpu", precision: str = "fp32") -> Prior
 
     Raises:
         UserError: When the folder holds no readable, complete network of the supported kind.
+        ValueError: For another precision.
     """
     if precision not in ("fp32", "bf16"):
-        raise UserError(f"ddpm.precision={precision}: must be fp32 or bf16")
+        raise ValueError(f"precision={precision!r}: must be fp32 or bf16")
     size = sample_size(folder)
     weights = weights_file(folder)
     schedule, config, notes = _schedule(folder)
-
-    import torch
 
     unet = _read_network(weights).requires_grad_(False).eval()
     unet = unet.to(device=device).to(memory_format=torch.channels_last)
@@ -81,7 +118,6 @@ def load(folder: Path, *, device: str = "cpu", precision: str = "fp32") -> Prior
         prediction_type=config.prediction_type,
         clip_sample=config.clip_sample,
         sample_size=size,
-        parameters=unet.num_parameters(),
         name=_name(folder),
         fingerprint=fingerprint,
         notes=notes,
@@ -89,7 +125,6 @@ def load(folder: Path, *, device: str = "cpu", precision: str = "fp32") -> Prior
 
 
 def _read_network(weights: Path) -> Any:
-    import torch
     from diffusers.models.unets.unet_2d import UNet2DModel
 
     # diffusers leaves absent weights as uninitialised memory and only logs it: ask what it did. It
@@ -115,8 +150,6 @@ def _read_network(weights: Path) -> Any:
 
 def _schedule(folder: Path) -> tuple[Schedule, Any, tuple[str, ...]]:
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-
-    from dipddpm.diffusion.schedule import PREDICTION_TYPES, Schedule
 
     file = scheduler_file(folder)
     config = read_json(file) if file else {"beta_schedule": "linear"}

@@ -1,39 +1,30 @@
 """The two jobs, from typed configuration to files.
 
-`fit` keeps a DIP of the picture; `sample` finds or makes that fit and runs the window from it, or from y
-itself. From Python:
-
-    cfg = dipddpm.config.compose.typed(hydra.compose("config", overrides=["ddpm.start_t=50"]))
-    dipddpm.runs.commands.sample(cfg, Job(Path("outputs/mine")))
+`fit` keeps a DIP of the picture. `sample` finds or makes that fit and runs the window from it, or from y itself.
 """
 
 from __future__ import annotations
 
 import logging
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from dipddpm import environment, progress
+from dipddpm import environment
 from dipddpm.config.compose import plain
-from dipddpm.config.ranges import need_an_error
 from dipddpm.config.schema import Config, CorrelatedNoise
 from dipddpm.degradation.problem import Problem
 from dipddpm.diffusion import folder as prior_folder
-from dipddpm.diffusion import prior
-from dipddpm.diffusion.consistency import data_consistency
-from dipddpm.diffusion.restoration import Error, error_of_start, posterior_mean, run_window
-from dipddpm.diffusion.schedule import window as levels_of
+from dipddpm.diffusion import prior as priors
+from dipddpm.diffusion.prior import Prior
+from dipddpm.diffusion.restore import posterior_mean
 from dipddpm.dip.networks import NETWORKS, memory_format
-from dipddpm.dip.stopping import summarise
-from dipddpm.fits import FitStore
-from dipddpm.fits.start import Start
-from dipddpm.metrics import quality as metrics
-from dipddpm.runs import fingerprints, outputs, results
+from dipddpm.runs import fingerprints, outputs, results, windows
 from dipddpm.runs.inspect import inspect
 from dipddpm.runs.job import Job
-from dipddpm.runs.starting import problem_of, start_of
+from dipddpm.runs.starting import problem_of
+from dipddpm.runs.starts import FittedStart, Start, fit_record, start_of
 
 log = logging.getLogger(__name__)
 
@@ -50,17 +41,18 @@ def fit(c: Config, job: Job) -> float | None:
     inspect(c, "fit")
     _prepare(c)
     asked = c.image.size == "auto"  # of a prior no more than its size
-    folder = prior.resolve(*_prior_names(c), config_only=True) if asked else None
+    folder = priors.resolve(*_prior_names(c), config_only=True) if asked else None
     read = fingerprints.of(c, "fit")
     problem = problem_of(c, folder)
     start = start_of(c, problem, job)
     rows = results.given_rows(problem, start)
-    outputs.leave(job.folder, plain(c), problem, start, rows, _record(c, problem, start, job, "fit", read))
+    record = _record(c, problem, start, job, "fit") | {"inputs": read}
+    outputs.leave(job.folder, plain(c), problem, start, rows, record)
     return rows["dip"].quality.get("psnr")
 
 
 def sample(c: Config, job: Job) -> float | None:
-    """Run the window from what ``checkpoint`` means, and both starts that need no DIP, and leave what there is to see.
+    """Run the window from the picture that ``checkpoint`` means, and both starts that need no DIP.
 
     Returns:
         PSNR in dB of the result; None where there is no clean picture.
@@ -70,87 +62,37 @@ def sample(c: Config, job: Job) -> float | None:
     """
     inspect(c, "sample")
     device = _prepare(c)
-    d = c.ddpm
-    folder = prior.resolve(*_prior_names(c))
+    folder = priors.resolve(*_prior_names(c))
     read = fingerprints.of(c, "sample")  # before they are read: a file that is changed meanwhile is another's
     problem = problem_of(c, folder)
-    prior_folder.check_size(folder, problem.noisy.shape[-1])
-    environment.warn_if_emulated("ddpm.precision", d.precision.name, device)
-    network = prior.load(folder, device=device, precision=d.precision.name)  # refuses before minutes of fitting
-    for note in network.notes:
-        log.info("prior %s: %s", network.name, note)
-    if d.start_t == "auto" and d.error_sigma is not None:  # known now, so refused now
-        levels_of(network.schedule.level_of_sigma(d.error_sigma), d.end_t, T=network.schedule.T)
+    prior = _load(c, folder, problem, device)  # refuses before minutes of fitting
     start = start_of(c, problem, job)
-    posterior_mean(network, problem.noisy, network.schedule.T)  # a process's first evaluation is slower: not timed
-
-    needed = need_an_error(c)
-    error = _error(c, problem, start, needed)
-    start_t, steps = d.start_t, d.steps
-    if start_t == "auto":
-        assert error is not None
-        start_t = network.schedule.level_of_sigma(error.sigma)
-        log.info("ddpm.start_t=auto: level %d, where sigma is %.1f (%s)", start_t, error.sigma, error.source)
-        if steps and steps > start_t - d.end_t > 0:
-            steps = start_t - d.end_t
-            log.info("ddpm.steps=%d is more than there are levels: each of the %d is walked", d.steps, steps)
-    if d.init.name == "noise" and start_t < network.schedule.T:
-        log.warning(
-            "ddpm.init=noise at level %d, where the network expects a picture: the plain DDPM is ddpm.start_t=%d",
-            start_t, network.schedule.T
-        )  # fmt: skip
-    seed = c.seed if d.seed is None else d.seed
-    window = partial(
-        run_window, network, end_t=d.end_t, steps=steps, scheduler=d.scheduler.name, seed=seed,
-        content=problem.content, snapshot_every=d.snapshot_every, exact=d.exact,
-    )  # fmt: skip
-    partial_y = problem.operator.partial
-    consistent = partial_y if d.data_consistency is None else d.data_consistency
-    agree = data_consistency(problem.noisy, problem.operator, problem.sigma, network.schedule) if consistent else None
-
-    rows = results.given_rows(problem, start)
-    with progress.window_bar(f"window {start_t} to {d.end_t}", steps or start_t - d.end_t) as watch:
-        result = window(start.picture, start_t=start_t, init=d.init.name, samples=d.samples, watch=watch,
-                        error_rms=error.rms if error else None, data_consistency=agree)  # fmt: skip
-    level = f"{start_t} to {d.end_t}" + (", still noisy" if d.end_t else "")
-    if needed and error and error.source == "oracle":
-        level += " (oracle error)"
-    from_noise = d.init.name == "noise"
-    began = "noise" if from_noise else "DIP" if start.has_dip else "no DIP"
-    rows["result"] = results.row(f"{began}, then {d.scheduler.name} {level}", result, problem)
-    if c.baselines and not (from_noise and partial_y):
-        # a picture that was completed has no level of its own, so it is given the window's
-        y_level = start_t if partial_y else network.schedule.level_of_sigma(problem.sigma)
-        if not partial_y:
-            agree = None  # y is where this starts from
-        one = posterior_mean(network, problem.noisy, y_level, agree)
-        rows["posterior_mean"] = results.row(f"no DIP: one evaluation at {y_level}", one, problem)
-        end = min(d.end_t, y_level - 1)
-        of_y = min(d.steps or y_level - end, y_level - end)
-        with progress.window_bar(f"no DIP: {y_level} to {end}", of_y) as watch:
-            whole = window(problem.noisy, start_t=y_level, end_t=end, init="scaled", error_rms=None, watch=watch,
-                           steps=of_y, data_consistency=agree)  # fmt: skip
-        rows["noisy_window"] = results.row(f"no DIP: {d.scheduler.name} {y_level} to {end}", whole, problem)
-
-    record = _record(c, problem, start, job, "sample", read)
-    record["prior"] = {"name": network.name, "fingerprint": network.fingerprint, "notes": network.notes}
-    record["window"] = {
-        "start_t": start_t, "end_t": d.end_t, "still_noisy": d.end_t > 0, "levels": len(result.levels),
-        "init": d.init.name, "scheduler": d.scheduler.name, "samples": d.samples, "seed": seed,
-        "error_sigma": error.sigma if error else None, "error_source": error.source if error else None,
-        "error_used_by": needed, "data_consistency": consistent,
-    }  # fmt: skip
-    record["cost"] = results.cost(start, result, network, fitted=start.has_dip and not from_noise)
+    posterior_mean(prior, problem.noisy, prior.schedule.T)  # a process's first evaluation is slower: not timed
+    asked = windows.asked(c, problem, start, prior)
+    result, row = windows.result_of(asked, problem, start, prior)
+    rows = results.given_rows(problem, start) | {"result": row}
+    if c.baselines:
+        rows |= windows.baselines(asked, problem, prior)
+    record = _record(c, problem, start, job, "sample") | {
+        "inputs": read,
+        "prior": {"name": prior.name, "fingerprint": prior.fingerprint, "notes": prior.notes},
+        "window": asked.record(),
+        "cost": results.cost(start, result, prior, from_noise=asked.window.init == "noise"),
+    }
     outputs.leave(job.folder, plain(c), problem, start, rows, record, result)
-    return rows["result"].quality.get("psnr")
+    return row.quality.get("psnr")
 
 
-def _error(c: Config, problem: Problem, start: Start, needed: list[str]) -> Error | None:
-    """Return what is known of the error of the window's start; that of y itself is its noise."""
-    if c.ddpm.error_sigma is None and not start.has_dip and not problem.operator.partial:
-        return Error(problem.sigma / 127.5, f"noise, {problem.sigma_source}")
-    true_rms = None if problem.clean is None else 2 * metrics.rms(start.picture, problem.clean).item()
-    return error_of_start(c.ddpm.error_sigma, true_rms, needed)
+def _load(c: Config, folder: Path, problem: Problem, device: str) -> Prior:
+    """Load the prior, and refuse what it cannot do."""
+    prior_folder.check_size(folder, problem.noisy.shape[-1])
+    environment.warn_if_emulated("ddpm.precision", c.ddpm.precision.name, device)
+    prior = priors.load(folder, device=device, precision=c.ddpm.precision.name)
+    for note in prior.notes:
+        log.info("prior %s: %s", prior.name, note)
+    if c.ddpm.error_sigma is not None:
+        windows.at_error(windows.configured(c), c.ddpm.error_sigma, prior)
+    return prior
 
 
 def _prior_names(c: Config) -> tuple[str, str | None, str | None, str | None]:
@@ -158,7 +100,7 @@ def _prior_names(c: Config) -> tuple[str, str | None, str | None, str | None]:
 
 
 def _prepare(c: Config) -> str:
-    """Set what holds for the whole process, and return its device."""
+    """Set the arithmetic of the whole process, and return its device."""
     if c.threads:
         torch.set_num_threads(c.threads)
     environment.exact_arithmetic()
@@ -173,8 +115,8 @@ def _environment(c: Config, command: str) -> dict[str, Any]:
     return environment.describe(device, c.ddpm.precision.name)
 
 
-def _record(c: Config, problem: Problem, start: Start, job: Job, command: str, read: dict[str, str]) -> dict[str, Any]:
-    """Return what metrics.json says beside the rows; ``read`` are the fingerprints of the files that the job read."""
+def _record(c: Config, problem: Problem, start: Start, job: Job, command: str) -> dict[str, Any]:
+    """Return what metrics.json says of either job beside the rows."""
     record: dict[str, Any] = {
         "command": command,
         "picture": {"path": c.image.path, "size": list(problem.noisy.shape[-2:]),
@@ -182,21 +124,11 @@ def _record(c: Config, problem: Problem, start: Start, job: Job, command: str, r
         "noise": {"kind": c.noise.kind.name, "sigma": problem.sigma, "source": problem.sigma_source,
                   "correlation": c.noise.correlation if isinstance(c.noise, CorrelatedNoise) else None},
         "operator": problem.operator.record(),
+        "start": {"kind": start.kind, "label": start.label},
         "overrides": job.overrides,
-        "inputs": read,
         "environment": _environment(c, command),
     }  # fmt: skip
-    if start.fit and start.choice:
-        f, choice = start.fit, start.choice
+    if isinstance(start, FittedStart):
         threshold = c.stopping.threshold or (problem.sigma / 255) ** 2
-        summary = summarise(f.curves, threshold=threshold, patience=c.stopping.patience or 1000)
-        if not problem.has_crossing:
-            summary["crossing"] = None
-        FitStore(f.folder.parent).record_summary(f.key, summary)
-        record["fit"] = {
-            "key": f.key, "folder": str(f.folder), "made_by_this_run": start.made, "epochs": f.epochs,
-            "epoch": choice.epoch, "why": choice.why, "seconds": start.seconds,
-            "gflop": results.fit_gflop(start), "environments": f.environments,
-            "rule_epoch": choice.stop.epoch if choice.stop else None, "revived": f.revived, "summary": summary,
-        }  # fmt: skip
+        record["fit"] = fit_record(start, threshold, c.stopping.patience or 1000, problem.has_crossing)
     return record

@@ -101,7 +101,7 @@ class _Look:
             clean = self._once(images.check, reference, enlarged(c.image.box, times), "image.reference")
             images.check_same(clean, given, times=times)
         if mask := mask_of(c):
-            images.check_same(self._once(_mask_size, mask, c.image.box), given, "operator.file")
+            self._once(_check_mask, mask, c.image.box, given)
         self._at_checkpoint()
         self._at_store()
         size = self._at_prior()
@@ -139,11 +139,11 @@ class _Look:
         return size
 
 
-def _mask_size(path: str, box: Box | None) -> tuple[int, int]:
-    """Return width and height of a drawn mask, after cutting; refuse one that is black or white all over."""
-    picture = images.load(path, box=box, key="operator.file")
-    masks.drawn(picture)
-    return picture.size
+def _check_mask(path: str, box: Box | None, given: tuple[int, int]) -> None:
+    """Refuse a drawn mask that is not as large as its picture, or is black or white all over."""
+    mask = images.load(path, box=box, key="operator.file")
+    images.check_same(mask.size, given, "operator.file")
+    masks.drawn(mask)
 
 
 def _prior_folder(name: str, path: str | None, config_only: bool) -> Path:

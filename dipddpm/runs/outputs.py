@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,16 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from dipddpm.degradation.problem import Problem
-from dipddpm.diffusion.restoration import Restoration
+from dipddpm.diffusion.restore import Restoration
 from dipddpm.dip import tracking
 from dipddpm.dip.curves import best_kept, crossing, peak
 from dipddpm.dip.module import fixed_input
 from dipddpm.files import flat, replacing, write_json
-from dipddpm.fits.start import Start
 from dipddpm.names import BASELINES, LEFT, QUALITIES, T
 from dipddpm.pictures import images, panels
 from dipddpm.runs import report
 from dipddpm.runs.report import Row
+from dipddpm.runs.starts import FittedStart, Start
 
 UNTRACKED = ("store", "fit", "objective", "panel_every", "ddpm.snapshot_every")  # change neither pictures nor cost
 NUMBER_OR_WORD = ("image.size", "ddpm.start_t", "checkpoint")
@@ -63,7 +62,7 @@ def leave(
         pictures[problem.operator.shown_as] = problem.shown
     tracking.log_pictures(events, "restored", pictures, 0)
     _save_panel(folder / "panel.png", events, "panel", panels.result_panel(_titled(problem, rows)))
-    if start.fit is not None:
+    if isinstance(start, FittedStart):
         _save_panel(folder / "fit.png", events, "fit", _fit_panel(config, problem, start))
     if result is not None:
         levels, frames = zip(*result.snapshots, strict=True)
@@ -89,13 +88,6 @@ def _clear(folder: Path) -> None:
             older.unlink()
 
 
-def link(path: Path, target: Path) -> None:
-    """Let ``path`` be a relative symbolic link to ``target``, in place of any older one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    path.symlink_to(os.path.relpath(target.resolve(), path.parent.resolve()))
-
-
 def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: Any) -> None:
     images.save(path, panel / 255)
     events.add_image(tag, panel, 0, dataformats="HWC")
@@ -112,8 +104,7 @@ def _titled(problem: Problem, rows: Mapping[str, Row]) -> list[tuple[str, torch.
     return items
 
 
-def _fit_panel(config: Mapping[str, Any], problem: Problem, start: Start) -> Any:
-    assert start.fit is not None and start.choice is not None
+def _fit_panel(config: Mapping[str, Any], problem: Problem, start: FittedStart) -> Any:
     fit, choice = start.fit, start.choice
     marks = {"peak": peak(fit.curves), "crossing": crossing(fit.curves) if problem.has_crossing else None}
     if choice.stop:
@@ -129,7 +120,7 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: Start) -> Any
         current=start.picture,
         best=fit.picture(best[0]) if best else None,
         marks={name: epoch for name, epoch in marks.items() if epoch is not None},
-        title="DIP, {network} {layers}x{channels}, ".format(**config["dip"]) + start.source,
+        title="DIP, {network} {layers}x{channels}, ".format(**config["dip"]) + start.label,
         given=f"y, {problem.operator.words}" if problem.operator.partial else "noisy picture y",
     )
 

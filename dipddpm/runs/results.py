@@ -5,19 +5,18 @@ from __future__ import annotations
 from dipddpm.degradation.problem import Problem
 from dipddpm.diffusion.arithmetic import evaluation_gflop
 from dipddpm.diffusion.prior import Prior
-from dipddpm.diffusion.restoration import Restoration
-from dipddpm.dip.arithmetic import epoch_gflop
-from dipddpm.fits.start import Start
+from dipddpm.diffusion.restore import Restoration
 from dipddpm.metrics import quality as metrics
 from dipddpm.runs.report import Row
+from dipddpm.runs.starts import DirectStart, Start
 
 
 def given_rows(problem: Problem, start: Start) -> dict[str, Row]:
     """Return the rows of what a window may start from: y (completed, where A took something away), the DIP's if any."""
     rows = {"noisy": Row(problem.words, problem.noisy, metrics.evaluate(problem.noisy, problem.clean))}
-    if start.has_dip:
+    if not isinstance(start, DirectStart):
         quality = metrics.evaluate(start.picture, problem.clean)
-        rows["dip"] = Row(f"DIP, {start.source}", start.picture, quality, seconds=start.seconds)
+        rows["dip"] = Row(f"DIP, {start.label}", start.picture, quality, seconds=start.seconds)
     return rows
 
 
@@ -29,34 +28,26 @@ def row(name: str, result: Restoration, problem: Problem) -> Row:
     return Row(name, result.picture, quality, result.nfe, result.seconds / len(result.picture), facts)
 
 
-def fit_gflop(start: Start) -> float:
-    """Return the 10^9 floating-point operations of a fit up to where its answer was known; 0 where there is none."""
-    if start.fit is None or start.choice is None:
-        return 0.0
-    height, width = start.picture.shape[-2:]
-    return start.choice.needed * epoch_gflop(start.fit.request["dip"], (height, width))
+def cost(start: Start, result: Restoration, prior: Prior, *, from_noise: bool) -> dict[str, float]:
+    """Return the cost of fit and window per picture, in seconds and in evaluations-worth.
 
-
-def cost(start: Start, result: Restoration, prior: Prior, *, fitted: bool) -> dict[str, float]:
-    """Return what fit and window cost per picture, in seconds and in evaluations-worth.
-
-    Of a DIP output from a file, whose fit nobody counted, the window's alone.
+    Of a DIP output from a file, whose fit nobody counted, it is the window's alone.
 
     The seconds of a fit and of a window may have been measured under different loads; evaluations-worth are of
     floating-point operations.
 
     Args:
-        start: What the window may have started from.
+        start: The picture that the window may have started from.
         result: The window's.
         prior: Its network.
-        fitted: Whether it started from a DIP output; from y and from pure noise it needs no fit.
+        from_noise: Whether the window started from pure noise, and needed no start.
     """
     height, width = start.picture.shape[-2:]
     one = evaluation_gflop(prior, (height, width))
     window = {"evaluation_seconds": result.seconds / (result.nfe * len(result.picture)), "evaluation_gflop": one}
-    if fitted and start.fit is None:
+    fit, seconds = (0.0, 0.0) if from_noise else (start.gflop, start.seconds)
+    if fit is None:
         return window
-    fit, seconds = (fit_gflop(start), start.seconds) if fitted else (0.0, 0.0)
     return window | {
         "fit_seconds": seconds,
         "fit_gflop": fit,

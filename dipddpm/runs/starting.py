@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import shlex
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dipddpm import environment, seeds
+from dipddpm import seeds
 from dipddpm.config.compose import plain
 from dipddpm.config.degradation_ranges import check_mask_size, check_small, enlarged, magnification
 from dipddpm.config.schema import CleanImage, Config, DownscaleOperator, MaskOperator, OwnNoise, reference_of
@@ -18,23 +16,11 @@ from dipddpm.degradation.noise import NOISES, Noise
 from dipddpm.degradation.operators import Downscale, Identity, Mask, Operator
 from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.diffusion import prior
-from dipddpm.dip import fitting
-from dipddpm.dip.fitting import RunSettings
-from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
-from dipddpm.dip.stopping import Stopping
 from dipddpm.errors import UserError
-from dipddpm.files import is_kept_file
-from dipddpm.fits import Damaged, Fit, FitStore
-from dipddpm.fits.choice import choose
-from dipddpm.fits.keeping import FolderKeeper
-from dipddpm.fits.manifest import read_picture, read_pixels
 from dipddpm.fits.request import request_of
-from dipddpm.fits.start import Start
 from dipddpm.pictures import images, masks
-from dipddpm.runs import outputs
 from dipddpm.runs.inspect import inspect_size
-from dipddpm.runs.job import Job
 
 log = logging.getLogger(__name__)
 HARDLY_NOISY = 5.0  # 0-255 scale; of the built-in picture, a clean photograph, 3.3 is estimated
@@ -143,83 +129,3 @@ def fit_request(c: Config, problem: Problem) -> dict[str, Any]:
     elif reference_of(c) and problem.clean is not None:  # it enters the stored curves, not the weights
         noise["reference"] = seeds.content_hash(problem.clean)
     return request_of(problem, DipSettings(**plain(c.dip)), c.seed, noise)
-
-
-def start_of(c: Config, problem: Problem, job: Job) -> Start:
-    """Find, make or extend the fit, and take the picture of the epoch that ``checkpoint`` means; y where it means none.
-
-    Raises:
-        UserError: When the request cannot be met.
-    """
-    if c.checkpoint == "none":
-        return Start(problem.noisy, problem.words, has_dip=False)
-    if is_kept_file(c.checkpoint):
-        return _start_from_file(Path(c.checkpoint).expanduser(), problem, c.image.path, job)
-    store, request = FitStore(Path(c.store).expanduser()), fit_request(c, problem)
-    rule = _rule(c, problem)
-    wanted = partial(
-        choose, checkpoint=c.checkpoint, rule=rule, rule_name=c.stopping.rule.name,
-        max_epochs=c.dip.max_epochs, every=c.dip.checkpoint_every,
-    )  # fmt: skip
-
-    def work(folder: Path, key: str, before: Fit | None) -> None:
-        store.record_use(key, job.folder)  # now, so that gc leaves what a killed job would go on from
-        _work(c, problem, rule, folder, key, before)
-
-    if c.fit.name == "never":
-        command = shlex.join(["python", "train_dip.py", *(o for o in job.overrides if not o.startswith("fit="))])
-        found, chosen, made = *store.stored(request, wanted, command), False
-    else:
-        found, chosen, made = store.obtain(request, wanted, work)
-    if not made:
-        store.record_use(found.key, job.folder)
-    if job.sweep:
-        outputs.link(job.folder / "fit", found.folder)
-    log.info("%s fit %s: epoch %d (%s)", "made" if made else "found", found.key, chosen.epoch, chosen.why)
-    if chosen.why == "max_epochs" and c.stopping.rule.name == "loss_floor" and not rule.threshold:
-        log.info("no noise for stopping=loss_floor to stop at: the start is epoch %d (dip.max_epochs)", chosen.epoch)
-    elif chosen.why == "max_epochs" and c.stopping.rule.name != "never":
-        log.warning(
-            "stopping=%s did not fire in %d epochs, so the start is epoch %d, for better or worse: type "
-            "dip.max_epochs=<more>", c.stopping.rule.name, c.dip.max_epochs, chosen.epoch
-        )  # fmt: skip
-    picture = problem.put_back(found.picture(chosen.epoch).clamp(0, 1))
-    return Start(picture, f"epoch {chosen.epoch} ({chosen.why})", found, chosen, made)
-
-
-def _start_from_file(path: Path, problem: Problem, shown: str, job: Job) -> Start:
-    try:
-        picture, pixels = read_picture(path), read_pixels(path)
-    except Damaged as error:
-        raise UserError(f"checkpoint={path}: {error}") from error
-    if picture.shape != problem.noisy.shape:
-        size, wanted = ("x".join(map(str, p.shape[-2:])) for p in (picture, problem.noisy))
-        raise UserError(f"checkpoint={path} holds a picture of {size}, but the noisy picture is {wanted}")
-    if pixels not in (None, problem.content):
-        log.warning("checkpoint=%s was fitted to another picture than image.path=%s", path, shown)
-    fit = path.resolve().parent.parent
-    if (fit / "manifest.json").is_file():  # of a store, whose gc then lets it be
-        FitStore(fit.parent).record_use(fit.name, job.folder)
-    return Start(problem.put_back(picture.clamp(0, 1)), str(path))
-
-
-def _rule(c: Config, problem: Problem) -> Stopping:
-    s = c.stopping
-    threshold = s.threshold
-    if s.rule.name == "loss_floor" and threshold is None:
-        threshold = (problem.sigma / 255) ** 2
-    return Stopping(s.rule.name, threshold, s.patience)
-
-
-def _work(c: Config, problem: Problem, rule: Stopping, folder: Path, key: str, before: Fit | None) -> None:
-    """Make or extend the fit; a number asked for beyond the rule or ``max_epochs`` is fitted up to."""
-    wanted = c.checkpoint if isinstance(c.checkpoint, int) else None
-    device = environment.choose_device(c.device)
-    environment.warn_if_emulated("dip.precision", c.dip.precision.name, device)
-    module = DeepImagePrior(
-        problem.noisy, problem.clean, operator=problem.operator, settings=DipSettings(**plain(c.dip)), seed=c.seed,
-        content=problem.content,
-    )  # fmt: skip
-    keeper = FolderKeeper(folder, key, problem.content, before)
-    settings = RunSettings(device, events=folder, panel_every=c.panel_every, progress=True)
-    fitting.run(module, keeper, Stopping("never") if wanted else rule, wanted or c.dip.max_epochs, settings)

@@ -162,6 +162,49 @@ def test_an_extra_that_is_missing_is_named_as_a_clone_installs_it(refuse, monkey
     assert refuse("sample", "-m", "hydra/launcher=elsewhere", "seed=1,2") == [line]
 
 
+OLD = [  # what is typed, what takes its place
+    ("degrade=poisson", "noise=poisson"),
+    ("degrade=none image.path=noisy.png", "image=noisy"),
+    ("+degrade.sigma=3", "noise.sigma=3"),
+    ("++degrade.kind=impulse", "noise=impulse"),
+    ("degrade.correlation=2", "noise=correlated noise.correlation=2"),
+    ("degrade=mask degrade.missing=0.8", "operator=mask noise=none operator.missing=0.8"),
+    ("degrade=mask degrade.sigma=25", "operator=mask noise=gaussian noise.sigma=25"),
+    ("degrade=downscale degrade.downscale=2", "operator=downscale noise=none operator.factor=2"),
+    ("degrade.missing=0.5", "operator=mask operator.missing=0.5"),
+    ("experiment=inpaint degrade.sigma=25", "noise=gaussian noise.sigma=25"),
+    ("experiment=inpaint degrade.kind=poisson degrade.sigma=25", "noise=poisson noise.sigma=25"),
+    ("experiment=superres degrade=none degrade.sigma=9 image.path=noisy.png", "image=noisy noise=own noise.sigma=9"),
+    ("degrade=none degrade.sigma=0 degrade.mask=holes.png image.path=noisy.png",
+     "image=noisy noise=none operator=mask operator.file=holes.png"),
+    ("-m degrade=gaussian,poisson seed=1", "noise=gaussian,poisson"),
+    ("-m degrade.sigma=10,25 degrade.downscale=2,4", "noise.sigma=10,25 operator=downscale operator.factor=2,4"),
+    ("-m degrade.kind=choice(gaussian,impulse)", "noise=gaussian,impulse"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("typed", "new"), OLD, ids=[typed for typed, _ in OLD])
+def test_an_old_key_is_refused_with_its_new_name_which_works_when_typed(typed, new, refuse, tmp_path):
+    picture = tiny_picture(tmp_path / "noisy.png", (64, 64) if "superres" not in typed else (16, 16))
+    Image.new("L", (64, 64)).save(tmp_path / "holes.png")
+    with Image.open(tmp_path / "holes.png") as holes:
+        holes.paste(255, (0, 0, 32, 64))
+        holes.save(tmp_path / "holes.png")
+    old = [o.lstrip("+") for o in typed.split() if "degrade" in o]
+    assert refuse("sample", *typed.split()) == [f"error: {' '.join(old)} has a new name: type {new}"]
+    others = [o for o in typed.split() if "degrade" not in o]
+    cli.check_arguments("sample", [*others, *new.split()])
+    assert picture.exists()
+
+
+def test_the_key_of_a_choice_is_refused_for_the_choice(refuse):
+    for typed, choice in (("noise.kind=poisson", "noise=poisson"), ("image.kind=clean", "image=file"),
+                          ("operator.kind=mask", "operator=mask")):  # fmt: skip
+        for prefix in ("", "++"):
+            (line,) = refuse("sample", f"{prefix}{typed}")
+            assert line == f"error: {prefix}{typed} is not typed, a choice sets it: type {choice}"
+
+
 @pytest.fixture
 def priors(tmp_path):
     """Folders that are called a prior: without a network, without weights."""
@@ -178,11 +221,12 @@ FILES = [
      "prior=celebahq256 prior.repo=google/x prior.revision=<commit>"),
     ("image.path=", "image.path= names no picture: type image.path=<file> or image.path=astronaut"),
 ]  # fmt: skip
+MINE = "image=noisy image.path=astronaut"
 SAMPLE_ALONE = [
     ("image.size=100", "image.size=100 is not allowed: the prior takes multiples of 8 pixels; type image.size=96 or "
      "image.size=104"),
-    ("ddpm.init=matched degrade=none", "ddpm.init=matched needs the error of the DIP output"),
-    ("ddpm.start_t=auto ddpm.init=matched degrade=none", "ddpm.start_t=auto and ddpm.init=matched needs the error"),
+    (f"ddpm.init=matched {MINE}", "ddpm.init=matched needs the error of the DIP output"),
+    (f"ddpm.start_t=auto ddpm.init=matched {MINE}", "ddpm.start_t=auto and ddpm.init=matched needs the error"),
 ]  # fmt: skip
 
 
@@ -200,27 +244,27 @@ def test_sizes_that_the_prior_takes_and_errors_that_are_given_are_allowed(tmp_pa
     for name in ("noisy.png", "clean.png"):
         tiny_picture(tmp_path / name)
     cli.check_arguments("sample", ["-m", "image.size=8,72,128"])
-    cli.check_arguments("sample", ["ddpm.init=matched", "degrade=none", "ddpm.error_sigma=10"])
-    cli.check_arguments("sample", ["ddpm.init=matched", "degrade=none", "checkpoint=none"])
-    mine = ["degrade=none", "image.path=noisy.png", "image.reference=clean.png"]
+    cli.check_arguments("sample", ["ddpm.init=matched", *MINE.split(), "ddpm.error_sigma=10"])
+    cli.check_arguments("sample", ["ddpm.init=matched", *MINE.split(), "checkpoint=none"])
+    mine = ["image=noisy", "image.path=noisy.png", "image.reference=clean.png"]
     cli.check_arguments("sample", ["ddpm.start_t=auto", *mine])
 
 
 def test_a_clean_picture_of_another_size_is_refused_before_both_are_made_square(refuse, tmp_path):
     tiny_picture(tmp_path / "noisy.png", (20, 16))
     tiny_picture(tmp_path / "clean.png", (16, 16))
-    mine = ["degrade=none", "image.path=noisy.png", "image.reference=clean.png"]
+    mine = ["image=noisy", "image.path=noisy.png", "image.reference=clean.png"]
     line = "error: image.reference is 16x16, but image.path is 20x16: give the same pixels at 20x16"
     assert refuse("sample", *mine) == refuse("fit", *mine) == [line]
     assert len(refuse("sample", "-m", *mine, "seed=1,2")) == 1
     cli.check_arguments("sample", [*mine, "image.box=[0,0,16,16]"])
 
 
-@pytest.mark.parametrize("typed", ["degrade.correlation=4.5", "degrade.downscale=4 degrade.correlation=1.5"])
+@pytest.mark.parametrize("typed", ["noise.correlation=4.5", "operator=downscale noise.correlation=1.5"])
 def test_noise_that_is_too_wide_for_the_picture_is_refused_before_any_work(typed, refuse):
-    (line,) = refuse("sample", "-m", "seed=0,1", *typed.split())
+    (line,) = refuse("sample", "-m", "seed=0,1", "noise=correlated", *typed.split())
     assert line.startswith(f"error: {typed.split()[-1]} is not allowed: at most ")
-    cli.check_arguments("sample", ["degrade.correlation=4"])
+    cli.check_arguments("sample", ["noise=correlated", "noise.correlation=4"])
 
 
 def test_a_configuration_of_ones_own_is_what_is_checked(refuse, tmp_path):
@@ -245,7 +289,7 @@ def test_a_start_without_a_dip_is_refused_where_one_is_wanted(refuse, tmp_path):
     (line,) = refuse("fit", "checkpoint=none")
     assert line.startswith("error: checkpoint=none starts a window without a DIP") and "checkpoint=stop" in line
     (line,) = refuse(
-        "sample", "checkpoint=none", "ddpm.start_t=auto", "degrade=none", "degrade.downscale=2", "degrade.sigma=0"
+        "sample", "checkpoint=none", "ddpm.start_t=auto", *MINE.split(), "operator=downscale", "noise=none"
     )
     assert line.startswith("error: ddpm.start_t=auto needs the error of the completed picture")
 
@@ -272,11 +316,11 @@ def test_weights_are_asked_for_where_they_are_read(refuse, priors):
 
 def test_a_sweep_looks_at_each_file_once(monkeypatch):
     looked = []
-    monkeypatch.setattr(images, "check", lambda path, box: looked.append(path))
+    monkeypatch.setattr(images, "check", lambda path, box: looked.append(path) or (64, 64))
     monkeypatch.setattr(prior_folder, "resolve", lambda name, *_, **__: looked.append(name))
-    monkeypatch.setattr(prior_folder, "sample_size", lambda folder: 64)
+    monkeypatch.setattr(prior_folder, "sample_size", lambda folder: looked.append("its size") or 64)
     cli.check_arguments("sample", ["-m", "seed=1,2,3"])
-    assert looked == ["astronaut", "faces64"]
+    assert looked == ["astronaut", "faces64", "its size"]
 
 
 def test_what_cannot_be_met_is_one_line_and_leaves_no_fit(small, tiny_prior, tmp_path):
@@ -285,7 +329,7 @@ def test_what_cannot_be_met_is_one_line_and_leaves_no_fit(small, tiny_prior, tmp
     scheduler.write_text(scheduler.read_text().replace('"fixed_small"', '"learned_range"'))
     for arguments, said in (
         (["prior.path=prior"], "prior prior/scheduler/scheduler_config.json: cannot be used"),  # known by the run alone
-        (["degrade=none", "ddpm.init=matched"], "ddpm.init=matched needs the error of the DIP output"),
+        ([*MINE.split(), "ddpm.init=matched"], "ddpm.init=matched needs the error of the DIP output"),
     ):
         done = command("sample.py", *small, *arguments, cwd=tmp_path)
         assert done.returncode == 2

@@ -35,11 +35,12 @@ def test_a_job_that_is_older_than_a_key_is_done_where_that_is_at_its_default(con
     c = configure("baselines=false")
     runs.sample(c, Job(tmp_path))
     stored = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    del stored["degrade"]["correlation"]
+    del stored["ddpm"]["error_sigma"]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(stored))
     assert done_before(tmp_path, c, "sample")
-    assert not done_before(tmp_path, configure("baselines=false", "degrade.correlation=0.5"), "sample")
-    for other in (stored | {"gone": 1}, "no configuration", None, []):
+    assert not done_before(tmp_path, configure("baselines=false", "ddpm.error_sigma=5"), "sample")
+    of_before = {**{k: v for k, v in stored.items() if k not in ("noise", "operator")}, "degrade": {"kind": "gaussian"}}
+    for other in (stored | {"gone": 1}, of_before, "no configuration", None, []):
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(other))
         assert not done_before(tmp_path, c, "sample")
 
@@ -58,7 +59,7 @@ def test_a_result_of_files_that_have_changed_is_not_this_jobs(configure, tiny_pr
     picture, weights = tmp_path / "me.png", tmp_path / "prior"
     shutil.copytree(tiny_prior, weights)
     Image.new("RGB", (20, 20), (90, 120, 50)).save(picture)
-    typed = ["baselines=false", f"image.path={picture}", "degrade=none", "degrade.sigma=5", f"prior.path={weights}"]
+    typed = ["baselines=false", "image=noisy", f"image.path={picture}", "noise.sigma=5", f"prior.path={weights}"]
     c, folder = configure(*typed), tmp_path / "run"
     runs.sample(c, Job(folder))
     assert done_before(folder, c, "sample")
@@ -167,7 +168,7 @@ def test_a_run_does_not_write_over_the_pictures_that_it_reads(configure, tmp_pat
     for name in ("noisy.png", "clean.png", "mine.png"):
         Image.new("RGB", (20, 20), (90, 120, 50)).save(tmp_path / name)
     before = (tmp_path / "noisy.png").read_bytes()
-    own = ["degrade=none", "degrade.sigma=5", "baselines=false", f"image.path={tmp_path}/noisy.png"]
+    own = ["image=noisy", "noise.sigma=5", "baselines=false", f"image.path={tmp_path}/noisy.png"]
 
     def run(folder, *overrides):
         c = configure(*own, *overrides)

@@ -128,7 +128,7 @@ SEARCHES = [
     (["ddpm.start_t=interval(5,200)"], "for whole numbers type ddpm.start_t=int(interval(5,200))"),
     (["objective=[result.psnr]"], "objective=[result.psnr] has 1: one of each"),
     (["hydra.sweeper.direction=[maximise,minimize]"], "minimize or maximize (did you mean maximize?)"),
-    (["degrade=none"], "objective=result.psnr needs a clean picture"),
+    (["image=noisy", "image.path=astronaut"], "objective=result.psnr needs a clean picture"),
     (["objective=[result.stlpips,result.nfe]"], "would maximize result.stlpips: minimize it"),
     (
         [

@@ -1,21 +1,31 @@
 """Every configuration composes, and what is out of range is refused in one line that helps."""
 
-import itertools
-
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from support import ROOT
 
+from dipddpm import names
 from dipddpm.config import compose as config
-from dipddpm.config import schema
-from dipddpm.config.degrade_ranges import is_partial
 from dipddpm.config.ranges import check_halvings
+from dipddpm.config.schema import CHOICES, is_partial
+from dipddpm.degradation.noise import NOISES
+from dipddpm.degradation.operators import OPERATORS
+from dipddpm.diffusion.sampler import SCHEDULERS
+from dipddpm.diffusion.schedule import INITS
 from dipddpm.dip import networks
 from dipddpm.errors import UserError
 
 GROUPS = {g.name: sorted(p.stem for p in g.glob("*.yaml")) for g in (ROOT / "conf").iterdir() if g.is_dir()}
-CHOICES = [(g, c) for g, names in GROUPS.items() for c in names if g != "hydra"]
+FILES = [(g, c) for g, names in GROUPS.items() for c in names if g != "hydra"]
+
+
+NEEDED = {  # beside a choice that is not enough by itself
+    ("image", "file"): ["image.path=astronaut"],
+    ("image", "noisy"): ["image.path=astronaut"],
+    ("noise", "own"): ["image=noisy", "image.path=astronaut"],
+    ("noise", "none"): ["operator=mask"],
+}
 
 
 def composed(*overrides):
@@ -25,31 +35,74 @@ def composed(*overrides):
 
 
 def test_there_are_the_groups_of_the_design():
-    assert set(GROUPS) == {"image", "degrade", "dip", "stopping", "prior", "ddpm", "experiment", "hydra"}
+    assert set(GROUPS) == {"image", "noise", "operator", "dip", "stopping", "prior", "ddpm", "experiment", "hydra"}
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
+@pytest.mark.parametrize(("group", "choice"), FILES)
 def test_every_choice_composes(group, choice):
     if (group, choice) == ("experiment", "search"):
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs the extra `optuna`")
-    needs = ["image.path=astronaut"] if choice == "file" else []
-    left = config.plain(config.typed(composed(f"{group}={choice}", *needs)))
-    assert config.completed(left) == left  # what config.yaml says of a run is what it was
+    left = config.plain(config.typed(composed(f"{group}={choice}", *NEEDED.get((group, choice), ()))))
+    assert config.read_back(left) == left  # what config.yaml says of a run is what it was
 
 
-def test_every_pair_of_rule_and_degradation_composes():
-    for rule, kind in itertools.product(GROUPS["stopping"], GROUPS["degrade"]):
-        typed = config.typed(composed(f"stopping={rule}", f"degrade={kind}"))
-        named = kind if kind in ("none", "poisson", "impulse") else "gaussian"
-        assert (typed.stopping.rule.name, typed.degrade.kind.name) == (rule, named)
-        assert (typed.degrade.correlation is not None) == (kind == "correlated")
-        assert is_partial(typed.degrade) == (kind in ("mask", "downscale"))
+@pytest.mark.parametrize("operator", GROUPS["operator"])
+@pytest.mark.parametrize("noise", [kind for kind in GROUPS["noise"] if kind != "own"])
+def test_every_noise_goes_with_every_operator_and_each_choice_has_its_own_keys(noise, operator):
+    if (noise, operator) == ("none", "identity"):
+        with pytest.raises(
+            UserError, match="noise=none with operator=identity leaves nothing to restore: type noise=gauss"
+        ):
+            config.typed(composed("noise=none"))
+        return
+    c = config.typed(composed(f"noise={noise}", f"operator={operator}"))
+    assert (c.noise.kind.name, c.operator.kind.name) == (noise, operator)
+    keys = {"none": {"kind"}, "correlated": {"kind", "sigma", "correlation"}}.get(noise, {"kind", "sigma"})
+    assert set(config.plain(c)["noise"]) == keys
+    keys = {"identity": {"kind"}, "mask": {"kind", "missing", "file"}, "downscale": {"kind", "factor"}}[operator]
+    assert set(config.plain(c)["operator"]) == keys
+    assert is_partial(c) is (operator != "identity")
+
+
+def test_the_choices_of_a_group_are_its_files():
+    for group in ("noise", "operator"):
+        assert sorted(CHOICES[group]) == GROUPS[group]
+        for choice in GROUPS[group]:
+            assert composed(f"{group}={choice}", *NEEDED.get((group, choice), ()))[group].kind == choice
+
+
+@pytest.mark.parametrize(("overrides", "noise"), [
+    ("", {"kind": "own", "sigma": None}),
+    ("noise.sigma=25", {"kind": "own", "sigma": 25.0}),
+    ("experiment=superres", {"kind": "none"}),
+    ("experiment=superres noise=own noise.sigma=10", {"kind": "own", "sigma": 10.0}),
+    ("experiment=inpaint operator.file=holes.png", {"kind": "none"}),
+    ("operator=mask operator.file=holes.png noise.sigma=0", {"kind": "own", "sigma": 0.0}),
+])  # fmt: skip
+def test_of_a_noisy_picture_the_noise_is_what_is_known_of_its_own(overrides, noise):
+    """Where nothing is said it is estimated; the experiments with an operator say that it has none."""
+    c = config.typed(composed("image=noisy", "image.path=me.png", *overrides.split()))
+    assert config.plain(c)["noise"] == noise
+
+
+def test_an_experiment_with_missing_pixels_keeps_them_under_another_noise():
+    c = config.typed(composed("experiment=inpaint", "noise=poisson", "noise.sigma=25"))
+    assert (c.operator.kind.name, c.operator.missing, c.noise.kind.name, c.noise.sigma) == ("mask", 0.5, "poisson", 25)
+
+
+def test_the_words_that_can_be_typed_are_those_of_the_registries():
+    """A registry may get more, which are for Python alone."""
+    registries = [(names.NETWORKS, networks.NETWORKS), (names.NOISES, NOISES), (names.OPERATORS, OPERATORS),
+                  (names.INITS, INITS), (names.SCHEDULERS, SCHEDULERS)]  # fmt: skip
+    for typed, registry in registries:
+        assert tuple(registry)[: len(typed)] == typed
 
 
 def test_an_experiment_changes_what_it_names_and_nothing_else():
     plain, experiment = composed(), composed("experiment=celebahq256")
     assert experiment.prior.repo == "google/ddpm-celebahq-256"
     assert (experiment.ddpm.start_t, experiment.ddpm.init.name) == (100, "raw")
+    assert experiment.ddpm == composed("experiment=original").ddpm, "the same setting at another size"
     experiment.prior, experiment.ddpm.start_t, experiment.ddpm.init = plain.prior, plain.ddpm.start_t, plain.ddpm.init
     assert experiment == plain
 
@@ -72,10 +125,6 @@ def test_a_skip_network_halves_as_often_as_it_can_be_evaluated(kernel_size, size
                 net(z)
 
 
-def test_every_network_that_can_be_typed_can_be_built():
-    assert {n.name for n in schema.Network} == set(networks.NETWORKS)
-
-
 def test_a_plain_network_is_never_too_deep_for_a_picture():
     dip = config.typed(composed("dip.layers=20")).dip
     check_halvings(dip, 8)
@@ -89,7 +138,7 @@ def test_defaults_are_the_originals_network():
 REFUSED = [
     ("+dip.lyers=3", "dip.lyers is not a key (did you mean dip.layers?); dip has: dip.network"),
     ("++ddpm.startt=3", "ddpm.startt is not a key (did you mean ddpm.start_t?)"),
-    ("+quality=3", "quality is not a key; there are: image degrade"),
+    ("+quality=3", "quality is not a key; there are: image noise operator"),
     ("ddpm.start_t=0", "ddpm.start_t=0 is not allowed: auto or a level from 1 to 1000"),
     ("ddpm.start_t=1001", "ddpm.start_t=1001 is not allowed"),
     ("ddpm.start_t=true", "ddpm.start_t=True is not allowed"),
@@ -104,7 +153,7 @@ REFUSED = [
     ("ddpm.samples=3 ddpm.scheduler=ddim", "ddpm.samples=3 would be 3 times one picture: ddpm.scheduler=ddim from"),
     ("ddpm.samples=3 ddpm.steps=1", "ddpm.samples=3 would be 3 times one picture: one step to level 0 from"),
     ("ddpm.samples=3 ddpm.start_t=1", "draws no noise; type ddpm.samples=1, or ddpm.init=diffused"),
-    ("checkpoint=oracle degrade=none", "checkpoint=oracle needs a clean picture"),
+    ("checkpoint=oracle image=noisy image.path=a.png", "checkpoint=oracle needs a clean picture"),
     ("dip.kernel_size=4", "dip.kernel_size=4 is not allowed: an odd number, such as 3 or 5"),
     ("dip.layers=-1", "dip.layers=-1 is not allowed"),
     ("dip=skip dip.layers=0", "dip.layers=0 is not allowed: 1 or more halvings (dip=skip)"),
@@ -116,8 +165,9 @@ REFUSED = [
     ("stopping.threshold=inf", "stopping.threshold=inf is not allowed"),
     ("dip.max_epochs=0", "dip.max_epochs=0 is not allowed"),
     ("dip.ema=1", "dip.ema=1.0 is not allowed"),
-    ("degrade.sigma=0", "degrade.sigma=0.0 is not allowed"),
-    ("degrade.sigma=null", "degrade.sigma=None is not allowed"),
+    ("noise.sigma=0", "noise.sigma=0.0 is not allowed: above 0, to 255"),
+    ("noise.sigma=nan", "noise.sigma=nan is not allowed"),
+    ("noise.sigma=null", "noise.sigma"),
     ("prior.revision=main", "prior.revision=main is not allowed: null where there is no prior.repo"),
     ("store=", "store= is not allowed: a folder for the fits"),
     ("stopping.patience=0", "stopping.patience=0 is not allowed"),
@@ -134,25 +184,33 @@ REFUSED = [
     ("threads=0", "threads=0 is not allowed"),
     ("device=gpu", "device=gpu is not allowed: auto, cpu, cuda or cuda:<number>"),
     ("device=cpu:0", "device=cpu:0 is not allowed"),
-    ("image.reference=clean.png", "needs degrade=none"),
-    ("degrade=mask degrade.sigma=-1", "degrade.sigma=-1.0 is not allowed: from 0, to 255"),
-    ("degrade.correlation=0", "degrade.correlation=0.0 is not allowed: above 0 pixels, or null for white noise"),
-    ("degrade=mask degrade.correlation=1", "degrade.sigma=0.0 is not allowed: above 0, to 255 (0-255 scale)"),
-    ("degrade=poisson degrade.missing=0.5 degrade.sigma=0", "degrade.sigma=0.0 is not allowed: from 0.1 to 255"),
-    ("experiment=superres degrade=poisson", "degrade.sigma=0.0 is not allowed: from 0.1 to 255 (0-255 scale) "
-     "with degrade.kind=poisson"),
-    ("degrade=impulse degrade.sigma=128", "degrade.sigma=128.0 is not allowed: from 0.1 to 127.5 (0-255 scale) "
-     "with degrade.kind=impulse"),
+    ("+image.reference=clean.png", "not a key of the image that is chosen, but of image=noisy: type image=noisy imag"),
+    ("+noise.correlation=1", "noise.correlation is not a key of the noise that is chosen, but of noise=correlated: t"),
+    ("experiment=inpaint +noise.sigma=25", "but of noise=gaussian, poisson, impulse, correlated, own: type noise=gau"),
+    ("+operator.factor=2", "operator.factor is not a key of the operator that is chosen, but of operator=downscale:"),
+    ("operator=mask noise.sigma=-1", "noise.sigma=-1.0 is not allowed: from 0 to 255"),
+    ("noise=correlated noise.correlation=0", "noise.correlation=0.0 is not allowed: above 0 pixels"),
+    ("noise=correlated noise.sigma=0 operator=mask", "noise.sigma=0.0 is not allowed: above 0, to 255 (0-255 scale)"),
+    ("noise=poisson operator=mask noise.sigma=0", "noise.sigma=0.0 is not allowed: from 0.1 to 255 (0-255 scale) wit"),
+    ("noise=impulse noise.sigma=128", "noise.sigma=128.0 is not allowed: from 0.1 to 127.5 (0-255 scale) with noise="),
+    ("noise.sigma=much", "noise.sigma=much is not allowed: a number"),
+    ("noise.kind=salt", "noise.kind=salt is not allowed: one of gaussian"),
     ("checkpoint=null", "checkpoint=null is not allowed"),
     ("checkpoint=none objective=[result.psnr,dip.psnr]", "objective=dip.psnr is not allowed: a figure of the result"),
-    ("degrade=poisson degrade.correlation=1", "degrade.correlation=1.0 is not allowed: null with degrade.kind=poisson"),
-    ("degrade=none degrade.correlation=1", "degrade.correlation=1.0 is not allowed: null with degrade.kind=none"),
-    ("degrade.missing=0", "degrade.missing=0.0 is not allowed: a share of the pixels above 0 and below 1"),
-    ("degrade.missing=1", "degrade.missing=1.0 is not allowed"),
-    ("degrade=none degrade.missing=0.5", "degrade.missing=0.5 is not allowed: null, as the picture of degrade=none is"),
-    ("degrade=none degrade.mask=holes.png", "degrade.mask=holes.png needs degrade.sigma: noise is not estimated"),
-    ("degrade=none degrade.sigma=0", "degrade.sigma=0.0 is not allowed: above 0, to 255 (0-255 scale), or null"),
-    ("degrade=none degrade.sigma=0", "0 is for a picture with holes, degrade.mask=<file>"),
+    ("operator=mask operator.missing=0", "operator.missing=0.0 is not allowed: a share of the pixels above 0 and bel"),
+    ("operator=mask operator.missing=1", "operator.missing=1.0 is not allowed"),
+    ("operator=mask operator.missing=null", "operator.missing=None is not allowed"),
+    ("operator=mask operator.file=", "operator.file= is not allowed: the path of a mask, or null"),
+    ("operator=downscale operator.factor=1", "operator.factor=1 is not allowed: 2 or more times smaller"),
+    ("noise=own", "noise=own is for a picture that has noise: type image=noisy, or noise=gaussian"),
+    ("image=noisy", "image.path has no value: type image.path=<value>"),
+    ("image=noisy image.path=a noise=gaussian", "noise=gaussian adds noise to a clean picture, but image=noisy "
+     "is restored as it is: type noise=own, or image=file"),
+    ("image=noisy image.path=a noise=none", "leaves nothing to restore: leave noise=none out"),
+    ("image=noisy image.path=a noise.sigma=0", "noise.sigma=0.0 is not allowed: above 0, to 255 (0-255 scale), or nu"),
+    ("image=noisy image.path=a operator=mask", "operator=mask with image=noisy needs operator.file"),
+    ("image=noisy image.path=a operator=mask operator.file=b", "operator=mask with image=noisy needs noise.sigma: "
+     "noise is not estimated from such a picture; type noise=none if it has none, or noise.sigma=<0-255 scale>"),
 ]  # fmt: skip
 
 
@@ -167,11 +225,12 @@ def test_refusals_say_what_was_given_and_what_is_allowed(override, message):
 @pytest.mark.parametrize("override", ["ddpm.start_t=1", "ddpm.start_t=1000", "ddpm.end_t=24", "ddpm.steps=25",
                                       "ddpm.samples=3 ddpm.steps=1 ddpm.end_t=1", "ddpm.samples=3 ddpm.start_t=2",
                                       "device=cuda:1", "dip.layers=0", "dip=skip dip.layers=1",
-                                      "dip.kernel_size=1", "degrade=mask degrade.missing=0.99", "degrade.missing=0.5",
-                                      "degrade=none degrade.mask=holes.png degrade.sigma=0",
+                                      "dip.kernel_size=1", "operator=mask operator.missing=0.99 noise=none",
+                                      "operator=mask noise.sigma=0",
+                                      "image=noisy image.path=a operator=mask operator.file=holes.png noise=none",
                                       "image.size=8", "checkpoint=20",
                                       "ddpm.start_t=auto", "ddpm.samples=3 ddpm.scheduler=ddim ddpm.init=diffused",
-                                      "checkpoint=oracle degrade=none image.reference=clean.png",
+                                      "checkpoint=oracle image=noisy image.path=a image.reference=clean.png",
                                       "checkpoint=some/epochs/000010.safetensors"])  # fmt: skip
 def test_the_last_allowed_value_is_allowed(override):
     config.typed(composed(*override.split()))

@@ -10,14 +10,13 @@ from PIL import Image, ImageDraw
 from support.runs import events, read, run
 
 from dipddpm.cli import check as cli
-from dipddpm.config import compose as config
 from dipddpm.errors import UserError
 from dipddpm.fits import manifest
 from dipddpm.pictures import images
 from dipddpm.runs import commands as runs
 from dipddpm.runs.job import Job
 
-HOLES = ["degrade=mask", "ddpm.steps=4"]
+HOLES = ["operator=mask", "noise=none", "ddpm.steps=4"]
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def test_a_run_puts_the_known_pixels_back_and_restores_the_others(configure, tmp
     names = ("clean", "masked", "dip", "result", "noisy", "posterior_mean", "noisy_window")
     clean, masked, dip, result, *others = (read(tmp_path / f"run/{n}.png").astype(int) for n in names)
     known = (masked > 0).any(axis=2)
-    assert known.mean() == pytest.approx(0.5, abs=0.02) and metrics["degrade"]["missing"] == 0.5
+    assert known.mean() == pytest.approx(0.5, abs=0.02) and metrics["operator"]["missing"] == 0.5
     assert (masked[known] == clean[known]).all()
     for restored in (dip, result, *others):
         assert (restored[known] == clean[known]).all() and (restored[~known] != clean[~known]).any()
@@ -111,8 +110,8 @@ def test_a_noisy_picture_can_be_agreed_with_too_and_the_start_from_it_cannot(con
 def test_fits_of_other_holes_are_others_and_the_same_holes_share_one(configure, tmp_path, mask):
     runs_of = {
         "half": HOLES, "again": [*HOLES, "ddpm.start_t=10"], "other seed": [*HOLES, "seed=1"],
-        "more": [*HOLES, "degrade.missing=0.6"], "drawn": [*HOLES, f"degrade.mask={mask}", "image.box=[0,0,16,16]"],
-        "noisy": [*HOLES, "degrade.sigma=9"], "whole": [],
+        "more": [*HOLES, "operator.missing=0.6"], "drawn": [*HOLES, f"operator.file={mask}", "image.box=[0,0,16,16]"],
+        "noisy": [*HOLES, "noise=gaussian", "noise.sigma=9"], "whole": [],
     }  # fmt: skip
     keys = {name: run(configure(*o), tmp_path / name, runs.fit)[1]["fit"]["key"] for name, o in runs_of.items()}
     assert keys["half"] == keys["again"]
@@ -120,52 +119,49 @@ def test_fits_of_other_holes_are_others_and_the_same_holes_share_one(configure, 
 
 
 def test_a_drawn_mask_takes_the_place_of_a_share_and_says_so(configure, mask):
-    c = configure(*HOLES, f"degrade.mask={mask}")
-    assert c.degrade.missing is None, "so config.yaml tells of no half that is not missing"
-    now = config.plain(c)
-    assert config.completed(now | {"degrade": now["degrade"] | {"missing": 0.5}}) == now, "an older run stays done"
+    c = configure(*HOLES, f"operator.file={mask}")
+    assert c.operator.missing is None, "so config.yaml tells of no half that is not missing"
 
 
 def test_a_damaged_photograph_with_its_mask_keeps_what_it_has(configure, tmp_path, mask, photo):
-    own = [f"image.path={photo}", "degrade=none", f"degrade.mask={mask}", "degrade.sigma=0"]
+    own = ["image=noisy", f"image.path={photo}", "noise=none", "operator=mask", f"operator.file={mask}"]
     value, metrics = run(configure(*own, "ddpm.steps=4"), tmp_path / "run")
-    assert value is None and metrics["degrade"] == {
-        "kind": "none", "correlation": None, "sigma": 0.0, "source": "given", "missing": pytest.approx(30 / 256),
-        "downscale": None,
-    }  # fmt: skip
+    assert value is None
+    assert metrics["noise"] == {"kind": "none", "sigma": 0.0, "source": "given", "correlation": None}
+    assert metrics["operator"] == {"kind": "mask", "missing": pytest.approx(30 / 256), "factor": None}
     given, result, filled = read(photo), read(tmp_path / "run/result.png"), read(tmp_path / "run/noisy.png")
     hole = np.zeros((16, 16), bool)
     hole[7:12, 4:10] = True
     assert (result[~hole] == given[~hole]).all() and (result[hole] > 0).any()
     assert filled[hole][:, 2].min() > 190, "continued from around it"
-    assert metrics["inputs"]["degrade.mask"]
+    assert metrics["inputs"]["operator.file"]
 
 
 def test_a_photograph_that_would_be_resized_with_its_holes_is_refused(configure, tmp_path, mask, photo):
     for path in (mask, photo):
         with Image.open(path) as image:
             image.resize((32, 32)).save(path)
-    own = [f"image.path={photo}", f"degrade.mask={mask}", "degrade.sigma=0"]
+    own = [f"image.path={photo}", "operator=mask", f"operator.file={mask}", "noise=none"]
     with pytest.raises(UserError, match="would be resized to 16x16, which mixes missing pixels with known ones: cut"):
-        runs.sample(configure(*own, "degrade=none"), Job(tmp_path / "run"))
+        runs.sample(configure("image=noisy", *own), Job(tmp_path / "run"))
     assert not (tmp_path / "fits").exists()
-    assert run(configure(*own), tmp_path / "clean")[1]["degrade"]["missing"] > 0, "a clean one is resized first"
+    assert run(configure(*own), tmp_path / "clean")[1]["operator"]["missing"] > 0, "a clean one is resized first"
 
 
 @pytest.mark.parametrize(
     ("name", "line"),
     [
         ("mask.png", None),
-        ("black.png", "degrade.mask: every pixel is missing"),
-        ("tall.png", "degrade.mask is 16x17, but image.path is 16x16"),
-        ("maks.png", "degrade.mask=maks.png does not exist: did you mean mask.png?"),
+        ("black.png", "operator.file: every pixel is missing"),
+        ("tall.png", "operator.file is 16x17, but image.path is 16x16"),
+        ("maks.png", "operator.file=maks.png does not exist: did you mean mask.png?"),
     ],
 )
 def test_a_mask_is_looked_at_before_any_work(name, line, tmp_path, mask, photo, tiny_prior, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Image.new("L", (16, 16), 0).save("black.png")
     Image.new("L", (16, 17), 0).save("tall.png")
-    arguments = [f"prior.path={tiny_prior}", "image.path=photo.png", "degrade=mask", f"degrade.mask={name}"]
+    arguments = [f"prior.path={tiny_prior}", "image.path=photo.png", "operator=mask", f"operator.file={name}"]
     if line is None:
         cli.check_arguments("sample", arguments)
         return

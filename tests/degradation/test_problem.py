@@ -1,93 +1,137 @@
-"""The picture a run is about: what is given stays as it is, and nothing is estimated that is known."""
+"""The picture that is to be restored: what is given stays as it is, and nothing is estimated that is known."""
 
-import numpy as np
 import pytest
 import torch
 
-from dipddpm.degradation import filling as degrade
-from dipddpm.degradation import noise
-from dipddpm.degradation.problem import pose
-from dipddpm.errors import UserError
-from dipddpm.pictures.images import Picture
+from dipddpm import seeds
+from dipddpm.degradation import problem as module
+from dipddpm.degradation.noise import Correlated, Gaussian, Impulse, NoNoise, Poisson
+from dipddpm.degradation.operators import Downscale, Identity, Mask, fill
+from dipddpm.degradation.problem import Problem, degrade
+from dipddpm.pictures import images
 
 
-def smooth(height=61, width=67):
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    return Picture(np.stack([rows / height, columns / width, 0.5 + 0 * rows], axis=2), ("a note",), (width, height))
+def smooth(height=61, width=67, blue=0.5):
+    rows, columns = torch.meshgrid(torch.arange(height) / height, torch.arange(width) / width, indexing="ij")
+    return torch.stack([rows, columns, blue + 0 * rows])[None]
 
 
-def noisy_picture(sigma):
-    picture = smooth()
-    clean = picture.pixels
-    noise = np.random.default_rng(0).normal(0, sigma / 255, clean.shape)
-    return Picture((clean + noise).astype(np.float32), (), picture.size)
+def noisy(sigma, x=None):
+    x = smooth() if x is None else x
+    return x + sigma / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
 
 
 def test_noise_is_added_to_the_picture_and_follows_from_it_and_from_the_seed():
     def noise(picture, seed):
-        posed = pose(picture, kind="gaussian", sigma=25.0, seed=seed)
-        assert torch.equal(posed.clean[0].permute(1, 2, 0), torch.from_numpy(picture.pixels))
-        assert posed.notes == picture.notes
+        posed = degrade(picture, Gaussian(25), seed=seed)
+        assert torch.equal(posed.clean, picture) and isinstance(posed.operator, Identity)
         return posed.noisy - posed.clean
 
     one = noise(smooth(), 0)
     assert 255 * one.std() == pytest.approx(25, rel=0.02)
     assert torch.equal(one, noise(smooth(), 0))
-    flipped = Picture(smooth().pixels[::-1].copy(), (), smooth().size)
-    for other in (noise(smooth(), 1), noise(flipped, 0)):
+    for other in (noise(smooth(), 1), noise(smooth().flip(2), 0)):
         assert abs(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1]) < 0.03
 
 
-def test_the_picture_given_is_y_and_a_reference_changes_nothing_of_it():
-    picture = noisy_picture(20)
-    alone = pose(picture, kind="none", sigma=None, seed=0)
-    compared = pose(picture, kind="none", sigma=None, seed=0, reference=smooth())
-    assert torch.equal(alone.noisy[0].permute(1, 2, 0), torch.from_numpy(picture.pixels))
-    assert torch.equal(compared.noisy, alone.noisy) and compared.content == alone.content
-    assert alone.clean is None
-    assert torch.equal(compared.clean[0].permute(1, 2, 0), torch.from_numpy(smooth().pixels))
+def test_seeds_are_derived_from_the_content_of_the_picture_as_it_is_loaded():
+    loaded = images.load(images.BUILT_IN, 16)
+    clean = images.to_tensor(loaded.pixels)
+    posed = degrade(clean, Gaussian(25), Mask(0.5), seed=3)
+    content = seeds.content_hash(loaded.pixels)
+    assert posed.content == content == Problem(clean).content
+    whole = clean + 25 / 255 * torch.randn(clean.shape, generator=seeds.generator(3, "noise", content))
+    known = Mask(0.5).bind((16, 16), 3, content).known
+    assert torch.equal(posed.noisy, fill(whole, known)), "the noise is that of the whole picture"
+
+
+@pytest.mark.parametrize("noise", [Gaussian(25), Poisson(25), Impulse(25), Correlated(25), NoNoise()])
+@pytest.mark.parametrize("operator", [Identity(), Mask(0.3), Downscale(2)])
+def test_pictures_in_a_batch_are_damaged_as_alone(noise, operator):
+    clean = torch.cat([smooth(32, 36), smooth(32, 36, 0.25).flip(3)])
+    both = degrade(clean, noise, operator, seed=1)
+    assert len(both) == 2 and both.operator.partial is operator.partial
+    for i in range(2):
+        alone = degrade(clean[i : i + 1], noise, operator, seed=1)
+        assert torch.equal(both.noisy[i], alone.noisy[0]) and both.contents[i] == alone.content
+    assert both.content not in both.contents
+    assert both.sigma == noise.sigma and both.sigma_source == "given"
+
+
+def test_the_strength_of_poisson_noise_is_over_the_whole_picture_whatever_is_missing():
+    """Noise comes first: a pixel that is known has the noise that it has in the whole picture."""
+    whole, holes = degrade(smooth(), Poisson(25)), degrade(smooth(), Poisson(25), Mask(0.7))
+    known = holes.operator.known.expand_as(whole.noisy)
+    assert torch.equal(holes.noisy[known], whole.noisy[known]) and holes.notes == whole.notes
+    small = degrade(smooth(60, 66), Poisson(25), Downscale(2))
+    assert 255 * (small.y - Downscale(2).measure(small.clean)).square().mean().sqrt() == pytest.approx(25, rel=0.05)
+
+
+def test_a_kind_of_noise_is_noted_in_its_own_terms():
+    assert degrade(smooth(), Gaussian(25), notes=("a note",)).notes == ("a note",)
+    (said,) = degrade(smooth(), Correlated(25, correlation=2)).notes
+    assert said == "correlated noise: blurred by 2 pixels"
+    assert degrade(smooth(), Poisson(0)).notes == ()
+
+
+def test_the_picture_given_is_y_and_a_clean_one_changes_nothing_of_it():
+    y = noisy(20)
+    alone, compared = Problem(y), Problem(y, clean=smooth())
+    assert torch.equal(alone.noisy, y) and torch.equal(compared.noisy, y) and compared.content == alone.content
+    assert alone.clean is None and torch.equal(compared.clean, smooth())
 
 
 def test_noise_is_estimated_only_where_it_is_not_given_and_then_once(monkeypatch):
     asked = []
-    monkeypatch.setattr(noise, "estimate_sigma", lambda noisy: asked.append(noisy) or 17.0)
-    for kind, sigma in (("none", 12.0), ("gaussian", 25.0), ("none", 0.0)):
-        posed = pose(noisy_picture(20), kind=kind, sigma=sigma, seed=0)
+    monkeypatch.setattr(module, "estimate_sigma", lambda y: asked.append(y) or 17.0)
+    for posed, sigma in ((Problem(noisy(20), 12.0), 12.0), (degrade(smooth()), 25.0), (Problem(noisy(20), 0.0), 0.0)):
         assert (posed.sigma, posed.sigma_source) == (sigma, "given")
-    assert not asked
-    posed = pose(noisy_picture(20), kind="none", sigma=None, seed=0)
+    posed = Problem(noisy(20))
     assert not asked, "not before something needs it"
-    assert (posed.sigma, posed.sigma, len(asked)) == (17.0, 17.0, 1)
+    assert (posed.sigma, posed.sigma, len(asked), posed.sigma_source) == (17.0, 17.0, 1, "estimated")
 
 
-def test_pixels_are_taken_away_at_random_or_as_drawn_and_filled_from_the_others():
-    drawn = np.ones((61, 67, 3), np.float32)
-    drawn[20:30, 10:40] = 0
-    mask = Picture(drawn, (), (67, 61))
-    for more, share in (({"missing": 0.25}, 0.25), ({"mask": mask, "missing": 0.25}, 300 / (61 * 67))):
-        posed = pose(smooth(), kind="gaussian", sigma=25.0, seed=0, **more)
-        whole = pose(smooth(), kind="gaussian", sigma=25.0, seed=0)
-        assert posed.operator.missing == pytest.approx(share, abs=1e-3) and whole.operator is None
-        known = posed.operator.known.expand_as(posed.noisy)
-        assert torch.equal(posed.noisy[known], whole.noisy[known]), "the noise is the same"
-        assert torch.equal(posed.clean, whole.clean) and posed.content == whole.content
-        assert torch.equal(posed.noisy, degrade.fill(whole.noisy, posed.operator.known))
-        assert (posed.shown[~known] == 0).all() and torch.equal(posed.shown[known], posed.noisy[known])
-    masks = [pose(smooth(), kind="gaussian", sigma=0, seed=seed, missing=0.25).operator.known for seed in (0, 0, 1)]
-    assert torch.equal(masks[0], masks[1]) and not torch.equal(masks[0], masks[2])
-    with pytest.raises(UserError, match="degrade.mask is 40x61, but image.path is 67x61"):
-        pose(smooth(), kind="none", sigma=0, seed=0, mask=Picture(drawn[:, :40], (), (40, 61)))
+def test_a_small_picture_is_completed_and_shown_in_squares():
+    clean = smooth(60, 66)
+    small = Downscale(3).measure(clean)
+    posed = Problem(small, 0.0, operator=Downscale(3), clean=clean)
+    assert posed.noisy.shape == clean.shape and torch.equal(posed.y, small)
+    assert torch.allclose(posed.shown, small.repeat_interleave(3, 2).repeat_interleave(3, 3), atol=1e-6)
+    assert posed.words == "3 times smaller, upscaled" and Problem(small).words == "noisy picture"
 
 
-def test_known_pixels_are_put_back_where_they_have_no_noise():
+def test_the_part_that_y_tells_is_put_back_where_it_has_no_noise():
     guess = torch.zeros(1, 3, 61, 67)
-    posed = pose(smooth(), kind="gaussian", sigma=0, seed=0, missing=0.5)
+    posed = degrade(smooth(), NoNoise(), Mask(0.5))
     assert torch.equal(posed.put_back(guess), posed.shown)
-    for other in ({"sigma": 5.0, "missing": 0.5}, {"sigma": 5.0}):
-        assert pose(smooth(), kind="gaussian", seed=0, **other).put_back(guess) is guess
+    for other in (degrade(smooth(), Gaussian(5), Mask(0.5)), degrade(smooth(), Gaussian(5)), Problem(smooth(), 0.0)):
+        assert other.put_back(guess) is guess
 
 
 def test_the_losses_of_a_whole_noisy_picture_alone_have_a_crossing():
     """With pixels missing one loss is over fewer pixels than the other; without noise there is none to learn."""
-    noises = {"sigma": 5.0}, {"sigma": 5.0, "missing": 0.5}, {"sigma": 0.0, "missing": 0.5}
-    assert [pose(smooth(), kind="gaussian", seed=0, **each).has_crossing for each in noises] == [True, False, False]
+    posed = (
+        degrade(smooth(), Gaussian(5)),
+        degrade(smooth(), Gaussian(5), Mask(0.5)),
+        degrade(smooth(), NoNoise(), Mask()),
+    )
+    assert [each.has_crossing for each in posed] == [True, False, False]
+
+
+REFUSED = [
+    (lambda: Problem(torch.zeros(3, 8, 8)), "y is torch.float32 of shape .3, 8, 8.: floating-point"),
+    (lambda: Problem(torch.zeros(1, 3, 8, 8, dtype=torch.uint8)), "y is torch.uint8"),
+    (lambda: Problem(smooth(), -1), "sigma=-1: 0 or more"),
+    (lambda: Problem(smooth(), float("nan")), "sigma=nan"),
+    (lambda: Problem(smooth(), operator=Downscale(2)), "sigma is needed: noise is not estimated"),
+    (lambda: Problem(smooth(), 0, operator=Mask(0.5)), "which pixels are missing is not drawn yet"),
+    (lambda: Problem(smooth(), 5, clean=smooth(9, 9)), "clean has the shape"),
+    (lambda: Problem(smooth(), 5, contents=("a", "b")), "there are 2 contents for 1 pictures"),
+    (lambda: degrade(0 * smooth(), Poisson(25)), "a black picture has no photons"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED, ids=[message[:20] for _, message in REFUSED])
+def test_a_problem_that_cannot_be_is_refused_by_argument(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -10,7 +10,8 @@ from dipddpm.errors import UserError
 from dipddpm.runs import commands as runs
 from dipddpm.runs.job import Job
 
-SMALL = ["degrade=downscale", "degrade.downscale=2", "ddpm.steps=4"]
+OWN = ["image=noisy", "image.path=astronaut"]
+SMALL = ["operator=downscale", "operator.factor=2", "noise=none", "ddpm.steps=4"]
 
 
 def halved(pixels):
@@ -28,14 +29,8 @@ def test_what_is_restored_has_the_means_of_the_smaller_picture(configure, tmp_pa
             "but for rounding, and clipping of single pixels"
         )
         assert np.abs(restored - small).max() > 5
-    assert metrics["degrade"] == {
-        "kind": "gaussian",
-        "correlation": None,
-        "sigma": 0,
-        "source": "given",
-        "missing": 0.0,
-        "downscale": 2,
-    }
+    assert metrics["noise"] == {"kind": "none", "sigma": 0, "source": "given", "correlation": None}
+    assert metrics["operator"] == {"kind": "downscale", "missing": 0.0, "factor": 2}
     assert metrics["window"]["data_consistency"] is True and metrics["noisy_window"]["nfe"] == 4
     out = capsys.readouterr().out
     assert "2 times smaller, upscaled" in out and "without a DIP, from the upscaled picture: 4 evaluations" in out
@@ -46,7 +41,13 @@ def test_a_small_picture_of_ones_own_is_made_larger(configure, tmp_path):
     large = np.stack([16 * rows, 16 * columns, 200 + 0 * rows], axis=2).astype(np.uint8)
     Image.fromarray(large).save(tmp_path / "large.png")
     Image.fromarray(halved(large.astype(float)).astype(np.uint8)).save(tmp_path / "small.png")
-    own = [f"image.path={tmp_path / 'small.png'}", "degrade=none", "degrade.downscale=2", "degrade.sigma=0"]
+    own = [
+        "image=noisy",
+        f"image.path={tmp_path / 'small.png'}",
+        "operator=downscale",
+        "operator.factor=2",
+        "noise=none",
+    ]
     value, metrics = run(configure(*own, "ddpm.steps=4"), tmp_path / "run")
     assert value is None and metrics["picture"]["size"] == [16, 16] and metrics["picture"]["notes"] == []
     assert np.abs(halved(read(tmp_path / "run/noisy.png").astype(float)) - read(tmp_path / "small.png")).max() < 1
@@ -62,14 +63,20 @@ def test_a_part_of_it_is_measured_against_the_same_part(configure, tiny_prior, t
     large = np.kron(pixels, np.ones((2, 2, 1)))
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "small.png")
     Image.fromarray(large.astype(np.uint8)).save(tmp_path / "large.png")
-    own = ["degrade=none", "degrade.downscale=2", "degrade.sigma=0", f"image.path={tmp_path / 'small.png'}"]
+    own = [
+        "image=noisy",
+        f"image.path={tmp_path / 'small.png'}",
+        "operator=downscale",
+        "operator.factor=2",
+        "noise=none",
+    ]
     own_pair = [*own, f"image.reference={tmp_path / 'large.png'}", "image.box=[3,0,11,8]"]
     cli.check_arguments("sample", [f"prior.path={tiny_prior}", *own_pair])
     run(configure(*own_pair), tmp_path / "run", runs.fit)
     assert (read(tmp_path / "run/clean.png") == large[:, 6:]).all()
     assert (read(tmp_path / "run/downscaled.png") == large[:, 6:]).all()
     for box, line in (
-        ("null", "is 11x8, but degrade.downscale=2 makes 16x16 of 8x8: cut a square"),
+        ("null", "is 11x8, but operator.factor=2 makes 16x16 of 8x8: cut a square"),
         ("[0,0,9,8]", "is 9x8"),
     ):
         with pytest.raises(UserError, match=line) as refusal:
@@ -80,8 +87,8 @@ def test_a_part_of_it_is_measured_against_the_same_part(configure, tiny_prior, t
 
 
 def test_fits_of_other_factors_are_others(configure, tmp_path):
-    asked = {"2": SMALL, "again": [*SMALL, "ddpm.start_t=10"], "4": [*SMALL, "degrade.downscale=4"],
-             "whole": ["degrade=mask", "degrade.missing=0.01"]}  # fmt: skip
+    asked = {"2": SMALL, "again": [*SMALL, "ddpm.start_t=10"], "4": [*SMALL, "operator.factor=4"],
+             "whole": ["operator=mask", "noise=none", "operator.missing=0.01"]}  # fmt: skip
     keys = {
         name: run(configure(*o, "image.size=32"), tmp_path / name, runs.fit)[1]["fit"]["key"]
         for name, o in asked.items()
@@ -92,22 +99,27 @@ def test_fits_of_other_factors_are_others(configure, tmp_path):
 @pytest.mark.parametrize(
     ("typed", "line"),
     [
-        (["degrade.downscale=1"], "degrade.downscale=1 is not allowed: 2 or more times smaller, or null"),
-        (["degrade.downscale=5"], "degrade.downscale=5 is not allowed: 2, 4, 8 at image.size=64"),
-        (["degrade=none", "degrade.downscale=5"], "degrade.downscale=5 is not allowed: 2, 4, 8 at image.size=64"),
-        (["degrade.downscale=16"], "degrade.downscale=16 is not allowed: 2, 4, 8 at image.size=64"),
-        (["degrade.missing=0.5"], "degrade.missing=0.5 and degrade.downscale=4 do not go together: type"),
-        (["degrade=none", "degrade.sigma=null"], "degrade.downscale=4 needs degrade.sigma: noise is not estimated"),
+        (["operator.factor=1"], "operator.factor=1 is not allowed: 2 or more times smaller"),
+        (["operator.factor=5"], "operator.factor=5 is not allowed: 2, 4, 8 at image.size=64"),
+        ([*OWN, "operator.factor=5"], "operator.factor=5 is not allowed: 2, 4, 8 at image.size=64"),
+        (["operator.factor=16"], "operator.factor=16 is not allowed: 2, 4, 8 at image.size=64"),
         (
-            ["degrade=none", "image.box=[0,0,20,20]"],
-            "image.path=astronaut is 20x20, but degrade.downscale=4 makes 64x64 of 16x16: cut it with "
-            "image.box=[left,top,right,bottom], or leave out degrade=none if it is the clean picture",
+            ["operator.missing=0.5"],
+            "operator.missing is not a key of the operator that is chosen, but of operator=mask",
         ),
-        (["degrade=none", "image.box=[0,0,32,32]"], "makes 64x64 of 16x16: type degrade.downscale=2"),
-        (["degrade=none", "image.box=[0,0,12,12]"], "makes 64x64 of 16x16: type image.size=48"),
+        ([*OWN, "noise=own"], "operator=downscale with image=noisy needs noise.sigma: noise is not estimated"),
+        ([*OWN, "noise.sigma=5"], "noise.sigma is not a key of the noise that is chosen, but of"),
+        ([*OWN, "noise.sigma=5"], "type noise=own noise.sigma=5"),
+        (
+            [*OWN, "image.box=[0,0,20,20]"],
+            "image.path=astronaut is 20x20, but operator.factor=4 makes 64x64 of 16x16: cut it with "
+            "image.box=[left,top,right,bottom], or type image=file if it is the clean picture",
+        ),
+        ([*OWN, "image.box=[0,0,32,32]"], "makes 64x64 of 16x16: type operator.factor=2"),
+        ([*OWN, "image.box=[0,0,12,12]"], "makes 64x64 of 16x16: type image.size=48"),
         (
             ["image.box=[0,0,16,16]"],
-            "is 16x16, no clean picture of image.size=64: to make it larger, type degrade=none",
+            "is 16x16, no clean picture of image.size=64: to make it larger, type image=noisy noise=none",
         ),
     ],
 )

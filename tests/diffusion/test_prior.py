@@ -102,7 +102,6 @@ def test_every_kind_of_folder_gives_the_network_that_was_saved(written: SimpleNa
     assert loaded.schedule.alphas_cumprod.equal(LINEAR)
     assert (loaded.prediction_type, loaded.clip_sample) == ("epsilon", True)
     assert (loaded.sample_size, loaded.name) == (64, "copy")
-    assert loaded.parameters == sum(p.numel() for p in written.unet.parameters())
     assert loaded.notes == ((prior.ASSUMED,) if without_scheduler in changes else ())
     weights = next(f for f in copy.rglob("diffusion_pytorch_model.*"))
     assert loaded.fingerprint == hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
@@ -221,7 +220,7 @@ def test_a_score_based_scheduler_is_refused(copy: Path):
 
 
 def test_precision_is_checked(written: SimpleNamespace):
-    with pytest.raises(UserError, match="ddpm.precision=fp16: must be fp32 or bf16"):
+    with pytest.raises(ValueError, match="precision='fp16': must be fp32 or bf16"):
         prior.load(written.folder, precision="fp16")
 
 

@@ -15,9 +15,10 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
 
+from dipddpm.diffusion.denoiser import Denoiser
 from dipddpm.diffusion.sampler import Snapshot, sample_window
-from dipddpm.diffusion.schedule import Schedule, to_picture, window
-from dipddpm.errors import UserError
+from dipddpm.diffusion.schedule import Schedule, to_picture
+from dipddpm.diffusion.window import Window
 
 LINEAR = Schedule(DDPMScheduler().alphas_cumprod)
 M, S = 0.3, 0.4  # mean and standard deviation of the Gaussian data
@@ -25,6 +26,10 @@ M, S = 0.3, 0.4  # mean and standard deviation of the Gaussian data
 
 def generators(*seeds: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def window(start_t: int, end_t: int, steps: int | None = None) -> list[int]:
+    return Window(start_t, end_t, steps).levels
 
 
 def last(snapshots: Iterator[Snapshot]) -> Snapshot:
@@ -93,17 +98,9 @@ def test_gaussian_data(scheduler: str, start: int, end: int, steps: int | None):
         variance = k**2 * variance + std**2
 
     noise = torch.randn(2, 3, 199, 211, generator=generators(1)[0])
-    options: dict[str, Any] = {"scheduler": scheduler, "clip_sample": False}
-    x = last(
-        sample_window(
-            oracle,
-            LINEAR,
-            0.1 + math.sqrt(0.5) * noise,
-            levels,
-            generators=generators(2, 3),
-            **options,
-        )
-    ).x_t
+    denoiser = Denoiser(oracle, LINEAR, clip_sample=False)
+    states = 0.1 + math.sqrt(0.5) * noise
+    x = last(sample_window(denoiser, states, levels, generators(2, 3), scheduler=scheduler)).x_t
     assert x.mean() == pytest.approx(mean, abs=6 * math.sqrt(variance / x.numel()))
     assert x.var() == pytest.approx(variance, rel=0.015)
     if (scheduler, start, end, steps) == ("ddpm", 1000, 0, None):  # which forgets its start
@@ -116,15 +113,15 @@ def test_the_whole_chain_is_diffusers_ddpm_pipeline(unet: UNet2DModel):
     expected = pipeline(generator=generators(11)[0], output_type="pt").images
     shared = generators(11)
     x = torch.randn(1, 3, 8, 12, generator=shared[0])
-    end = last(sample_window(unet, LINEAR, x, window(1000, 0), generators=shared))
+    end = last(sample_window(Denoiser(unet, LINEAR), x, window(1000, 0), generators=shared))
     assert to_picture(end.x_t).clamp(0, 1).equal(expected)
     assert end.nfe == 1000
 
     # The same chain in two windows, with the same generators.
     shared = generators(11)
     x = torch.randn(1, 3, 8, 12, generator=shared[0])
-    middle = last(sample_window(unet, LINEAR, x, window(1000, 50), generators=shared))
-    two = last(sample_window(unet, LINEAR, middle.x_t, window(50, 0), generators=shared))
+    middle = last(sample_window(Denoiser(unet, LINEAR), x, window(1000, 50), generators=shared))
+    two = last(sample_window(Denoiser(unet, LINEAR), middle.x_t, window(50, 0), generators=shared))
     assert (middle.level, middle.nfe, two.nfe) == (50, 950, 50)
     assert two.x_t.equal(end.x_t) and not middle.x_t.equal(end.x_t)
 
@@ -140,17 +137,7 @@ def test_one_step_is_diffusers_ddpm_step(unet: UNet2DModel, variance: Any, kind:
         with torch.no_grad():
             output = unet(x, level - 1).sample
         step: Any = reference.step(output, level - 1, x, generator=generators(6)[0])
-        end = last(
-            sample_window(
-                unet,
-                schedule,
-                x,
-                [level, level - 1],
-                generators=generators(6),
-                prediction_type=kind,
-                clip_sample=clip,
-            )
-        )
+        end = last(sample_window(Denoiser(unet, schedule, kind, clip), x, [level, level - 1], generators(6)))
         assert end.x_t.equal(step.prev_sample) and end.x0.equal(step.pred_original_sample)
 
 
@@ -163,17 +150,17 @@ def test_ddim_is_diffusers_ddim(unet: UNet2DModel):
             step: Any = reference.step(unet(expected, t).sample, int(t), expected)
         expected = step.prev_sample
     levels = [int(t) + 1 for t in reference.timesteps] + [0]
-    end = last(sample_window(unet, LINEAR, x, levels, scheduler="ddim", generators=generators(1)))
+    end = last(sample_window(Denoiser(unet, LINEAR), x, levels, scheduler="ddim", generators=generators(1)))
     assert end.x_t.equal(expected)
 
 
 def test_a_batch_is_its_singles(unet: UNet2DModel):
     x = torch.randn(3, 3, 8, 12, generator=generators(5)[0])
     levels = window(57, 0, 19)
-    batch = last(sample_window(unet, LINEAR, x, levels, generators=generators(1, 2, 3))).x_t
-    exact = last(sample_window(unet, LINEAR, x, levels, generators=generators(1, 2, 3), exact=True))
+    batch = last(sample_window(Denoiser(unet, LINEAR), x, levels, generators=generators(1, 2, 3))).x_t
+    exact = last(sample_window(Denoiser(unet, LINEAR), x, levels, generators=generators(1, 2, 3), exact=True))
     for i in range(3):
-        single = last(sample_window(unet, LINEAR, x[[i]], levels, generators=generators(i + 1))).x_t
+        single = last(sample_window(Denoiser(unet, LINEAR), x[[i]], levels, generators=generators(i + 1))).x_t
         torch.testing.assert_close(batch[[i]], single, atol=1e-4, rtol=0)
         assert exact.x_t[[i]].equal(single)  # bit for bit
     assert exact.nfe == 19
@@ -182,7 +169,7 @@ def test_a_batch_is_its_singles(unet: UNet2DModel):
 def test_nothing_is_evaluated_before_it_is_asked_for():
     network = Counting()
     x = torch.zeros(2, 3, 5, 7)
-    snapshots = sample_window(network, LINEAR, x, window(50, 0), generators=generators(1, 2))
+    snapshots = sample_window(Denoiser(network, LINEAR), x, window(50, 0), generators=generators(1, 2))
     assert network.batches == []
     first = next(snapshots)
     assert (first.level, first.nfe, network.batches) == (40, 10, [2] * 10)
@@ -191,7 +178,7 @@ def test_nothing_is_evaluated_before_it_is_asked_for():
     # Not asked for more than that, one at a time, when exact.
     network = Counting()
     x = torch.zeros(2, 3, 5, 7)
-    snapshots = sample_window(network, LINEAR, x, [9, 5, 0], generators=generators(1, 2), exact=True)
+    snapshots = sample_window(Denoiser(network, LINEAR), x, [9, 5, 0], generators=generators(1, 2), exact=True)
     assert last(snapshots).nfe == 2 and network.batches == [1] * 4
 
 
@@ -207,14 +194,14 @@ def test_nothing_is_evaluated_before_it_is_asked_for():
 )
 def test_snapshots_come_when_enough_levels_have_passed(levels: list, every: int, expected: list):
     x = torch.zeros(1, 3, 5, 7)
-    got = sample_window(Counting(), LINEAR, x, levels, generators=generators(1), snapshot_every=every)
+    got = sample_window(Denoiser(Counting(), LINEAR), x, levels, generators=generators(1), snapshot_every=every)
     assert [(s.level, s.nfe) for s in got] == expected
 
 
 def test_grad_mode_is_off_inside_and_untouched_outside():
     network = Counting()
     x = torch.zeros(1, 3, 5, 7, requires_grad=True)
-    snapshots = sample_window(network, LINEAR, x, window(20, 0), generators=generators(1))
+    snapshots = sample_window(Denoiser(network, LINEAR), x, window(20, 0), generators=generators(1))
     first = next(snapshots)
     assert torch.is_grad_enabled() and not first.x_t.requires_grad
     with torch.no_grad():
@@ -237,13 +224,12 @@ def test_data_consistency_acts_on_the_clipped_clean_estimate(scheduler: str):
     start = 3 * torch.randn(1, 3, 5, 7, generator=generators(1)[0])
     end = last(
         sample_window(
-            Counting(),
-            LINEAR,
+            Denoiser(Counting(), LINEAR),
             start,
             [40, 20, 0],
-            generators=generators(1),
+            generators(1),
             scheduler=scheduler,
-            data_consistency=consistent,
+            consistency=consistent,
         )
     )
     assert asked == [(40, 1.0), (20, 1.0)]
@@ -257,32 +243,34 @@ def test_states_stay_float32_and_on_their_device():
 
     for device, kind in [("cpu", "epsilon"), ("cpu", "sample"), ("meta", "v_prediction")]:
         x = torch.zeros(2, 3, 5, 7, device=device)
-        options: dict[str, Any] = {"generators": generators(1, 2), "prediction_type": kind}
-        end = last(sample_window(bfloat16, LINEAR, x, [9, 5, 2], **options))
+        end = last(sample_window(Denoiser(bfloat16, LINEAR, kind), x, [9, 5, 2], generators(1, 2)))
         for state in (end.x_t, end.x0):
             assert (state.dtype, state.device.type) == (torch.float32, device)
 
 
 @pytest.mark.parametrize(
-    ("changed", "error", "message"),
+    ("changed", "message"),
     [
-        ({"scheduler": "euler"}, UserError, "ddpm.scheduler=euler: must be one of ddpm, ddim"),
-        ({"snapshot_every": 0}, UserError, "ddpm.snapshot_every=0: must be at least 1"),
-        ({"levels": [9]}, ValueError, "levels: must be two or more"),
-        ({"levels": [9, 9, 0]}, ValueError, "strictly falling"),
-        ({"levels": [1001, 0]}, ValueError, r"in 1000\.\.0"),
-        ({"levels": [9, -1]}, ValueError, r"in 1000\.\.0"),
-        ({"generators": generators(1, 2)}, ValueError, "generators: 2 for 1 pictures"),
-        ({"prediction_type": "flow"}, ValueError, "prediction_type='flow'"),
+        ({"scheduler": "euler"}, "scheduler='euler': must be one of ddpm, ddim"),
+        ({"snapshot_every": 0}, "snapshot_every=0: must be at least 1"),
+        ({"levels": [9]}, "levels: must be two or more"),
+        ({"levels": [9, 9, 0]}, "strictly falling"),
+        ({"levels": [1001, 0]}, r"in 1000\.\.0"),
+        ({"levels": [9, -1]}, r"in 1000\.\.0"),
+        ({"generators": generators(1, 2)}, "generators: 2 for 1 pictures"),
     ],
 )
-def test_what_does_not_fit_is_refused_at_the_call(changed: dict, error: type, message: str):
+def test_what_does_not_fit_is_refused_at_the_call(changed: dict, message: str):
     arguments: dict[str, Any] = {
-        "unet": Counting(),
-        "schedule": LINEAR,
+        "denoiser": Denoiser(Counting(), LINEAR),
         "x_start": torch.zeros(1, 3, 5, 7),
         "levels": [9, 0],
         "generators": generators(1),
     }
-    with pytest.raises(error, match=message):
+    with pytest.raises(ValueError, match=message):
         sample_window(**(arguments | changed))
+
+
+def test_a_network_that_predicts_something_else_is_refused():
+    with pytest.raises(ValueError, match="prediction_type='flow'"):
+        Denoiser(Counting(), LINEAR, "flow")

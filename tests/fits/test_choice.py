@@ -4,13 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from support.curves import from_columns
 
 from dipddpm.dip.stopping import Stop, Stopping
 from dipddpm.fits import Fit
 from dipddpm.fits.choice import Choice, choose
-from dipddpm.fits.start import Start
 
 FLOOR = Stopping("loss_floor", threshold=1 / 46.5)  # fires in row 47, names epoch 45
 
@@ -87,13 +85,3 @@ def test_oracle_needs_a_fit_that_knew_its_clean_picture():
     with pytest.raises(ValueError, match="oracle needs a fit that knew its clean picture"):
         ask(stored(60, clean=False), "oracle")
     assert ask(stored(60, clean=False), "stop") == ask(stored(60), "stop")
-
-
-def test_a_fit_costs_the_epochs_that_were_needed_however_fast_the_others_were():
-    picture = torch.zeros(1, 3, 5, 7)
-    for epochs in (47, 200):
-        fit = stored(epochs)
-        start = Start(picture, "", fit, ask(fit, "stop"))
-        steps = 47 + 3 * (epochs - 47)
-        assert start.seconds == pytest.approx(2 * epochs * 47 / steps)
-    assert Start(picture, "a file").seconds == 0

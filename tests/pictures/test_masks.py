@@ -16,5 +16,5 @@ def test_what_is_white_is_known():
 
 @pytest.mark.parametrize(("shade", "word"), [(0, "missing"), (1, "known")])
 def test_a_mask_that_hides_nothing_or_everything_is_refused(shade, word):
-    with pytest.raises(UserError, match=f"degrade.mask: every pixel is {word}"):
+    with pytest.raises(UserError, match=f"operator.file: every pixel is {word}"):
         drawn(Picture(np.full((5, 7, 3), shade, np.float32), (), (7, 5)))

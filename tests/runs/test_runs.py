@@ -11,11 +11,9 @@ import yaml
 from PIL import Image
 from support.runs import events, read, run
 
-from dipddpm.degradation.problem import pose
 from dipddpm.errors import UserError
 from dipddpm.fits import FitStore
 from dipddpm.pictures import images
-from dipddpm.pictures.images import Picture
 from dipddpm.runs import commands as runs
 from dipddpm.runs import outputs
 from dipddpm.runs.job import Job
@@ -103,20 +101,20 @@ def test_a_noisy_picture_of_ones_own_has_no_quality_and_an_estimated_sigma(confi
     rng = np.random.default_rng(0)
     pixels = np.full((48, 60, 3), 128) + rng.normal(0, 20, (48, 60, 3))
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "mine.png")
-    config = configure("degrade=none", f"image.path={tmp_path / 'mine.png'}", "stopping=loss_floor", "image.size=48")
+    config = configure("image=noisy", f"image.path={tmp_path / 'mine.png'}", "stopping=loss_floor", "image.size=48")
     value, metrics = run(config, tmp_path / "run")
     assert value is None
     table = capsys.readouterr().out
     assert "NFE" in table and "PSNR" not in table, "nothing to compare with, so no columns of dashes"
     assert not any("psnr" in metrics[r] or "ssim" in metrics[r] for r in ("noisy", "dip", "result"))
-    assert metrics["degrade"]["source"] == "estimated"
-    assert metrics["degrade"]["sigma"] == pytest.approx(20, rel=0.15)
+    assert metrics["noise"]["source"] == "estimated"
+    assert metrics["noise"]["sigma"] == pytest.approx(20, rel=0.15)
     assert not (tmp_path / "run/clean.png").exists()
     assert any("crop" in n for n in metrics["picture"]["notes"])
     with pytest.raises(UserError, match="checkpoint=oracle needs a clean picture"):
-        run(configure("degrade=none", "checkpoint=oracle"), tmp_path / "no")
+        run(configure("image=noisy", "image.path=astronaut", "checkpoint=oracle"), tmp_path / "no")
     with pytest.raises(UserError, match="ddpm.start_t=auto needs the error of the DIP output"):
-        run(configure("degrade=none", "ddpm.start_t=auto"), tmp_path / "no")
+        run(configure("image=noisy", "image.path=astronaut", "ddpm.start_t=auto"), tmp_path / "no")
 
 
 def test_a_window_from_noise_is_shown_and_charged_without_the_dip(configure, tmp_path, capsys):
@@ -166,7 +164,7 @@ def test_the_noise_that_matched_adds_to_y_is_what_its_own_noise_lacks(configure,
 
 
 def test_the_error_of_a_completed_picture_is_not_its_noise(configure, tmp_path, capsys):
-    holes = ["degrade.missing=0.25", "checkpoint=none", "ddpm.init=matched"]
+    holes = ["operator=mask", "operator.missing=0.25", "checkpoint=none", "ddpm.init=matched"]
     metrics = run(configure(*holes), tmp_path / "oracle")[1]
     assert "ddpm.init=matched took the error of the start from the clean picture" in capsys.readouterr().out
     assert metrics["window"]["error_source"] == "oracle" and metrics["window"]["error_sigma"] != 25
@@ -174,11 +172,11 @@ def test_the_error_of_a_completed_picture_is_not_its_noise(configure, tmp_path, 
 
 def test_the_sigma_of_a_picture_that_is_resized_is_warned_of(configure, tmp_path, caplog):
     Image.new("RGB", (32, 32), (200, 100, 50)).save(tmp_path / "mine.png")
-    mine = ["degrade=none", f"image.path={tmp_path / 'mine.png'}", "degrade.sigma=25", "dip.max_epochs=10"]
+    mine = ["image=noisy", f"image.path={tmp_path / 'mine.png'}", "noise.sigma=25", "dip.max_epochs=10"]
     run(configure(*mine, "image.size=32"), tmp_path / "as_it_is")
     assert "after resizing" not in caplog.text
     run(configure(*mine), tmp_path / "resized")
-    assert "degrade.sigma=25 is taken for the noise after resizing" in caplog.text
+    assert "noise.sigma=25 is taken for the noise after resizing" in caplog.text
 
 
 def test_a_kept_epoch_of_another_picture_is_warned_of(configure, tmp_path, caplog):
@@ -216,17 +214,17 @@ def test_noise_of_each_kind_is_another_fit_and_is_said_in_its_own_terms(configur
     caplog.set_level("INFO", logger="dipddpm")
     keys = {}
     for typed in (
-        "degrade.kind=gaussian",
-        "degrade=poisson",
-        "degrade=impulse",
-        "degrade=correlated",
-        "degrade.correlation=0.5",
+        "noise=gaussian",
+        "noise=poisson",
+        "noise=impulse",
+        "noise=correlated",
+        "noise=correlated noise.correlation=0.5",
     ):
-        metrics = run(configure(typed, "baselines=false", "dip.max_epochs=10"), tmp_path / typed)[1]
+        metrics = run(configure(*typed.split(), "baselines=false", "dip.max_epochs=10"), tmp_path / typed)[1]
         keys[typed] = metrics["fit"]["key"]
     assert len(set(keys.values())) == 5
     plain = run(configure("baselines=false", "dip.max_epochs=10"), tmp_path / "plain")[1]
-    assert plain["fit"]["key"] == keys["degrade.kind=gaussian"]
+    assert plain["fit"]["key"] == keys["noise=gaussian"]
     for said in ("where the picture is white", "of the values", "blurred by 1 pixels", "blurred by 0.5 pixels"):
         assert said in caplog.text
 
@@ -308,7 +306,7 @@ def test_a_reference_is_measured_against_and_never_learnt_from(configure, tmp_pa
     noisy = (clean + rng.normal(0, 20, clean.shape)).clip(0, 255).astype(np.uint8)
     for name, pixels in (("clean", clean), ("noisy", noisy)):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    mine = ["degrade=none", f"image.path={tmp_path / 'noisy.png'}", "image.size=24", "baselines=false"]
+    mine = ["image=noisy", f"image.path={tmp_path / 'noisy.png'}", "image.size=24", "baselines=false"]
     reference = f"image.reference={tmp_path / 'clean.png'}"
     _, alone = run(configure(*mine), tmp_path / "alone", runs.fit)
     _, compared = run(configure(*mine, reference), tmp_path / "compared", runs.fit)
@@ -319,11 +317,20 @@ def test_a_reference_is_measured_against_and_never_learnt_from(configure, tmp_pa
     assert np.array_equal(read(tmp_path / "alone/dip.png"), read(tmp_path / "compared/dip.png"))
 
 
-def test_a_reference_of_another_size_is_refused():
-    square = np.zeros((9, 9, 3), np.float32)  # as both are made
-    noisy, clean = (Picture(square, (), (width, 9)) for width in (9, 11))
+def test_a_reference_of_another_size_is_refused(configure, tmp_path):
+    for name, width in (("noisy", 9), ("clean", 11)):  # both would be made squares of 9
+        Image.new("RGB", (width, 9)).save(tmp_path / f"{name}.png")
+    mine = ["image=noisy", f"image.path={tmp_path}/noisy.png", f"image.reference={tmp_path}/clean.png"]
     with pytest.raises(UserError, match="image.reference is 11x9, but image.path is 9x9"):
-        pose(noisy, kind="none", sigma=None, seed=0, reference=clean)
+        run(configure(*mine), tmp_path / "run")
+
+
+def test_noise_that_cannot_be_is_refused_with_the_key(configure, tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "black.png")
+    with pytest.raises(UserError, match="noise=poisson: a black picture has no photons.*; type noise=gaussian$"):
+        run(configure("noise=poisson", f"image.path={tmp_path}/black.png"), tmp_path / "run")
+    with pytest.raises(UserError, match="noise=own: the noise .* cannot be estimated; type noise.sigma=<0-255 scale>$"):
+        run(configure("image=noisy", f"image.path={tmp_path}/black.png"), tmp_path / "run")
 
 
 def test_a_store_in_the_home_folder_is_there(configure, tmp_path, monkeypatch):

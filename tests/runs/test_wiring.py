@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.gaussian import LINEAR, data, gaussian_prior
+from support.gaussian import LINEAR
 
 from dipddpm import environment, files
-from dipddpm.diffusion import restoration
-from dipddpm.diffusion.restoration import run_window
+from dipddpm.diffusion.restore import restore
+from dipddpm.diffusion.window import Window
 from dipddpm.errors import UserError
 from dipddpm.fits import FitStore
 from dipddpm.runs import commands as runs
@@ -26,36 +26,37 @@ def sample(config, folder):
 
 
 @pytest.fixture
-def windows(monkeypatch):
-    """The windows that a job runs: (initial picture, settings) of each, without what only shows them."""
+def asked(monkeypatch):
+    """The windows that a job runs: (picture, window, the rest) of each, without the watch."""
     asked = []
 
-    def spy(network, start, **settings):
-        asked.append((start, {k: v for k, v in settings.items() if k != "watch"}))
-        return run_window(network, start, **settings)
+    def spy(prior, start, window, problem=None, **told):
+        if problem is not None and window.nfe > 1:  # neither the warm-up nor the single evaluation
+            asked.append((start, window, {name: value for name, value in told.items() if name != "watch"}))
+        return restore(prior, start, window, problem, **told)
 
-    monkeypatch.setattr("dipddpm.runs.commands.run_window", spy)
+    monkeypatch.setattr("dipddpm.runs.windows.restore", spy)
     return asked
 
 
-def test_every_setting_reaches_the_window_and_the_baseline_shares_what_it_can(configure, tmp_path, windows):
+def test_every_setting_reaches_the_window_and_the_baseline_shares_what_it_can(configure, tmp_path, asked):
     typed = {"start_t": 19, "end_t": 3, "steps": 7, "init": "matched", "samples": 2, "seed": 5, "snapshot_every": 4,
-             "exact": "true", "error_sigma": 51, "scheduler": "ddpm"}  # fmt: skip
-    metrics = sample(configure(*(f"ddpm.{k}={v}" for k, v in typed.items())), tmp_path / "run")
-    (dip, of_dip), (noisy, of_noisy) = windows
-    shared = {"end_t": 3, "steps": 7, "scheduler": "ddpm", "seed": 5, "snapshot_every": 4, "exact": True,
-              "content": metrics["picture"]["content"], "data_consistency": None}  # fmt: skip
-    own = {"start_t": 19, "init": "matched", "samples": 2, "error_rms": pytest.approx(51 / 127.5)}
-    assert of_dip == {**shared, **own}
-    assert of_noisy == {**shared, "start_t": 57, "init": "scaled", "error_rms": None}, "sigma 25 is level 57"
+             "exact": True, "scheduler": "ddpm"}  # fmt: skip
+    more = {"error_sigma": 51}
+    sample(configure(*(f"ddpm.{k}={v}" for k, v in (typed | more).items())), tmp_path / "run")
+    (dip, of_dip, told), (noisy, of_noisy, told_of_noisy) = asked
+    assert of_dip == Window(**typed)
+    assert told == {"consistent": False, "error_sigma": 51}
+    assert of_noisy == replace(of_dip, start_t=57, init="scaled", samples=1), "sigma 25 is level 57"
+    assert told_of_noisy == {"consistent": False}
     for name, start in (("dip", dip), ("noisy", noisy)):
         shown = np.asarray(Image.open(tmp_path / f"run/{name}.png")) / 255
         assert np.abs(start[0].clamp(0, 1).permute(1, 2, 0).numpy() - shown).max() < 1 / 500, name
 
 
-def test_the_seed_of_the_window_is_that_of_the_run_where_none_is_given(configure, tmp_path, windows):
+def test_the_seed_of_the_window_is_that_of_the_run_where_none_is_given(configure, tmp_path, asked):
     sample(configure("seed=3", "baselines=false"), tmp_path / "run")
-    assert [settings["seed"] for _, settings in windows] == [3]
+    assert [window.seed for _, window, _ in asked] == [3]
 
 
 def test_the_oracle_level_is_that_of_the_true_error_and_is_said_to_be(configure, tmp_path, capsys):
@@ -68,23 +69,6 @@ def test_the_oracle_level_is_that_of_the_true_error_and_is_said_to_be(configure,
     assert "oracle error: ddpm.start_t=auto took the error of the DIP output from the clean picture" in out
     sample(configure("ddpm.start_t=auto", "ddpm.error_sigma=20", "ddpm.steps=1", "baselines=false"), tmp_path / "given")
     assert "oracle error" not in capsys.readouterr().out
-
-
-def test_what_a_prior_was_trained_for_reaches_the_sampler(monkeypatch):
-    asked = {}
-
-    def spy(*given, **settings):
-        asked.update(settings)
-        yield from real(*given, **settings)
-
-    real = restoration.sample_window
-    monkeypatch.setattr("dipddpm.diffusion.restoration.sample_window", spy)
-    prior = replace(gaussian_prior()[0], prediction_type="v_prediction", clip_sample=True)
-    run_window(prior, data(25, (7, 5))[1], start_t=9, end_t=2, steps=3, init="raw", scheduler="ddim", error_rms=None,
-               seed=0, content="", snapshot_every=2, exact=True)  # fmt: skip
-    del asked["generators"], asked["data_consistency"]
-    assert asked == {"scheduler": "ddim", "snapshot_every": 2, "prediction_type": "v_prediction", "clip_sample": True,
-                     "exact": True}  # fmt: skip
 
 
 def test_a_file_that_changes_while_a_job_runs_is_not_what_the_job_read(configure, tmp_path, monkeypatch):
@@ -155,7 +139,7 @@ def test_what_a_run_did_not_come_to_is_warned_of(configure, tmp_path, caplog):
     assert "hardly any noise" not in caplog.text
     pixels = np.random.default_rng(0).normal(128, 2, (48, 48, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "mine.png")
-    runs.fit(configure("degrade=none", f"image.path={tmp_path / 'mine.png'}", "image.size=48"), Job(tmp_path / "clean"))
+    runs.fit(configure("image=noisy", f"image.path={tmp_path / 'mine.png'}", "image.size=48"), Job(tmp_path / "clean"))
     assert "mine.png has hardly any noise (sigma 2." in caplog.text or "(sigma 1." in caplog.text
 
 
@@ -172,7 +156,7 @@ def test_the_answer_is_held_against_the_starts_without_a_dip(configure, tmp_path
 
 
 def test_a_fit_that_was_killed_is_one_that_its_run_uses(configure, tmp_path, monkeypatch):
-    monkeypatch.setattr("dipddpm.runs.starting._work", lambda *given: 1 / 0)
+    monkeypatch.setattr("dipddpm.runs.starts._work", lambda *given: 1 / 0)
     (tmp_path / "run").mkdir()
     with pytest.raises(ZeroDivisionError):
         runs.fit(configure(), Job(tmp_path / "run"))

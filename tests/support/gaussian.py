@@ -28,7 +28,8 @@ class Oracle:
 def gaussian_prior() -> tuple[Prior, Oracle]:
     oracle = Oracle()
     on_cpu = cast(Any, SimpleNamespace(device=torch.device("cpu")))
-    return Prior(oracle, on_cpu, LINEAR, "epsilon", False, 16, 0, "oracle", "0" * 16, ()), oracle
+    facts: Any = {"unet": on_cpu, "sample_size": 16, "name": "oracle", "fingerprint": "0" * 16}
+    return Prior(oracle, LINEAR, clip_sample=False, **facts), oracle
 
 
 def data(sigma: float, size=(199, 211)) -> tuple[torch.Tensor, torch.Tensor]:

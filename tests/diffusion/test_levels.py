@@ -7,14 +7,20 @@ import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from dipddpm.diffusion import schedule as diffusion
-from dipddpm.diffusion.schedule import Schedule, initial_state, window
-from dipddpm.errors import UserError
+from dipddpm.diffusion import steps
+from dipddpm.diffusion.inits import INITS, initial_state
+from dipddpm.diffusion.schedule import Schedule
+from dipddpm.diffusion.window import Window
 
 LINEAR = Schedule(DDPMScheduler().alphas_cumprod)
 
 
 def generators(*seeds: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def window(*values) -> list[int]:
+    return Window(*values).levels
 
 
 def test_pictures_and_states_convert_both_ways_without_clipping():
@@ -67,26 +73,25 @@ def test_a_window_passes_every_level_by_default():
 def test_a_strided_window_is_even_and_keeps_its_ends():
     assert window(100, 0, 4) == [100, 75, 50, 25, 0]
     assert window(10, 0, 3) == [10, 7, 3, 0]  # to the nearest level
-    for start, end, steps in [(50, 0, 7), (997, 13, 10), (11, 0, 10), (31, 8, 22), (1000, 0, 999)]:
-        levels = window(start, end, steps)
+    for start, end, count in [(50, 0, 7), (997, 13, 10), (11, 0, 10), (31, 8, 22), (1000, 0, 999)]:
+        levels = window(start, end, count)
         strides = {a - b for a, b in zip(levels, levels[1:], strict=False)}
-        assert (levels[0], levels[-1], len(levels)) == (start, end, steps + 1)
+        assert (levels[0], levels[-1], len(levels)) == (start, end, count + 1)
         assert min(strides) >= 1 and max(strides) - min(strides) <= 1
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((0, 0), r"ddpm.start_t=0: must be a level in 1..1000"),
-        ((1001, 0), r"ddpm.start_t=1001"),
-        ((50, 50), r"ddpm.end_t=50: must be in 0..49, below ddpm.start_t=50"),
-        ((50, -1), r"ddpm.end_t=-1"),
-        ((50, 20, 31), r"ddpm.steps=31: must be in 1..30"),
-        ((50, 20, 0), r"ddpm.steps=0"),
+        ((0, 0), r"start_t=0: must be 'auto' or a level of 1 or more"),
+        ((50, 50), r"end_t=50: must be in 0..49, below start_t=50"),
+        ((50, -1), r"end_t=-1"),
+        ((50, 20, 31), r"steps=31: must be in 1..30"),
+        ((50, 20, 0), r"steps=0"),
     ],
 )
 def test_a_window_outside_the_chain_is_refused(args: tuple, message: str):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         window(*args)
 
 
@@ -109,7 +114,7 @@ def test_noise_that_initial_states_add(level: int):
         "noise": (0, 1),
     }
     for init, (signal, variance) in expected.items():
-        x = initial_state(init, p, ab, error_rms=r, generators=generators(5))
+        x = initial_state(init, p, ab, generators(5), r)
         assert x.std() > 0
         assert (x - signal * p).var() == pytest.approx(float(variance), rel=0.02)
         assert (x * p).mean() / p.square().mean() == pytest.approx(signal, abs=0.02)
@@ -120,49 +125,49 @@ def test_matched_ends_with_the_noise_of_its_level_and_adds_none_beyond_it():
     ab, r = LINEAR.alpha_bar(57), 2 * 20 / 255
     clean = torch.rand(1, 3, 199, 211) * 2 - 1
     p = clean + r * torch.randn(clean.shape, generator=generators(3)[0])
-    x = initial_state("matched", p, ab, error_rms=r, generators=generators(4))
+    x = initial_state("matched", p, ab, generators(4), r)
     assert (x - ab.sqrt() * clean).var() == pytest.approx(1 - float(ab), rel=0.02)
-    too_noisy = initial_state("matched", p, ab, error_rms=2.0, generators=generators(4))
+    too_noisy = initial_state("matched", p, ab, generators(4), 2.0)
     assert too_noisy.equal(ab.sqrt() * p)
 
 
 def test_matched_needs_the_error():
-    with pytest.raises(UserError, match="not known from the noisy picture alone.*ddpm.error_sigma="):
-        initial_state("matched", torch.zeros(1, 3, 2, 2), 0.5, error_rms=None, generators=generators(1))
+    with pytest.raises(ValueError, match="error_rms: init 'matched' needs the rms error"):
+        initial_state("matched", torch.zeros(1, 3, 2, 2), 0.5, generators(1), None)
 
 
-@pytest.mark.parametrize("init", diffusion.INITS)
+@pytest.mark.parametrize("init", INITS.names)
 def test_a_batch_starts_as_its_singles_do(init: str):
     p = torch.rand(1, 3, 11, 13)
-    batch = initial_state(init, p, 0.3, error_rms=0.1, generators=generators(7, 8, 9))
+    batch = initial_state(init, p, 0.3, generators(7, 8, 9), 0.1)
     assert batch.shape == (3, 3, 11, 13)
     for row, seed in zip(batch, (7, 8, 9), strict=True):
-        single = initial_state(init, p, 0.3, error_rms=0.1, generators=generators(seed))
+        single = initial_state(init, p, 0.3, generators(seed), 0.1)
         assert row.equal(single[0])
 
 
 def test_initial_states_refuse_what_does_not_fit():
-    with pytest.raises(UserError, match="ddpm.init=blurred: must be one of raw, scaled"):
-        initial_state("blurred", torch.zeros(1, 3, 2, 2), 0.5, error_rms=None, generators=[])
+    with pytest.raises(ValueError, match="there is no init blurred; there are: raw, scaled"):
+        initial_state("blurred", torch.zeros(1, 3, 2, 2), 0.5, [])
     with pytest.raises(ValueError, match="p: 2 pictures for 3 generators"):
         p = torch.zeros(2, 3, 2, 2)
-        initial_state("raw", p, 0.5, error_rms=None, generators=generators(1, 2, 3))
+        initial_state("raw", p, 0.5, generators(1, 2, 3), None)
 
 
 def test_states_stay_on_the_device_of_the_picture():
     p = torch.zeros(1, 3, 11, 13, device="meta")
-    for init in diffusion.INITS:
-        x = initial_state(init, p, 0.5, error_rms=0.1, generators=generators(1, 2))
+    for init in INITS.names:
+        x = initial_state(init, p, 0.5, generators(1, 2), 0.1)
         assert x.device.type == "meta" and x.shape == (2, 3, 11, 13)
 
 
-@pytest.mark.parametrize("kind", diffusion.PREDICTION_TYPES)
+@pytest.mark.parametrize("kind", steps.PREDICTION_TYPES)
 def test_estimates_recover_what_made_the_state(kind: str):
     x0, eps = torch.rand(2, 3, 11, 13), torch.randn(2, 3, 11, 13)
     ab = LINEAR.alpha_bar(300)
     a, b = ab.sqrt(), (1 - ab).sqrt()
     output = {"epsilon": eps, "sample": x0, "v_prediction": a * eps - b * x0}[kind]
-    got_x0, got_eps = diffusion.estimates(a * x0 + b * eps, output, ab, kind)
+    got_x0, got_eps = steps.estimates(a * x0 + b * eps, output, ab, kind)
     torch.testing.assert_close(got_x0, x0, atol=1e-5, rtol=0)
     torch.testing.assert_close(got_eps, eps, atol=1e-5, rtol=0)
 
@@ -171,14 +176,14 @@ def test_estimates_recover_what_made_the_state(kind: str):
 def test_a_ddpm_step_keeps_the_marginals(t: int, s: int):
     """From x_t = sqrt(ab_t) x0 + noise, x_s must be sqrt(ab_s) x0 + noise of variance 1 - ab_s."""
     ab_t, ab_s, x0 = LINEAR.alpha_bar(t), LINEAR.alpha_bar(s), torch.tensor(0.7)
-    at_mean, std = diffusion.ddpm_step(ab_t.sqrt() * x0, x0, ab_t, ab_s)
-    slope = diffusion.ddpm_step(torch.tensor(1.0), torch.tensor(0.0), ab_t, ab_s)[0]
+    at_mean, std = steps.ddpm_step(ab_t.sqrt() * x0, x0, ab_t, ab_s)
+    slope = steps.ddpm_step(torch.tensor(1.0), torch.tensor(0.0), ab_t, ab_s)[0]
     assert at_mean == pytest.approx(float(ab_s.sqrt() * x0), rel=1e-4)
     assert slope**2 * (1 - ab_t) + std**2 == pytest.approx(float(1 - ab_s), rel=1e-3, abs=1e-12)
 
 
 def test_ddim_moves_along_the_estimates():
     x0, eps, ab = torch.rand(2, 3, 5, 7), torch.randn(2, 3, 5, 7), LINEAR.alpha_bar(300)
-    x_s = diffusion.ddim_step(x0, eps, ab)
-    torch.testing.assert_close(diffusion.x0_from_eps(x_s, eps, ab), x0, atol=1e-5, rtol=0)
-    assert diffusion.ddim_step(x0, eps, LINEAR.alpha_bar(0)).equal(x0)
+    x_s = steps.ddim_step(x0, eps, ab)
+    torch.testing.assert_close(steps.x0_from_eps(x_s, eps, ab), x0, atol=1e-5, rtol=0)
+    assert steps.ddim_step(x0, eps, LINEAR.alpha_bar(0)).equal(x0)

@@ -1,0 +1,60 @@
+"""A network with the noise schedule that it was trained with: clean and noise estimates at a level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from dipddpm.diffusion.schedule import Schedule
+from dipddpm.diffusion.steps import PREDICTION_TYPES, estimates
+
+
+class Evaluate(Protocol):
+    """A diffusers UNet2DModel or the like.
+
+    ``evaluate(x, t).sample`` has the shape of x, (N, 3, H, W); t is the level less 1, a 0-d int64 tensor.
+    """
+
+    def __call__(self, x: Tensor, t: Tensor, /) -> Any: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Denoiser:
+    """A network's estimates of the clean picture and of the noise.
+
+    Attributes:
+        evaluate: The network.
+        schedule: Its noise levels.
+        prediction_type: What it predicts: ``epsilon``, ``v_prediction`` or ``sample``.
+        clip_sample: Whether each clean estimate is clipped to [-1, 1].
+
+    Raises:
+        ValueError: For an unknown ``prediction_type``.
+    """
+
+    evaluate: Evaluate
+    schedule: Schedule
+    prediction_type: str = "epsilon"
+    clip_sample: bool = True
+
+    def __post_init__(self) -> None:
+        if self.prediction_type not in PREDICTION_TYPES:
+            raise ValueError(f"prediction_type={self.prediction_type!r}: must be one of {', '.join(PREDICTION_TYPES)}")
+
+    def estimate(self, x_t: Tensor, level: int, *, exact: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the clean estimate and the noise estimate of states at a level, shapes as ``x_t``.
+
+        Args:
+            x_t: Shape (N, 3, H, W), float32.
+            level: In 1..T.
+            exact: Evaluate one picture at a time, so that the last bits do not depend on N.
+        """
+        t = torch.tensor(level - 1)
+        rows = x_t.split(1) if exact else (x_t,)
+        output = torch.cat([self.evaluate(row, t).sample for row in rows])
+        output = output.to(x_t.dtype)  # states stay float32 when the network runs in bfloat16
+        x0, eps = estimates(x_t, output, self.schedule.alpha_bar(level), self.prediction_type)
+        return (x0.clamp(-1, 1) if self.clip_sample else x0), eps

@@ -1,0 +1,172 @@
+"""Run a window of a prior from a picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from dipddpm import seeds
+from dipddpm.degradation.problem import Problem, content_hashes
+from dipddpm.diffusion.consistency import data_consistency
+from dipddpm.diffusion.inits import initial_state
+from dipddpm.diffusion.prior import Prior
+from dipddpm.diffusion.sampler import Consistency, Snapshot, sample_window, shown
+from dipddpm.diffusion.schedule import to_state
+from dipddpm.diffusion.window import Window
+
+Watch = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """What a window made of a picture.
+
+    Attributes:
+        picture: Shape (N, 3, H, W), clipped to [0, 1]; still noisy where the window ends above level 0.
+        estimate: The last clean estimate, same shape.
+        levels: Those that the window passed.
+        nfe: Network evaluations per picture.
+        seconds: Of the window, for all N.
+        snapshots: The pictures on the way, as (level, state of the first sample), from the first level on.
+    """
+
+    picture: torch.Tensor
+    estimate: torch.Tensor
+    levels: list[int]
+    nfe: int
+    seconds: float
+    snapshots: list[tuple[int, torch.Tensor]] = field(default_factory=list)
+
+
+def iterate(
+    prior: Prior,
+    picture: torch.Tensor,
+    window: Window,
+    problem: Problem | None = None,
+    *,
+    consistent: bool | None = None,
+    error_sigma: float | None = None,
+    watch: Watch | None = None,
+) -> Iterator[Snapshot]:
+    """Start ``prior`` from a picture and yield the pictures on the way.
+
+    Args:
+        prior: Network and schedule.
+        picture: Shape (N, 3, H, W), about [0, 1]: a DIP output, or y, which is not clipped.
+        window: From level to level.
+        problem: The noisy picture y that ``picture`` was made from. Its content enters the seeds.
+        consistent: Whether clean estimates are made to agree with y; None is yes where A of y = A x + noise is not the
+            identity.
+        error_sigma: The rms error of ``picture`` on the 0-255 scale, for ``start_t=auto`` and ``init=matched``.
+        watch: Called after every evaluation with the evaluations done since, per picture.
+
+    Yields:
+        A snapshot every ``window.snapshot_every`` levels, and one at the end: ``snapshot.picture``, ``.estimate``,
+        ``.level``, ``.nfe``. Of each picture ``window.samples`` results stand side by side.
+
+    Raises:
+        ValueError: For a window that goes beyond the schedule, or an init that needs an unknown error.
+    """
+    agree = _consistency(prior, problem, consistent)
+    return _begin(prior, picture, window, _contents(picture, problem), agree, error_sigma, watch)[2]
+
+
+def restore(
+    prior: Prior,
+    picture: torch.Tensor,
+    window: Window,
+    problem: Problem | None = None,
+    *,
+    consistent: bool | None = None,
+    error_sigma: float | None = None,
+    watch: Watch | None = None,
+) -> Restoration:
+    """Start ``prior`` from a picture and run the window to its end; arguments and errors as for `iterate`."""
+    agree = _consistency(prior, problem, consistent)
+    began = time.perf_counter()
+    window, x, snapshots = _begin(prior, picture, window, _contents(picture, problem), agree, error_sigma, watch)
+    passed = [(window.first, shown(x[:1]))]
+    snapshot = None
+    for snapshot in snapshots:
+        passed.append((snapshot.level, shown(snapshot.x_t[:1])))
+    assert snapshot is not None  # a window has at least one evaluation
+    seconds = time.perf_counter() - began
+    return Restoration(snapshot.picture, snapshot.estimate, window.levels, snapshot.nfe, seconds, passed)
+
+
+def posterior_mean(
+    prior: Prior, noisy: torch.Tensor, level: int, problem: Problem | None = None, *, consistent: bool | None = None
+) -> Restoration:
+    """Restore by one evaluation; needs no DIP.
+
+    Args:
+        prior: Network and schedule.
+        noisy: Shape (N, 3, H, W).
+        level: The one whose noise the picture has.
+        problem: As for `iterate`.
+        consistent: As for `iterate`.
+    """
+    return restore(prior, noisy, Window(level, steps=1, scheduler="ddim"), problem, consistent=consistent)
+
+
+def _begin(
+    prior: Prior,
+    picture: torch.Tensor,
+    window: Window,
+    contents: Sequence[str],
+    agree: Consistency | None,
+    error_sigma: float | None,
+    watch: Watch | None,
+) -> tuple[Window, torch.Tensor, Iterator[Snapshot]]:
+    """Return the window with its first level known, the first states, and the snapshots to come."""
+    if window.start_t == "auto":
+        if error_sigma is None:
+            raise ValueError("start_t='auto' needs error_sigma, the rms error of the picture on the 0-255 scale")
+        window = window.at_error(error_sigma, prior.schedule)
+    if window.first > prior.schedule.T:
+        raise ValueError(f"start_t={window.first}: must be at most {prior.schedule.T}")
+    generators = [seeds.generator(window.seed, "window", c, i) for c in contents for i in range(window.samples)]
+    p = to_state(picture).to(prior.unet.device)
+    p = p.repeat_interleave(window.samples, 0) if len(p) > 1 else p
+    error_rms = None if error_sigma is None else error_sigma / 127.5
+    x = initial_state(window.init, p, prior.schedule.alpha_bar(window.first), generators, error_rms)
+    snapshots = sample_window(
+        _watched(prior, watch, 1 / len(x) if window.exact else 1.0),  # exact evaluates the pictures in turn
+        x,
+        window.levels,
+        generators,
+        scheduler=window.scheduler,
+        snapshot_every=window.snapshot_every,
+        exact=window.exact,
+        consistency=agree,
+    )
+    return window, x, snapshots
+
+
+def _contents(picture: torch.Tensor, problem: Problem | None) -> Sequence[str]:
+    """Return the content hash of each picture; it enters the seeds."""
+    return content_hashes(picture) if problem is None else problem.contents
+
+
+def _consistency(prior: Prior, problem: Problem | None, consistent: bool | None) -> Consistency | None:
+    if problem is None:
+        return None
+    wanted = problem.operator.partial if consistent is None else consistent
+    return data_consistency(problem.noisy, problem.operator, problem.sigma, prior.schedule) if wanted else None
+
+
+def _watched(prior: Prior, watch: Watch | None, share: float) -> Prior:
+    """Return the prior, telling ``watch`` of every evaluation."""
+    if watch is None:
+        return prior
+
+    def evaluate(x: torch.Tensor, t: torch.Tensor) -> Any:
+        output = prior.evaluate(x, t)
+        watch(share)
+        return output
+
+    return replace(prior, evaluate=evaluate)

@@ -1,0 +1,68 @@
+"""Estimates at a level and steps to another, in the order of operations of diffusers: a step of one level is bit-equal.
+
+A step goes from level t to any level s < t; ab_t and ab_s are their ``alpha_bar``, 0-d float32 tensors. States have
+the shape (N, 3, H, W) and lie about [-1, 1].
+
+References:
+    Ho et al., Denoising Diffusion Probabilistic Models, https://arxiv.org/abs/2006.11239
+    Song et al., Denoising Diffusion Implicit Models, https://arxiv.org/abs/2010.02502
+    Salimans and Ho, Progressive Distillation (v-prediction), https://arxiv.org/abs/2202.00512
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+
+
+def draw(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Draw N(0, 1) noise in ``like``'s shape, dtype and device: row i from CPU generator i."""
+    rows = [torch.randn((1, *like.shape[1:]), generator=g, dtype=like.dtype) for g in generators]
+    return torch.cat(rows).to(like.device)
+
+
+def x0_from_eps(x_t: Tensor, eps: Tensor, ab_t: Tensor) -> Tensor:
+    """The clean picture that x_t and its noise imply (Ho et al., eq. 15)."""
+    return (x_t - (1 - ab_t) ** 0.5 * eps) / ab_t**0.5
+
+
+def estimates(x_t: Tensor, output: Tensor, ab_t: Tensor, prediction_type: str) -> tuple[Tensor, Tensor]:
+    """Turn a network's output at level t into (clean estimate, noise estimate).
+
+    The output is eps (``epsilon``), x_0 (``sample``) or sqrt(ab) eps - sqrt(1 - ab) x_0
+    (``v_prediction``).
+
+    Raises:
+        ValueError: For any other ``prediction_type``.
+    """
+    a, b = ab_t**0.5, (1 - ab_t) ** 0.5
+    if prediction_type == "epsilon":
+        return x0_from_eps(x_t, output, ab_t), output
+    if prediction_type == "sample":
+        return output, (x_t - a * output) / b
+    if prediction_type == "v_prediction":
+        return a * x_t - b * output, a * output + b * x_t
+    raise ValueError(f"prediction_type={prediction_type!r}: must be one of {', '.join(PREDICTION_TYPES)}")
+
+
+def ddpm_step(
+    x_t: Tensor, x0: Tensor, ab_t: Tensor, ab_s: Tensor, variance_type: str = "fixed_small"
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of x_s given x_t and x_0 (Ho et al., eq. 6 and 7, for any s < t).
+
+    With ``fixed_large`` the deviation is that of q(x_t | x_s), not 0 at s = 0: add no noise there.
+    """
+    alpha = ab_t / ab_s
+    beta = 1 - alpha
+    mean = ab_s**0.5 * beta / (1 - ab_t) * x0 + alpha**0.5 * (1 - ab_s) / (1 - ab_t) * x_t
+    variance = beta if variance_type == "fixed_large" else (1 - ab_s) / (1 - ab_t) * beta
+    return mean, variance**0.5
+
+
+def ddim_step(x0: Tensor, eps: Tensor, ab_s: Tensor) -> Tensor:
+    """The deterministic x_s (Song et al., eq. 12 with sigma = 0) from both estimates."""
+    return ab_s**0.5 * x0 + (1 - ab_s) ** 0.5 * eps

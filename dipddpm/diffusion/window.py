@@ -1,0 +1,98 @@
+"""A window of the chain: the levels that a sampler passes, and how it passes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dipddpm.diffusion.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Window:
+    """From noise level ``start_t`` down to ``end_t``: one network evaluation a step.
+
+    Attributes:
+        start_t: First level, 1..T; ``auto`` is the level whose noise is the error of the picture (`at_error`).
+        end_t: Last level, 0..start_t - 1. Above 0 the result is still noisy.
+        steps: Network evaluations, evenly strided over the window; None is one a level.
+        init: What the first state is: a name in `dipddpm.diffusion.inits.INITS`.
+        scheduler: ``ddpm`` (Ho et al.) or ``ddim`` (Song et al., eta = 0, which draws no noise).
+        samples: Results from each picture, each with noise of its own.
+        snapshot_every: Levels between the pictures on the way.
+        seed: Of the noise.
+        exact: Evaluate one picture at a time: the last bits then do not depend on how many there are.
+
+    Raises:
+        ValueError: When a value is outside its range.
+    """
+
+    start_t: int | str
+    end_t: int = 0
+    steps: int | None = None
+    init: str = "scaled"
+    scheduler: str = "ddpm"
+    samples: int = 1
+    snapshot_every: int = 10
+    seed: int = 0
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "snapshot_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: must be 1 or more")
+        if self.start_t != "auto":
+            self._check_levels()
+        elif self.end_t < 0:
+            raise ValueError(f"end_t={self.end_t}: must be 0 or more")
+
+    def _check_levels(self) -> None:
+        start_t, end_t, steps = self.start_t, self.end_t, self.steps
+        if not isinstance(start_t, int) or start_t < 1:
+            raise ValueError(f"start_t={start_t}: must be 'auto' or a level of 1 or more")
+        if not 0 <= end_t < start_t:
+            raise ValueError(f"end_t={end_t}: must be in 0..{start_t - 1}, below start_t={start_t}")
+        span = start_t - end_t
+        if steps is not None and not 1 <= steps <= span:
+            raise ValueError(f"steps={steps}: must be in 1..{span}, the levels from start_t={start_t} to end_t={end_t}")
+
+    @property
+    def first(self) -> int:
+        """The first level as a number.
+
+        Raises:
+            ValueError: When it is still ``auto``.
+        """
+        if not isinstance(self.start_t, int):
+            raise ValueError("start_t='auto' has no level yet: see Window.at_error")
+        return self.start_t
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations per result."""
+        return self.steps or self.first - self.end_t
+
+    @property
+    def levels(self) -> list[int]:
+        """The levels that it passes, strictly falling, both ends included, evenly spaced up to rounding."""
+        span, steps = self.first - self.end_t, self.nfe
+        # Integers only: floor(x + 1/2) keeps levels that are at least 1 apart distinct.
+        return [self.first - (2 * i * span + steps) // (2 * steps) for i in range(steps + 1)]
+
+    def at_error(self, sigma: float, schedule: Schedule) -> Window:
+        """Return this window with ``start_t=auto`` resolved: the level whose noise is the error of the picture.
+
+        Args:
+            sigma: The rms error of the picture on the 0-255 scale.
+            schedule: Of the network.
+
+        Returns:
+            The same window where ``start_t`` is a number. Of more ``steps`` than levels, each level is one step.
+
+        Raises:
+            ValueError: When that level is not above ``end_t``.
+        """
+        if self.start_t != "auto":
+            return self
+        start_t = schedule.level_of_sigma(sigma)
+        steps = min(self.steps, max(1, start_t - self.end_t)) if self.steps else None
+        return replace(self, start_t=start_t, steps=steps)

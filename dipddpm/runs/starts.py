@@ -1,0 +1,221 @@
+"""The three kinds of picture that a window starts from: a stored fit's, a file's, and y itself."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from dipddpm import environment
+from dipddpm.config.compose import plain
+from dipddpm.config.schema import Config
+from dipddpm.degradation.problem import Problem
+from dipddpm.dip import fitting
+from dipddpm.dip.arithmetic import epoch_gflop
+from dipddpm.dip.fitting import RunSettings
+from dipddpm.dip.module import DeepImagePrior
+from dipddpm.dip.settings import DipSettings
+from dipddpm.dip.stopping import Stopping, summarise
+from dipddpm.errors import UserError
+from dipddpm.files import is_kept_file, link
+from dipddpm.fits import Damaged, Fit, FitStore
+from dipddpm.fits.choice import Choice, choose
+from dipddpm.fits.keeping import FolderKeeper
+from dipddpm.fits.manifest import read_picture, read_pixels
+from dipddpm.runs.job import Job
+from dipddpm.runs.starting import fit_request
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FittedStart:
+    """The picture of a kept epoch of a stored fit.
+
+    Attributes:
+        picture: Shape (1, 3, H, W), clipped to [0, 1].
+        fit: The stored fit.
+        choice: Which of its epochs.
+        made: Whether this run had to fit or extend.
+    """
+
+    picture: torch.Tensor
+    fit: Fit
+    choice: Choice
+    made: bool
+    kind: ClassVar[str] = "dip"
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return f"epoch {self.choice.epoch} ({self.choice.why})"
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of the fit up to where its answer was known.
+
+        The fit's seconds in proportion to those of its steps, which may have been made under different loads. So
+        another epoch's share does not change when the fit is extended.
+        """
+        steps = self.fit.curves.column("seconds")
+        return self.fit.seconds * float(steps[: self.choice.needed].sum() / steps.sum())
+
+    @property
+    def gflop(self) -> float:
+        """10^9 floating-point operations of the fit up to where its answer was known."""
+        height, width = self.picture.shape[-2:]
+        return self.choice.needed * epoch_gflop(self.fit.request["dip"], (height, width))
+
+
+@dataclass(frozen=True)
+class FileStart:
+    """A DIP output from the file of a kept epoch; nobody counted its fit.
+
+    Attributes:
+        picture: Shape (1, 3, H, W), clipped to [0, 1].
+        label: The path of the file.
+    """
+
+    picture: torch.Tensor
+    label: str
+    kind: ClassVar[str] = "file"
+    seconds: ClassVar[float] = 0.0
+    gflop: ClassVar[None] = None
+
+
+@dataclass(frozen=True)
+class DirectStart:
+    """y itself: no DIP.
+
+    Attributes:
+        picture: Shape (1, 3, H, W), not clipped.
+        label: What people call y.
+    """
+
+    picture: torch.Tensor
+    label: str
+    kind: ClassVar[str] = "none"
+    seconds: ClassVar[float] = 0.0
+    gflop: ClassVar[float] = 0.0
+
+
+Start = FittedStart | FileStart | DirectStart
+
+
+def start_of(c: Config, problem: Problem, job: Job) -> Start:
+    """Return the picture that ``checkpoint`` means; find, make or extend its fit where that is needed.
+
+    Raises:
+        UserError: When the request cannot be met.
+    """
+    if c.checkpoint == "none":
+        return DirectStart(problem.noisy, problem.words)
+    if is_kept_file(c.checkpoint):
+        return _from_file(Path(c.checkpoint).expanduser(), problem, c.image.path, job)
+    return _from_fit(c, problem, job)
+
+
+def _from_fit(c: Config, problem: Problem, job: Job) -> FittedStart:
+    store, request, rule = FitStore(Path(c.store).expanduser()), fit_request(c, problem), _rule(c, problem)
+    wanted = partial(
+        choose, checkpoint=c.checkpoint, rule=rule, rule_name=c.stopping.rule.name,
+        max_epochs=c.dip.max_epochs, every=c.dip.checkpoint_every,
+    )  # fmt: skip
+
+    def work(folder: Path, key: str, before: Fit | None) -> None:
+        store.record_use(key, job.folder)  # now, so that gc leaves what a killed job would go on from
+        _work(c, problem, rule, folder, key, before)
+
+    if c.fit.name == "never":
+        command = shlex.join(["python", "train_dip.py", *(o for o in job.overrides if not o.startswith("fit="))])
+        fit, choice, made = *store.stored(request, wanted, command), False
+    else:
+        fit, choice, made = store.obtain(request, wanted, work)
+    if not made:
+        store.record_use(fit.key, job.folder)
+    if job.sweep:
+        link(job.folder / "fit", fit.folder)
+    picture = problem.put_back(fit.picture(choice.epoch).clamp(0, 1))
+    start = FittedStart(picture, fit, choice, made)
+    log.info("%s fit %s: %s", "made" if made else "found", fit.key, start.label)
+    _warn_of_no_stop(c, choice, rule.threshold)
+    return start
+
+
+def _warn_of_no_stop(c: Config, choice: Choice, threshold: float | None) -> None:
+    """Say so where the rule did not fire."""
+    rule = c.stopping.rule.name
+    if choice.why != "max_epochs" or rule == "never":
+        return
+    if rule == "loss_floor" and not threshold:
+        log.info("no noise for stopping=loss_floor to stop at: the start is epoch %d (dip.max_epochs)", choice.epoch)
+        return
+    log.warning(
+        "stopping=%s did not fire in %d epochs, so the start is epoch %d, for better or worse: type "
+        "dip.max_epochs=<more>", rule, c.dip.max_epochs, choice.epoch
+    )  # fmt: skip
+
+
+def _from_file(path: Path, problem: Problem, shown: str, job: Job) -> FileStart:
+    try:
+        picture, pixels = read_picture(path), read_pixels(path)
+    except Damaged as error:
+        raise UserError(f"checkpoint={path}: {error}") from error
+    if picture.shape != problem.noisy.shape:
+        size, wanted = ("x".join(map(str, p.shape[-2:])) for p in (picture, problem.noisy))
+        raise UserError(f"checkpoint={path} holds a picture of {size}, but the noisy picture is {wanted}")
+    if pixels not in (None, problem.content):
+        log.warning("checkpoint=%s was fitted to another picture than image.path=%s", path, shown)
+    fit = path.resolve().parent.parent
+    if (fit / "manifest.json").is_file():  # of a store, whose gc then lets it be
+        FitStore(fit.parent).record_use(fit.name, job.folder)
+    return FileStart(problem.put_back(picture.clamp(0, 1)), str(path))
+
+
+def _rule(c: Config, problem: Problem) -> Stopping:
+    s = c.stopping
+    threshold = s.threshold
+    if s.rule.name == "loss_floor" and threshold is None:
+        threshold = (problem.sigma / 255) ** 2
+    return Stopping(s.rule.name, threshold, s.patience)
+
+
+def _work(c: Config, problem: Problem, rule: Stopping, folder: Path, key: str, before: Fit | None) -> None:
+    """Make or extend the fit; a number asked for beyond the rule or ``max_epochs`` is fitted up to."""
+    wanted = c.checkpoint if isinstance(c.checkpoint, int) else None
+    device = environment.choose_device(c.device)
+    environment.warn_if_emulated("dip.precision", c.dip.precision.name, device)
+    module = DeepImagePrior(
+        problem.noisy, problem.clean, operator=problem.operator, settings=DipSettings(**plain(c.dip)), seed=c.seed,
+        content=problem.content,
+    )  # fmt: skip
+    keeper = FolderKeeper(folder, key, problem.content, before)
+    settings = RunSettings(device, events=folder, panel_every=c.panel_every, progress=True)
+    fitting.run(module, keeper, Stopping("never") if wanted else rule, wanted or c.dip.max_epochs, settings)
+
+
+def fit_record(start: FittedStart, threshold: float, patience: int, has_crossing: bool) -> dict[str, Any]:
+    """Return what metrics.json says of a stored fit, and leave its summary beside it.
+
+    Args:
+        start: The fit and the chosen epoch.
+        threshold: Of ``loss_floor``, mean squared error.
+        patience: Of ``wmv`` and ``emv``, epochs.
+        has_crossing: Whether the two losses cross where half of the noise has been learnt.
+    """
+    fit, choice = start.fit, start.choice
+    summary = summarise(fit.curves, threshold=threshold, patience=patience)
+    if not has_crossing:
+        summary["crossing"] = None
+    FitStore(fit.folder.parent).record_summary(fit.key, summary)
+    return {
+        "key": fit.key, "folder": str(fit.folder), "made_by_this_run": start.made, "epochs": fit.epochs,
+        "epoch": choice.epoch, "why": choice.why, "seconds": start.seconds, "gflop": start.gflop,
+        "environments": fit.environments, "rule_epoch": choice.stop.epoch if choice.stop else None,
+        "revived": fit.revived, "summary": summary,
+    }  # fmt: skip

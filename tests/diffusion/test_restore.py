@@ -1,0 +1,89 @@
+"""Windows as runs use them: one evaluation against the closed form, and what is known of a start's error."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from support.gaussian import LINEAR, M, S, data, gaussian_prior
+
+from dipddpm.diffusion import restore as restoring
+from dipddpm.diffusion.restore import iterate, posterior_mean, restore
+from dipddpm.diffusion.window import Window
+
+
+@pytest.mark.parametrize(("sigma", "level"), [(10, 21), (25, 57), (50, 115)])
+def test_the_posterior_mean_of_gaussian_data_is_wieners(sigma: float, level: int):
+    """E[clean | y] = M + g (y - M), g = S^2 / (S^2 + s^2), s the noise of the level in [-1, 1] units."""
+    prior, oracle = gaussian_prior()
+    clean, noisy = data(sigma)
+    result = posterior_mean(prior, noisy, prior.schedule.level_of_sigma(sigma))
+    s = LINEAR.sigma(level) / 127.5
+    g = S**2 / (S**2 + s**2)
+    expected = (M + g * (2 * noisy - 1 - M) + 1) / 2
+    torch.testing.assert_close(result.picture, expected.clamp(0, 1), atol=2e-6, rtol=0)
+    error = (2 * (result.picture - clean)).square().mean()
+    assert error == pytest.approx((1 - g) ** 2 * S**2 + g**2 * (sigma / 127.5) ** 2, rel=0.01)
+    assert oracle.asked == [(1, level - 1)], "one evaluation; the network receives level - 1"
+    assert (result.nfe, result.levels) == (1, [level, 0])
+
+
+def test_the_posterior_mean_is_clipped_to_the_range_of_a_picture():
+    prior, _ = gaussian_prior()
+    noisy = torch.full((1, 3, 5, 7), 4.0)
+    noisy[..., 3:] = -4.0
+    assert posterior_mean(prior, noisy, prior.schedule.level_of_sigma(5.0)).picture.unique().tolist() == [0.0, 1.0]
+
+
+def test_a_window_and_the_trained_prior_reach_the_sampler(monkeypatch):
+    asked = {}
+
+    def spy(denoiser, x, levels, generators, **settings):
+        asked.update(settings, levels=levels, predicts=denoiser.prediction_type, clips=denoiser.clip_sample)
+        yield from real(denoiser, x, levels, generators, **settings)
+
+    real = restoring.sample_window
+    monkeypatch.setattr(restoring, "sample_window", spy)
+    prior = replace(gaussian_prior()[0], prediction_type="v_prediction", clip_sample=True)
+    window = Window(9, 2, 3, init="raw", scheduler="ddim", snapshot_every=2, exact=True)
+    restore(prior, data(25, (7, 5))[1], window)
+    assert asked == {"scheduler": "ddim", "snapshot_every": 2, "exact": True, "consistency": None,
+                     "levels": [9, 7, 4, 2], "predicts": "v_prediction", "clips": True}  # fmt: skip
+
+
+def test_pictures_come_on_the_way_and_end_with_the_restored_one():
+    prior, oracle = gaussian_prior()
+    _, noisy = data(25, (7, 5))
+    window = Window(57, scheduler="ddim", snapshot_every=20)
+    pictures = iterate(prior, noisy, window)
+    first = next(pictures)
+    assert (first.level, first.nfe, len(oracle.asked)) == (37, 20, 20), "nothing is evaluated before it is asked for"
+    assert first.picture.shape == (1, 3, 7, 5) and 0 <= first.picture.min() and first.picture.max() <= 1
+    *_, last = pictures
+    whole = restore(prior, noisy, window)
+    assert last.picture.equal(whole.picture)
+    assert [level for level, _ in whole.snapshots] == [57, 37, 17, 0]
+
+
+def test_many_pictures_are_restored_as_each_alone():
+    prior, _ = gaussian_prior()
+    pictures = torch.cat([data(25, (7, 5))[1], 1 - data(25, (7, 5))[1]])
+    window = Window(57, init="diffused", samples=2, seed=3)
+    both = restore(prior, pictures, window).picture
+    assert both.shape == (4, 3, 7, 5)
+    for i in range(2):
+        alone = restore(prior, pictures[[i]], window).picture
+        torch.testing.assert_close(both[2 * i : 2 * i + 2], alone, atol=1e-5, rtol=0)
+    assert not both[0].equal(both[1]), "each sample has noise of its own"
+
+
+def test_the_level_of_an_error_is_found_or_asked_for():
+    prior, _ = gaussian_prior()
+    _, noisy = data(25, (7, 5))
+    assert restore(prior, noisy, Window("auto", steps=5), error_sigma=25).levels[0] == 57
+    assert restore(prior, noisy, Window("auto", steps=5), error_sigma=1).levels == [1, 0], "no more steps than levels"
+    with pytest.raises(ValueError, match="start_t='auto' needs error_sigma"):
+        restore(prior, noisy, Window("auto"))
+    with pytest.raises(ValueError, match="start_t=1001: must be at most 1000"):
+        restore(prior, noisy, Window(1001))
+    with pytest.raises(ValueError, match="init 'matched' needs the rms error"):
+        restore(prior, noisy, Window(57, init="matched"))
