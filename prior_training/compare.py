@@ -18,7 +18,7 @@ from dipddpm import seeds
 from dipddpm.errors import UserError
 from dipddpm.files import canonical
 from dipddpm.names import QUALITIES
-from dipddpm.pictures import images
+from dipddpm.pictures import write
 from dipddpm.study import read_frame
 from prior_training.paired import paired_difference
 from prior_training.pictures import Pictures
@@ -31,7 +31,7 @@ def write_pictures(pictures: Pictures, folder: Path) -> list[Path]:
     files = [folder / f"{seeds.content_hash(pixels)}.png" for pixels in pictures.pixels]
     for file, pixels in zip(files, pictures.pixels, strict=True):
         if not file.exists():
-            images.save(file, pixels.transpose(1, 2, 0) / 255)
+            write.save(file, pixels.transpose(1, 2, 0) / 255)
     return files
 
 

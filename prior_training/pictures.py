@@ -1,6 +1,6 @@
 """Read the pictures of a folder or of a tar, all cut and resized to one square, and hold some of them out.
 
-What a single file may be (EXIF orientation, transparency, 16 bits) is up to ``dipddpm.pictures.images``. Importing this
+What a single file may be (EXIF orientation, transparency, 16 bits) is up to ``dipddpm.pictures.read``. Importing this
 module imports no torch.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from dipddpm.errors import UserError
 from dipddpm.files import replacing, write_json
-from dipddpm.pictures import images
+from dipddpm.pictures.read import load
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +84,7 @@ def read(
     with _files(source, set(names)) as files:
         for done, (name, file) in enumerate(files, 1):
             try:
-                picture = images.load(str(file), size)
+                picture = load(str(file), size)
                 pixels[place[name]] = np.rint(picture.pixels * 255).transpose(2, 0, 1)
                 enlarged += min(picture.size) < size
             except UserError as error:

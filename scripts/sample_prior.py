@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository
 from dipddpm import environment
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import prior
-from dipddpm.pictures import images
+from dipddpm.pictures import read, write
 from prior_training.cli import refusals
 from prior_training.samples import draw, grid
 
@@ -52,8 +52,8 @@ def main() -> None:
             for first in track(range(0, len(missing), args.batch_size), file.stem):
                 batch = missing[first : first + args.batch_size]
                 for i, sample in zip(batch, draw(network.unet, schedule, batch, steps, args.seed), strict=True):
-                    images.save(kept[i], sample)
-            images.save(file, grid(torch.cat([images.to_tensor(images.load(str(path)).pixels) for path in kept])))
+                    write.save(kept[i], sample)
+            write.save(file, grid(torch.cat([read.to_tensor(read.load(str(path)).pixels) for path in kept])))
             print(file)
 
 

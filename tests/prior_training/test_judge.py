@@ -98,9 +98,9 @@ def test_the_paired_interval_is_students():
 
 @pytest.fixture(scope="module")
 def astronaut() -> np.ndarray:
-    from dipddpm.pictures import images
+    from dipddpm.pictures import read
 
-    return images.load("astronaut", 64).pixels.astype(np.float64)
+    return read.load("astronaut", 64).pixels.astype(np.float64)
 
 
 @pytest.mark.parametrize("name", [*denoisers.METHODS, "BM3D"])

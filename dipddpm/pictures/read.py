@@ -1,4 +1,4 @@
-"""Read pictures as they come, cut and resize them, write them. Imports no torch: the command line checks with it."""
+"""Read pictures of any kind as RGB in [0, 1], cut and resize them. Imports no torch until a tensor is asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dipddpm.errors import UserError
-from dipddpm.files import replacing
 from dipddpm.names import SMALLEST
 
 BUILT_IN = "astronaut"  # scikit-image's picture of Eileen Collins (NASA, public domain)
@@ -87,25 +86,25 @@ def load(path: str, size: int | None = None, box: Box | None = None, key: str = 
     return Picture(np.ascontiguousarray(_unit(pixels)), tuple(notes), (width, height))
 
 
-def save(path: Path, pixels: Any) -> None:
-    """Write an 8-bit PNG, atomically.
-
-    Args:
-        path: Of the file.
-        pixels: In [0, 1], clipped here: a tensor of shape (3, H, W) or (1, 3, H, W), or an array (H, W, 3).
-    """
-    if not isinstance(pixels, np.ndarray):
-        pixels = pixels.detach().cpu().float().reshape(pixels.shape[-3:]).permute(1, 2, 0).numpy()
-    rounded = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
-    with replacing(Path(path)) as temporary:
-        Image.fromarray(rounded).save(temporary, format="PNG")
-
-
 def to_tensor(pixels: np.ndarray) -> Any:
     """Return an (H, W, 3) array as a float32 tensor of shape (1, 3, H, W)."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))[None]
+
+
+def read_picture(path: str | Path, size: int | None = None, box: Box | None = None) -> Any:
+    """Read a picture as a float32 tensor of shape (1, 3, H, W), RGB in [0, 1].
+
+    Args:
+        path: A file, or ``astronaut``, the built-in picture.
+        size: Centre-crop to a square and resize to so many pixels (Lanczos); None leaves it as it is.
+        box: (left, top, right, bottom) in pixels, cut out first.
+
+    Raises:
+        UserError: As for `check`. It is a ValueError.
+    """
+    return to_tensor(load(str(path), size, box).pixels)
 
 
 def _built_in() -> Path:
