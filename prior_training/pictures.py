@@ -20,7 +20,7 @@ import numpy as np
 
 from dipddpm.errors import UserError
 from dipddpm.files import replacing, write_json
-from dipddpm.pictures import read as reading
+from dipddpm.pictures.read import load
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +84,7 @@ def read(
     with _files(source, set(names)) as files:
         for done, (name, file) in enumerate(files, 1):
             try:
-                picture = reading.load(str(file), size)
+                picture = load(str(file), size)
                 pixels[place[name]] = np.rint(picture.pixels * 255).transpose(2, 0, 1)
                 enlarged += min(picture.size) < size
             except UserError as error:

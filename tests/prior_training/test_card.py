@@ -16,7 +16,7 @@ from dipddpm.diffusion import prior
 from dipddpm.diffusion.arithmetic import evaluation_gflop
 from dipddpm.diffusion.schedule import to_picture
 from dipddpm.metrics.quality import psnr
-from dipddpm.pictures import read as reading
+from dipddpm.pictures.read import load, to_tensor
 from prior_training import card, judge
 from prior_training.evaluation import errors_by_level, noisy_states
 from prior_training.pictures import read
@@ -42,7 +42,7 @@ def test_the_card_is_what_its_maker_writes():
 def test_the_shipped_weights_clean_a_face_that_they_have_not_seen():
     """Untrained ones would make it worse."""
     network = prior.load(FOLDER)
-    face = (255 * reading.to_tensor(reading.load("astronaut", 64).pixels)).round().to(torch.uint8)
+    face = (255 * to_tensor(load("astronaut", 64).pixels)).round().to(torch.uint8)
     (row,) = errors_by_level(network.unet, network.schedule, face, (57,))
     ab = network.schedule.alpha_bar(57)
     x0, _, x_t = noisy_states(face, ab, 57)
