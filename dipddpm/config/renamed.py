@@ -7,56 +7,70 @@ from collections.abc import Sequence
 from dipddpm.errors import UserError
 
 OLD = "degrade"
-KINDS = {"none": "image=noisy", "mask": "operator=mask noise=none", "downscale": "operator=downscale noise=none"}
-WITHOUT_NOISE = ("experiment=inpaint", "experiment=superres", "degrade=mask", "degrade=downscale")
+CHOICES = {"none": "image=noisy", "mask": "operator=mask noise=none", "downscale": "operator=downscale noise=none"}
+OPERATORS = {  # by the old key
+    "missing": "operator=mask operator.missing",
+    "mask": "operator=mask operator.file",
+    "downscale": "operator=downscale operator.factor",
+}
+WITHOUT_NOISE = ("experiment=inpaint", "experiment=superres")  # these choose noise=none
 
 
 def refuse_old(overrides: Sequence[str]) -> None:
     """Refuse overrides of the group ``degrade``, and name the overrides that take their place.
 
     Args:
-        overrides: All that was typed; with ``+``, ``++`` or ``~`` before the key, or a list of values after it, too.
+        overrides: All that was typed; with ``+``, ``++`` or ``~`` before a key, or a list of values after it, too.
 
     Raises:
-        UserError: One line that names all of them and what to type instead.
+        UserError: One line with all old overrides and what to type instead.
     """
     typed = [o.lstrip("+~") for o in overrides]
-    old = [o for o in typed if _key(o).split(".")[0] == OLD]
-    if not old:
-        return
-    new: list[str] = []
-    for override in old:
-        new += [n for n in _renamed(override, typed).split() if n not in new]
-    if any(n.startswith("noise=") and n != "noise=none" for n in new) and "noise=none" in new:
-        new.remove("noise=none")  # of degrade=mask, with a noise beside it
-    raise UserError(f"{' '.join(old)} has a new name: type {' '.join(new)}")
+    old = [o for o in typed if _key(o).partition(".")[0] == OLD]
+    if old:
+        raise UserError(f"{' '.join(old)} has a new name: type {' '.join(_renamed(old, typed))}")
 
 
 def _key(override: str) -> str:
     return override.partition("=")[0].partition("@")[0]
 
 
-def _renamed(override: str, typed: Sequence[str]) -> str:
-    """Return the new spelling of one old override, beside the others."""
-    key, _, value = override.partition("=")
-    name = _key(key).partition(".")[2]
-    if name in ("", "kind"):
-        choices = value.removeprefix("choice(").removesuffix(")").split(",") if value else ["gaussian"]
-        renamed = [KINDS.get(choice.strip(), f"noise={choice.strip()}") for choice in choices]
-        if len(renamed) > 1 and all(r.startswith("noise=") for r in renamed):
-            return f"noise={','.join(r.removeprefix('noise=') for r in renamed)}"
-        return " or ".join(renamed)
-    if value == "null" and name != "sigma":
-        return "noise=gaussian" if name == "correlation" else "operator=identity"
-    if name == "sigma":
-        own = any(o in typed for o in ("degrade=none", "degrade.kind=none", "image=noisy"))
-        if value in ("0", "0.0"):
-            return "noise=none"
-        group = "noise=own " if own else "noise=gaussian "
-        named = any(o.startswith(("degrade.kind=", "degrade=")) for o in typed if o not in WITHOUT_NOISE) and not own
-        return f"{group * (not named and any(o in typed for o in WITHOUT_NOISE))}noise.sigma={value}"
-    if name == "correlation":
-        return f"noise=correlated noise.correlation={value}"
-    if name in ("missing", "mask"):
-        return f"operator=mask operator.{'file' if name == 'mask' else name}={value}"
-    return f"operator=downscale operator.factor={value}" if name == "downscale" else "noise or operator"
+def _listed(value: str) -> list[str]:
+    """Return the values of a list, as a sweep has it, or the one value."""
+    return [one.strip() for one in value.removeprefix("choice(").removesuffix(")").split(",") if one]
+
+
+def _renamed(old: Sequence[str], typed: Sequence[str]) -> list[str]:
+    """Return the new spelling of the old overrides, beside the others that were typed."""
+    values = {_key(o).partition(".")[2]: o.partition("=")[2] for o in old}  # the group itself stands under ""
+    kinds = [kind for name in ("", "kind") for kind in _listed(values.get(name, ""))]
+    own = "none" in kinds or "image=noisy" in typed
+    experiment = any(e in typed for e in WITHOUT_NOISE)
+    added = any(kind not in CHOICES for kind in kinds)
+    new: list[str] = []
+    for name, value in values.items():
+        if name in ("", "kind"):
+            text = _choice(_listed(value))
+        elif name == "sigma":
+            text = "noise=none" if value in ("0", "0.0") else f"noise.sigma={value}"
+            if own and experiment:
+                text = text.replace("noise.sigma", "noise=own noise.sigma")
+            elif not own and not added and (experiment or {"mask", "downscale"} & set(kinds)):
+                text = text.replace("noise.sigma", "noise=gaussian noise.sigma")
+        elif name == "correlation":
+            text = "noise=gaussian" if value == "null" else f"noise=correlated noise.correlation={value}"
+        elif name in OPERATORS:
+            text = "operator=identity" if value == "null" else f"{OPERATORS[name]}={value}"
+        else:
+            text = "a key of noise or operator"
+        new += [one for one in text.split(" ") if one == "or" or one not in new]
+    if any(one.startswith("noise=") and one != "noise=none" for one in new):
+        new = [one for one in new if one != "noise=none"]  # of mask or downscale, with a noise beside it
+    return new
+
+
+def _choice(kinds: Sequence[str]) -> str:
+    """Return the new spelling of a choice of the group, or of several that a sweep takes in turn."""
+    if len(kinds) > 1 and not set(kinds) & set(CHOICES):
+        return f"noise={','.join(kinds)}"
+    return " or ".join(CHOICES.get(kind, f"noise={kind}") for kind in kinds) or "noise=gaussian"

@@ -19,10 +19,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from dipddpm.registry import Registry
+
 
 @dataclass(frozen=True)
 class Noise(ABC):
-    """A kind of noise. A new kind is a subclass with a ``name`` and `add`.
+    """A kind of noise. A new kind is a subclass with a ``name`` and `add`; it can be registered in `NOISES`.
 
     Attributes:
         sigma: Expected rms of the noise, 0-255 scale.
@@ -52,6 +54,10 @@ class Noise(ABC):
         return ""
 
 
+NOISES: Registry[type[Noise]] = Registry("noise")
+
+
+@NOISES.register("gaussian")
 @dataclass(frozen=True)
 class Gaussian(Noise):
     """White Gaussian noise: y = x + s n, with n ~ N(0, 1) for every value by itself.
@@ -69,36 +75,7 @@ class Gaussian(Noise):
         return clean + self.sigma / 255 * noise.to(clean.device)
 
 
-@dataclass(frozen=True)
-class Correlated(Noise):
-    """Blurred Gaussian noise: y = x + s (g * n) / |g|, where g is a periodic Gaussian of ``correlation`` pixels.
-
-    Values at a distance of d pixels have the correlation exp(-d^2 / 4 correlation^2). Demosaicking and resizing leave
-    such noise in photographs.
-
-    Attributes:
-        sigma: Standard deviation on the 0-255 scale, after the blur, 0 or more.
-        correlation: Standard deviation of the blur, in pixels, above 0.
-    """
-
-    name = "correlated"
-    correlation: float = 1.0
-
-    def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        noise = self._blurred(torch.randn(clean.shape, generator=generator))
-        return clean + self.sigma / 255 * noise.to(clean.device)
-
-    def _blurred(self, white: torch.Tensor) -> torch.Tensor:
-        """Blur periodically, and scale: the expected square of each value stays 1."""
-        rows, columns = (torch.fft.fftfreq(n) for n in white.shape[-2:])
-        transfer = torch.exp(-2 * (torch.pi * self.correlation) ** 2 * (rows[:, None].square() + columns.square()))
-        transfer /= transfer.square().mean().sqrt()  # white noise has the same power at every frequency
-        return torch.fft.ifft2(torch.fft.fft2(white) * transfer).real
-
-    def words(self, clean: torch.Tensor) -> str:
-        return f"correlated noise: blurred by {self.correlation:g} pixels"
-
-
+@NOISES.register("poisson")
 @dataclass(frozen=True)
 class Poisson(Noise):
     """Counts of photons: y = Poisson(p x) / p, where a white value counts p photons.
@@ -132,6 +109,7 @@ class Poisson(Noise):
         return f"photons: {self.photons(clean):.3g} where the picture is white"
 
 
+@NOISES.register("impulse")
 @dataclass(frozen=True)
 class Impulse(Noise):
     """Salt and pepper: each value becomes 0 or 1 with the chance q / 2 each, and stays with the chance 1 - q.
@@ -157,6 +135,38 @@ class Impulse(Noise):
         return f"impulses: {self.share(clean):.1%} of the values"
 
 
+@NOISES.register("correlated")
+@dataclass(frozen=True)
+class Correlated(Noise):
+    """Blurred Gaussian noise: y = x + s (g * n) / |g|, where g is a periodic Gaussian of ``correlation`` pixels.
+
+    Values at a distance of d pixels have the correlation exp(-d^2 / 4 correlation^2). Demosaicking and resizing leave
+    such noise in photographs.
+
+    Attributes:
+        sigma: Standard deviation on the 0-255 scale, after the blur, 0 or more.
+        correlation: Standard deviation of the blur, in pixels, above 0.
+    """
+
+    name = "correlated"
+    correlation: float = 1.0
+
+    def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        noise = self._blurred(torch.randn(clean.shape, generator=generator))
+        return clean + self.sigma / 255 * noise.to(clean.device)
+
+    def _blurred(self, white: torch.Tensor) -> torch.Tensor:
+        """Blur periodically, and scale: the expected square of each value stays 1."""
+        rows, columns = (torch.fft.fftfreq(n) for n in white.shape[-2:])
+        transfer = torch.exp(-2 * (torch.pi * self.correlation) ** 2 * (rows[:, None].square() + columns.square()))
+        transfer /= transfer.square().mean().sqrt()  # white noise has the same power at every frequency
+        return torch.fft.ifft2(torch.fft.fft2(white) * transfer).real
+
+    def words(self, clean: torch.Tensor) -> str:
+        return f"correlated noise: blurred by {self.correlation:g} pixels"
+
+
+@NOISES.register("none")
 @dataclass(frozen=True)
 class NoNoise(Noise):
     """No noise: y = A x."""
@@ -166,9 +176,6 @@ class NoNoise(Noise):
 
     def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return clean
-
-
-NOISES: dict[str, type[Noise]] = {kind.name: kind for kind in (Gaussian, Poisson, Impulse, Correlated, NoNoise)}
 
 
 def estimate_sigma(noisy: torch.Tensor) -> float:

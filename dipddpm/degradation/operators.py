@@ -24,10 +24,13 @@ import torch
 import torch.nn.functional as F
 
 from dipddpm import seeds
+from dipddpm.registry import Registry
 
 
 class Operator(torch.nn.Module):
     """A of y = A x + noise. A new operator is a subclass with a ``name``, `measure`, `adjoint` and `complete`.
+
+    `OPERATORS` holds those that have a name in the configuration.
 
     Attributes:
         name: The word that the configuration and metrics.json have for it.
@@ -129,6 +132,10 @@ class Operator(torch.nn.Module):
         return bound[0]
 
 
+OPERATORS: Registry[type[Operator]] = Registry("operator")
+
+
+@OPERATORS.register("identity")
 class Identity(Operator):
     """A x = x: y tells of the whole picture."""
 
@@ -154,6 +161,7 @@ class Identity(Operator):
         return y.to(x).expand_as(x)
 
 
+@OPERATORS.register("mask")
 class Mask(Operator):
     """A x = m x: pixels are missing, all three colours of each. m is 1 where a pixel is known and 0 elsewhere.
 
@@ -232,6 +240,7 @@ class Mask(Operator):
         return bound[0] if len(masks) == 1 else Mask(known=torch.cat(masks))
 
 
+@OPERATORS.register("downscale")
 class Downscale(Operator):
     """A x = means over squares: a picture ``factor`` times smaller each way.
 
@@ -283,9 +292,6 @@ class Downscale(Operator):
 
     def record(self) -> dict[str, Any]:
         return super().record() | {"factor": self.factor}
-
-
-OPERATORS: dict[str, type[Operator]] = {kind.name: kind for kind in (Identity, Mask, Downscale)}
 
 
 def random_mask(size: tuple[int, int], missing: float, generator: torch.Generator) -> torch.Tensor:

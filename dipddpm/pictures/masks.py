@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dipddpm.errors import UserError
-from dipddpm.pictures.images import Picture
+from dipddpm.pictures.read import Picture
 
 
 def drawn(picture: Picture) -> np.ndarray:

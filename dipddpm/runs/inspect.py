@@ -16,8 +16,8 @@ from dipddpm.config.schema import Config, has_clean, is_partial, mask_of, refere
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.errors import UserError, error_unknown, need, typed_as
 from dipddpm.names import LOOKS, STLPIPS_SMALLEST
-from dipddpm.pictures import images, masks
-from dipddpm.pictures.images import Box
+from dipddpm.pictures import masks, read
+from dipddpm.pictures.read import Box
 
 
 def inspect(c: Config, command: str, seen: dict[Any, Any] | None = None) -> None:
@@ -45,7 +45,7 @@ def inspect_settings(c: Config, command: str) -> None:
         UserError: One line: what to type.
     """
     if not c.image.path:
-        raise UserError(f"image.path= names no picture: type image.path=<file> or image.path={images.BUILT_IN}")
+        raise UserError(f"image.path= names no picture: type image.path=<file> or image.path={read.BUILT_IN}")
     start = parse(c.checkpoint)
     if command == "sample":
         alone = start.kind == "none" and not is_partial(c)  # the error of y is its noise
@@ -95,11 +95,11 @@ class _Look:
 
     def at_all(self) -> None:
         c = self.c
-        given = self._once(images.check, c.image.path, c.image.box)
+        given = self._once(read.check, c.image.path, c.image.box)
         times = magnification(c)
         if reference := reference_of(c):
-            clean = self._once(images.check, reference, enlarged(c.image.box, times), "image.reference")
-            images.check_same(clean, given, times=times)
+            clean = self._once(read.check, reference, enlarged(c.image.box, times), "image.reference")
+            read.check_same(clean, given, times=times)
         if mask := mask_of(c):
             self._once(_check_mask, mask, c.image.box, given)
         self._at_checkpoint()
@@ -141,8 +141,8 @@ class _Look:
 
 def _check_mask(path: str, box: Box | None, given: tuple[int, int]) -> None:
     """Refuse a drawn mask that is not as large as its picture, or is black or white all over."""
-    mask = images.load(path, box=box, key="operator.file")
-    images.check_same(mask.size, given, "operator.file")
+    mask = read.load(path, box=box, key="operator.file")
+    read.check_same(mask.size, given, "operator.file")
     masks.drawn(mask)
 
 

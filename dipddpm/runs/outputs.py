@@ -17,7 +17,7 @@ from dipddpm.dip.curves import best_kept, crossing, peak
 from dipddpm.dip.module import fixed_input
 from dipddpm.files import flat, replacing, write_json
 from dipddpm.names import BASELINES, LEFT, QUALITIES, T
-from dipddpm.pictures import images, panels
+from dipddpm.pictures import panels, write
 from dipddpm.runs import report
 from dipddpm.runs.report import Row
 from dipddpm.runs.starts import FittedStart, Start
@@ -53,12 +53,12 @@ def leave(
     events = SummaryWriter(str(folder))
     for name, row in rows.items():
         for i, picture in enumerate(row.picture):
-            images.save(folder / (f"{name}.png" if i == 0 else f"{name}-{i}.png"), picture)
+            write.save(folder / (f"{name}.png" if i == 0 else f"{name}-{i}.png"), picture)
     if problem.clean is not None:
-        images.save(folder / "clean.png", problem.clean)
+        write.save(folder / "clean.png", problem.clean)
     pictures = {name: row.picture for name, row in rows.items()}
     if problem.operator.partial:
-        images.save(folder / f"{problem.operator.shown_as}.png", problem.shown)
+        write.save(folder / f"{problem.operator.shown_as}.png", problem.shown)
         pictures[problem.operator.shown_as] = problem.shown
     tracking.log_pictures(events, "restored", pictures, 0)
     _save_panel(folder / "panel.png", events, "panel", panels.result_panel(_titled(problem, rows)))
@@ -89,7 +89,7 @@ def _clear(folder: Path) -> None:
 
 
 def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: Any) -> None:
-    images.save(path, panel / 255)
+    write.save(path, panel / 255)
     events.add_image(tag, panel, 0, dataformats="HWC")
 
 

@@ -17,7 +17,7 @@ from dipddpm.degradation.operators import Downscale, Identity, Mask, Operator
 from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.diffusion import prior
 from dipddpm.errors import UserError
-from dipddpm.pictures import images, masks
+from dipddpm.pictures import masks, read
 from dipddpm.runs.fingerprints import FIT_VERSION
 from dipddpm.runs.inspect import inspect_size
 
@@ -41,12 +41,12 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
         size = prior.sample_size(prior_folder)
     inspect_size(c, size)  # a prior on the Hub tells its size only now
     box, times = c.image.box, magnification(c)
-    picture = images.load(c.image.path, size // times, box)
+    picture = read.load(c.image.path, size // times, box)
     check_small(c, picture.size, size)
     check_mask_size(c, picture.size, size)
-    given, operator, clean = images.to_tensor(picture.pixels), _operator(c, size), None
+    given, operator, clean = read.to_tensor(picture.pixels), _operator(c, size), None
     if reference := reference_of(c):
-        clean = images.to_tensor(images.load(reference, size, enlarged(box, times), key="image.reference").pixels)
+        clean = read.to_tensor(read.load(reference, size, enlarged(box, times), key="image.reference").pixels)
     try:
         if isinstance(c.image, CleanImage):
             problem = degrade(given, _noise(c), operator, c.seed, picture.notes)
@@ -86,7 +86,7 @@ def _operator(c: Config, size: int) -> Operator:
         return Downscale(a.factor)
     if isinstance(a, MaskOperator):
         if a.file:
-            known = masks.drawn(images.load(a.file, size, c.image.box, key="operator.file"))
+            known = masks.drawn(read.load(a.file, size, c.image.box, key="operator.file"))
             return Mask(known=torch.from_numpy(known)[None, None])
         assert a.missing is not None
         return Mask(a.missing)

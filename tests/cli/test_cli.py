@@ -19,7 +19,7 @@ from dipddpm.cli import check as cli
 from dipddpm.cli import explain
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.fits import FitStore
-from dipddpm.pictures import images
+from dipddpm.pictures import read
 
 
 @pytest.fixture
@@ -316,7 +316,7 @@ def test_weights_are_asked_for_where_they_are_read(refuse, priors):
 
 def test_a_sweep_looks_at_each_file_once(monkeypatch):
     looked = []
-    monkeypatch.setattr(images, "check", lambda path, box: looked.append(path) or (64, 64))
+    monkeypatch.setattr(read, "check", lambda path, box: looked.append(path) or (64, 64))
     monkeypatch.setattr(prior_folder, "resolve", lambda name, *_, **__: looked.append(name))
     monkeypatch.setattr(prior_folder, "sample_size", lambda folder: looked.append("its size") or 64)
     cli.check_arguments("sample", ["-m", "seed=1,2,3"])

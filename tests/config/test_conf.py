@@ -11,9 +11,10 @@ from dipddpm.config.ranges import check_halvings
 from dipddpm.config.schema import CHOICES, is_partial
 from dipddpm.degradation.noise import NOISES
 from dipddpm.degradation.operators import OPERATORS
+from dipddpm.diffusion.inits import INITS
 from dipddpm.diffusion.sampler import SCHEDULERS
-from dipddpm.diffusion.schedule import INITS
 from dipddpm.dip import networks
+from dipddpm.dip.stopping import RULES
 from dipddpm.errors import UserError
 
 GROUPS = {g.name: sorted(p.stem for p in g.glob("*.yaml")) for g in (ROOT / "conf").iterdir() if g.is_dir()}
@@ -93,7 +94,7 @@ def test_an_experiment_with_missing_pixels_keeps_them_under_another_noise():
 def test_the_words_that_can_be_typed_are_those_of_the_registries():
     """A registry may get more, which are for Python alone."""
     registries = [(names.NETWORKS, networks.NETWORKS), (names.NOISES, NOISES), (names.OPERATORS, OPERATORS),
-                  (names.INITS, INITS), (names.SCHEDULERS, SCHEDULERS)]  # fmt: skip
+                  (names.INITS, INITS), (names.SCHEDULERS, SCHEDULERS), (names.RULES, RULES)]  # fmt: skip
     for typed, registry in registries:
         assert tuple(registry)[: len(typed)] == typed
 

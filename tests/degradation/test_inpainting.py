@@ -10,9 +10,10 @@ from PIL import Image, ImageDraw
 from support.runs import events, read, run
 
 from dipddpm.cli import check as cli
+from dipddpm.diffusion.restore import restore
 from dipddpm.errors import UserError
 from dipddpm.fits import manifest
-from dipddpm.pictures import images
+from dipddpm.pictures.read import load, to_tensor
 from dipddpm.runs import commands as runs
 from dipddpm.runs.job import Job
 
@@ -59,15 +60,19 @@ def test_a_run_puts_the_known_pixels_back_and_restores_the_others(configure, tmp
 
 def test_the_start_without_a_dip_differs_from_the_dips_in_the_picture_alone(configure, tmp_path, monkeypatch):
     asked = []
-    real = runs.run_window
-    monkeypatch.setattr(runs, "run_window", lambda *a, **k: asked.append((a[1], k)) or real(*a, **k))
+
+    def spy(prior, start, window, problem=None, **told):
+        if problem is not None and window.nfe > 1:  # neither the warm-up nor the single evaluation
+            asked.append((start, window, told["consistent"]))
+        return restore(prior, start, window, problem, **told)
+
+    monkeypatch.setattr("dipddpm.runs.windows.restore", spy)
     run(configure(*HOLES), tmp_path / "run")
-    (dip, of_dip), (filled, of_filled) = asked
-    different = {k for k in of_dip if of_dip[k] != of_filled.get(k)}
-    assert different <= {"watch", "error_rms", "samples"} and not torch.equal(dip, filled)
+    (dip, *of_dip), (filled, *of_filled) = asked
+    assert of_dip == of_filled and of_dip[-1] is True and not torch.equal(dip, filled)
     asked.clear()
     run(configure(*HOLES, "ddpm.data_consistency=false"), tmp_path / "without")
-    assert [k["data_consistency"] for _, k in asked] == [None, None]
+    assert [consistent for *_, consistent in asked] == [False, False]
     result, clean = (read(tmp_path / f"without/{n}.png").astype(int) for n in ("result", "clean"))
     known = (read(tmp_path / "without/masked.png") > 0).any(axis=2)
     assert (result[known] != clean[known]).any()
@@ -76,7 +81,7 @@ def test_the_start_without_a_dip_differs_from_the_dips_in_the_picture_alone(conf
 def test_the_dip_learns_from_the_known_pixels(configure, tmp_path):
     _, metrics = run(configure(*HOLES), tmp_path / "run", runs.fit)
     fit = manifest.read(Path(metrics["fit"]["folder"]))
-    masked = images.to_tensor(images.load(str(tmp_path / "run/masked.png")).pixels)
+    masked = to_tensor(load(str(tmp_path / "run/masked.png")).pixels)
     known = (masked > 0).any(dim=1, keepdim=True).expand_as(masked)  # but for a black one or two of the picture's own
     loss = (fit.picture(20) - masked)[known].square().mean().item()
     assert loss == pytest.approx(fit.curves.column("loss_noisy")[20], rel=0.02), "of the weights of epoch 20"

@@ -8,7 +8,7 @@ from dipddpm.degradation import problem as module
 from dipddpm.degradation.noise import Correlated, Gaussian, Impulse, NoNoise, Poisson
 from dipddpm.degradation.operators import Downscale, Identity, Mask, fill
 from dipddpm.degradation.problem import Problem, degrade
-from dipddpm.pictures import images
+from dipddpm.pictures import read
 
 
 def smooth(height=61, width=67, blue=0.5):
@@ -35,8 +35,8 @@ def test_noise_is_added_to_the_picture_and_follows_from_it_and_from_the_seed():
 
 
 def test_seeds_are_derived_from_the_content_of_the_picture_as_it_is_loaded():
-    loaded = images.load(images.BUILT_IN, 16)
-    clean = images.to_tensor(loaded.pixels)
+    loaded = read.load(read.BUILT_IN, 16)
+    clean = read.to_tensor(loaded.pixels)
     posed = degrade(clean, Gaussian(25), Mask(0.5), seed=3)
     content = seeds.content_hash(loaded.pixels)
     assert posed.content == content == Problem(clean).content

@@ -12,11 +12,11 @@ import torch
 from dipddpm.config import ranges as checks
 from dipddpm.metrics import perceptual
 from dipddpm.metrics import quality as metrics
-from dipddpm.pictures import images
+from dipddpm.pictures import read
 
 
 def face():
-    return images.to_tensor(images.load("astronaut", 64, (140, 20, 312, 192)).pixels)
+    return read.to_tensor(read.load("astronaut", 64, (140, 20, 312, 192)).pixels)
 
 
 @pytest.fixture(scope="module")

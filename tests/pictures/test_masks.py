@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dipddpm.errors import UserError
-from dipddpm.pictures.images import Picture
 from dipddpm.pictures.masks import drawn
+from dipddpm.pictures.read import Picture
 
 
 def test_what_is_white_is_known():

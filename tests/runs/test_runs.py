@@ -13,7 +13,7 @@ from support.runs import events, read, run
 
 from dipddpm.errors import UserError
 from dipddpm.fits import FitStore
-from dipddpm.pictures import images
+from dipddpm.pictures.read import load
 from dipddpm.runs import commands as runs
 from dipddpm.runs import outputs
 from dipddpm.runs.job import Job
@@ -139,9 +139,7 @@ def test_a_start_without_a_dip_fits_nothing_and_is_the_baseline_at_the_level_of_
     assert metrics["result"]["psnr"] == metrics["noisy_window"]["psnr"] and metrics["result"]["nfe"] == level
     assert not {"dip", "fit"} & metrics.keys() and not (tmp_path / "unused").exists()
     assert (metrics["cost"]["fit_seconds"], metrics["cost"]["total_evaluations_worth"]) == (0, level)
-    first, again = (
-        images.load(str(tmp_path / "alone" / f"{row}.png"), 16).pixels for row in ("result", "noisy_window")
-    )
+    first, again = (load(str(tmp_path / "alone" / f"{row}.png"), 16).pixels for row in ("result", "noisy_window"))
     assert np.array_equal(first, again)
 
 

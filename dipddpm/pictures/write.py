@@ -1,0 +1,25 @@
+"""Write pictures. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dipddpm.files import replacing
+
+
+def save(path: Path, pixels: Any) -> None:
+    """Write an 8-bit PNG, atomically.
+
+    Args:
+        path: Of the file.
+        pixels: In [0, 1], clipped here: a tensor of shape (3, H, W) or (1, 3, H, W), or an array (H, W, 3).
+    """
+    if not isinstance(pixels, np.ndarray):
+        pixels = pixels.detach().cpu().float().reshape(pixels.shape[-3:]).permute(1, 2, 0).numpy()
+    rounded = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    with replacing(Path(path)) as temporary:
+        Image.fromarray(rounded).save(temporary, format="PNG")

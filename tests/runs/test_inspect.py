@@ -1,0 +1,104 @@
+"""One look at what can be refused before work: settings, then files, each file once."""
+
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+from support import ROOT
+
+from dipddpm.errors import UserError
+from dipddpm.pictures import read
+from dipddpm.runs.inspect import inspect, inspect_size
+
+
+def picture(path, size=(16, 16), colour=(200, 100, 50)):
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+def test_a_job_that_can_be_run_is_left_alone(configure, tmp_path):
+    picture(tmp_path / "me.png")
+    for command in ("fit", "sample"):
+        inspect(configure(f"image.path={tmp_path}/me.png"), command)
+    assert not (tmp_path / "fits").exists(), "a look leaves nothing"
+
+
+REFUSED = [
+    ("sample", "image.path=", "image.path= names no picture: type image.path=<file> or image.path=astronaut"),
+    ("fit", "checkpoint=none", "checkpoint=none starts a window without a DIP"),
+    ("fit", "checkpoint=a.safetensors", "is a picture that was fitted before"),
+    ("sample", "checkpoint=a.safetensors", "checkpoint=a.safetensors: no such file"),
+    (
+        "sample",
+        "image=noisy image.path=astronaut ddpm.init=matched",
+        "ddpm.init=matched needs the error of the DIP output",
+    ),
+    ("sample", "image.path=gone.png", "image.path=gone.png does not exist"),
+    ("sample", "prior.path=gone", "prior.path=gone: no such folder"),
+    ("fit", "prior.path=gone image.size=16", "prior.path=gone: no such folder"),
+    ("sample", "image.size=9", "image.size=9 is not allowed: the prior takes multiples of"),
+    ("sample", "operator=downscale operator.factor=4", "operator.factor=4 is not allowed: 2 at image.size=16"),
+    ("fit", "dip=skip dip.layers=5", "dip.layers=5 is not allowed: at most 3 with dip=skip at 16x16"),
+    ("sample", "objective=[result.stlpips]", "image.size=16 is not allowed: 21 or more for objective=result.stlpips"),
+    ("sample", "noise=correlated noise.correlation=2", "noise.correlation=2.0 is not allowed: at most 1 pixels"),
+]
+
+
+@pytest.mark.parametrize(("command", "typed", "message"), REFUSED, ids=[f"{c} {t}" for c, t, _ in REFUSED])
+def test_what_cannot_be_run_is_refused(command, typed, message, configure, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        inspect(configure(*typed.split()), command)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_damaged_picture_that_would_be_resized_is_refused(configure, tmp_path):
+    picture(tmp_path / "damaged.png", (32, 32))
+    mask = Image.new("L", (32, 32), 255)
+    mask.paste(0, (0, 0, 5, 5))
+    mask.save(tmp_path / "mask.png")
+    own = ["noise=none", "operator=mask", f"operator.file={tmp_path}/mask.png", f"image.path={tmp_path}/damaged.png"]
+    with pytest.raises(UserError, match="would be resized to 16x16, which mixes missing pixels with known ones"):
+        inspect(configure("image=noisy", *own), "sample")
+    inspect(configure(*own), "sample")  # a clean one is resized first
+    inspect(configure("image=noisy", *own, "image.box=[0,0,16,16]"), "sample")
+
+
+def test_a_file_is_looked_at_once_for_all_jobs(configure, tmp_path, monkeypatch):
+    looked, real = [], read.check
+
+    def check(path, *more):
+        looked.append(path)
+        return real(path, *more)
+
+    monkeypatch.setattr(read, "check", check)
+    picture(tmp_path / "me.png")
+    jobs = [configure(f"image.path={tmp_path}/me.png", f"seed={seed}") for seed in (0, 1)]
+    seen: dict = {}
+    for c in [*jobs, configure(f"image.path={tmp_path}/me.png", "image.box=[0,0,9,9]")]:
+        inspect(c, "sample", seen)
+    assert len(looked) == 2, "another box is another picture"
+
+
+def test_a_folder_that_is_closed_is_one_line(configure, tmp_path, monkeypatch):
+    def closed(*_):
+        raise PermissionError(13, "Permission denied", "fits")
+
+    c = configure()
+    monkeypatch.setattr("dipddpm.runs.inspect.Path.exists", closed)
+    with pytest.raises(UserError, match="a file or folder that was named cannot be looked at: .*Permission denied"):
+        inspect(c, "fit")
+
+
+def test_the_size_of_a_prior_that_is_fetched_is_looked_at_when_it_is_known(configure):
+    c = configure("dip=skip", "dip.layers=4")
+    inspect_size(c, 64)
+    with pytest.raises(UserError, match="at most 3 with dip=skip at 16x16"):
+        inspect_size(c, 16)
+
+
+def test_a_look_needs_no_torch():
+    script = "import sys; import dipddpm.runs.inspect; print('torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    assert told == "False\n"
