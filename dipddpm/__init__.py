@@ -1,5 +1,16 @@
 """Start a DDPM late in its chain, from a Deep Image Prior.
 
+    import dipddpm as dd
+
+    clean = dd.read_picture("astronaut", size=64)                     # (1, 3, 64, 64), in [0, 1]
+    problem = dd.degrade(clean, noise=dd.Gaussian(25))                # or dd.Problem(y, sigma=25) for a noisy y
+    fit = dd.fit_dip(problem, network="skip")                         # .picture, .epoch, .curves
+    prior = dd.load_prior("faces64")                                  # or a folder, or a name on the Hub
+    window = dd.Window(50, steps=10, scheduler="ddim")
+    result = dd.restore(prior, fit.picture, window, problem)          # .picture, .nfe, .seconds
+
+The public names stand in ``__init__.pyi``; each is imported when it is used.
+
 Conventions, stated here and nowhere else:
 
 **Pictures** are RGB, float32, NCHW, in [0, 1]; **diffusion states** are the same in [-1, 1]
@@ -30,3 +41,7 @@ one evaluation (`dipddpm.metrics.operations`): the same on every machine and und
 picture, sample index): noise and initial states are bit-equal across devices and batch sizes. Network
 outputs are not (float32 differs by about 1e-5 between a batch and its singles).
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

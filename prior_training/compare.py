@@ -31,7 +31,7 @@ def write_pictures(pictures: Pictures, folder: Path) -> list[Path]:
     files = [folder / f"{seeds.content_hash(pixels)}.png" for pixels in pictures.pixels]
     for file, pixels in zip(files, pictures.pixels, strict=True):
         if not file.exists():
-            write.save(file, pixels.transpose(1, 2, 0) / 255)
+            write.save_picture(file, pixels.transpose(1, 2, 0) / 255)
     return files
 
 

@@ -52,8 +52,8 @@ def main() -> None:
             for first in track(range(0, len(missing), args.batch_size), file.stem):
                 batch = missing[first : first + args.batch_size]
                 for i, sample in zip(batch, draw(network.unet, schedule, batch, steps, args.seed), strict=True):
-                    write.save(kept[i], sample)
-            write.save(file, grid(torch.cat([read.to_tensor(read.load(str(path)).pixels) for path in kept])))
+                    write.save_picture(kept[i], sample)
+            write.save_picture(file, grid(torch.cat([read.to_tensor(read.load(str(path)).pixels) for path in kept])))
             print(file)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from dipddpm.diffusion.inits import Init
 from dipddpm.diffusion.schedule import Schedule
 
 
@@ -15,7 +16,7 @@ class Window:
         start_t: First level, 1..T; ``auto`` is the level whose noise is the error of the picture (`at_error`).
         end_t: Last level, 0..start_t - 1. Above 0 the result is still noisy.
         steps: Network evaluations, evenly strided over the window; None is one a level.
-        init: What the first state is: a name in `dipddpm.diffusion.inits.INITS`.
+        init: What the first state is: a name in `dipddpm.diffusion.inits.INITS`, or a rule of one's own.
         scheduler: ``ddpm`` (Ho et al.) or ``ddim`` (Song et al., eta = 0, which draws no noise).
         samples: Results from each picture, each with noise of its own.
         snapshot_every: Levels between the pictures on the way.
@@ -29,7 +30,7 @@ class Window:
     start_t: int | str
     end_t: int = 0
     steps: int | None = None
-    init: str = "scaled"
+    init: str | Init = "scaled"
     scheduler: str = "ddpm"
     samples: int = 1
     snapshot_every: int = 10

@@ -11,7 +11,7 @@ from PIL import Image
 from dipddpm.files import replacing
 
 
-def save(path: Path, pixels: Any) -> None:
+def save_picture(path: str | Path, pixels: Any) -> None:
     """Write an 8-bit PNG, atomically.
 
     Args:

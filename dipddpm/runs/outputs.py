@@ -53,12 +53,12 @@ def leave(
     events = SummaryWriter(str(folder))
     for name, row in rows.items():
         for i, picture in enumerate(row.picture):
-            write.save(folder / (f"{name}.png" if i == 0 else f"{name}-{i}.png"), picture)
+            write.save_picture(folder / (f"{name}.png" if i == 0 else f"{name}-{i}.png"), picture)
     if problem.clean is not None:
-        write.save(folder / "clean.png", problem.clean)
+        write.save_picture(folder / "clean.png", problem.clean)
     pictures = {name: row.picture for name, row in rows.items()}
     if problem.operator.partial:
-        write.save(folder / f"{problem.operator.shown_as}.png", problem.shown)
+        write.save_picture(folder / f"{problem.operator.shown_as}.png", problem.shown)
         pictures[problem.operator.shown_as] = problem.shown
     tracking.log_pictures(events, "restored", pictures, 0)
     _save_panel(folder / "panel.png", events, "panel", panels.result_panel(_titled(problem, rows)))
@@ -89,7 +89,7 @@ def _clear(folder: Path) -> None:
 
 
 def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: Any) -> None:
-    write.save(path, panel / 255)
+    write.save_picture(path, panel / 255)
     events.add_image(tag, panel, 0, dataformats="HWC")
 
 

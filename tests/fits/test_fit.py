@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from dipddpm.runs.posing import problem_of
 
 from dipddpm.config.compose import plain
 from dipddpm.degradation.noise import Gaussian
@@ -19,6 +18,7 @@ from dipddpm.fits.fit import fit_dip
 from dipddpm.fits.load import load_fit
 from dipddpm.runs import commands
 from dipddpm.runs.job import Job
+from dipddpm.runs.posing import problem_of
 
 SMALL = DipSettings(layers=1, channels=8, lr=5e-3, max_epochs=30)
 
@@ -75,9 +75,9 @@ def test_a_fit_in_a_store_is_the_one_in_memory_and_is_found_again(tmp_path, monk
 
 
 def test_a_stored_fit_of_ones_own_noisy_picture_is_the_one_that_a_run_finds(configure, tiny_prior, tmp_path):
-    from dipddpm.pictures.images import save
+    from dipddpm.pictures.write import save_picture
 
-    save(tmp_path / "me.png", degrade(pictures(1, (16, 16)), Gaussian(25)).y)
+    save_picture(tmp_path / "me.png", degrade(pictures(1, (16, 16)), Gaussian(25)).y)
     c = configure("image=noisy", f"image.path={tmp_path / 'me.png'}", "noise.sigma=25")
     commands.fit(c, Job(tmp_path / "run"))
     problem = problem_of(c, Path(tiny_prior))

@@ -299,20 +299,20 @@ def test_saving_and_loading_is_exact_in_8_bits(tmp_path):
     assert tensor.shape == (1, 3, H, W) and tensor.dtype == torch.float32
     assert tensor[0, 2, 7, 5].item() == levels[7, 5, 2]
     for given in (tensor, tensor[0], levels, tensor.clone().requires_grad_()):
-        write.save(tmp_path / "new" / "a.png", given)
+        write.save_picture(tmp_path / "new" / "a.png", given)
         np.testing.assert_array_equal(read.load(str(tmp_path / "new" / "a.png")).pixels, levels)
 
 
 def test_saving_clips_rounds_to_the_nearest_and_takes_any_precision(tmp_path):
     values = np.array([-3.0, 0.49 / 255, 0.51 / 255, 126.51 / 255, 127.49 / 255, 254.4 / 255, 254.6 / 255, 7.0])
-    write.save(tmp_path / "a.png", np.broadcast_to(values[None, :, None], (8, 8, 3)))
+    write.save_picture(tmp_path / "a.png", np.broadcast_to(values[None, :, None], (8, 8, 3)))
     assert np.asarray(Image.open(tmp_path / "a.png"))[3, :, 1].tolist() == [0, 0, 1, 127, 127, 254, 255, 255]
-    write.save(tmp_path / "a.png", torch.full((1, 3, 8, 9), 0.5, dtype=torch.bfloat16))
+    write.save_picture(tmp_path / "a.png", torch.full((1, 3, 8, 9), 0.5, dtype=torch.bfloat16))
     assert set(np.asarray(Image.open(tmp_path / "a.png")).ravel()) == {128}
 
 
 def test_a_failing_write_leaves_the_old_picture(tmp_path, monkeypatch):
-    write.save(tmp_path / "a.png", COLOUR / 255)
+    write.save_picture(tmp_path / "a.png", COLOUR / 255)
     before = (tmp_path / "a.png").read_bytes()
 
     def full(self, path, **_):
@@ -321,7 +321,7 @@ def test_a_failing_write_leaves_the_old_picture(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(OSError, match="no space"):
-        write.save(tmp_path / "a.png", 1 - COLOUR / 255)
+        write.save_picture(tmp_path / "a.png", 1 - COLOUR / 255)
     assert (tmp_path / "a.png").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 

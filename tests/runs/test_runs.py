@@ -12,10 +12,10 @@ from PIL import Image
 from support.runs import events, read, run
 
 from dipddpm.errors import UserError
+from dipddpm.files import link
 from dipddpm.fits import FitStore
 from dipddpm.pictures.read import load
 from dipddpm.runs import commands as runs
-from dipddpm.runs import outputs
 from dipddpm.runs.job import Job
 
 
@@ -93,7 +93,10 @@ def test_start_t_auto_is_the_level_of_the_error_and_is_labelled_oracle(configure
     known = ["ddpm.start_t=auto", "ddpm.error_sigma=25", "ddpm.scheduler=ddim"]
     few, more = (run(configure(*known, f"ddpm.steps={n}"), tmp_path / str(n))[1] for n in (10, 70))
     assert (few["result"]["nfe"], more["result"]["nfe"]) == (10, 57), "each level once"
-    with pytest.raises(UserError, match=r"ddpm\.end_t=60: must be in 0\.\.56"):
+    with pytest.raises(
+        UserError,
+        match=r"ddpm\.end_t=60 is not below ddpm\.start_t=auto, which is level 57 here: type ddpm\.end_t=56 or less",
+    ):
         run(configure(*known, "ddpm.end_t=60"), tmp_path / "above")
 
 
@@ -197,7 +200,7 @@ def test_checkpoints_by_number_and_by_path_agree(configure, tmp_path):
     assert by_path["result"]["psnr"] == by_number["result"]["psnr"]
     assert "fit" not in by_path
     key = by_number["fit"]["key"]
-    outputs.link(tmp_path / "linked", tmp_path / "fits" / key)  # as a job of a sweep has it
+    link(tmp_path / "linked", tmp_path / "fits" / key)  # as a job of a sweep has it
     run(configure("baselines=false", f"checkpoint={tmp_path}/linked/epochs/000020.safetensors"), tmp_path / "by-link")
     shutil.rmtree(tmp_path / "number")
     assert FitStore(tmp_path / "fits").uses(key) == [tmp_path / name for name in ("path", "noise", "by-link")]

@@ -1,0 +1,66 @@
+"""The public names of the package. `dipddpm/__init__.py` imports each one when it is used."""
+
+from .degradation.noise import NOISES, Correlated, Gaussian, Impulse, Noise, NoNoise, Poisson
+from .degradation.operators import OPERATORS, Downscale, Identity, Mask, Operator
+from .degradation.problem import Problem, degrade
+from .diffusion.inits import INITS
+from .diffusion.pipeline import WindowPipeline
+from .diffusion.prior import Prior, load_prior
+from .diffusion.restore import Restoration, iterate, posterior_mean, restore
+from .diffusion.sampler import Snapshot
+from .diffusion.window import Window
+from .dip.curves import Curves
+from .dip.networks import NETWORKS
+from .dip.settings import DipSettings
+from .dip.stopping import RULES, Stopping
+from .errors import UserError
+from .fits.fit import FittedDip, fit_dip
+from .fits.load import LoadedFit, load_fit
+from .metrics.perceptual import stlpips
+from .metrics.quality import psnr, ssim
+from .pictures.read import read_picture
+from .pictures.write import save_picture
+from .study import read_frame
+
+__all__ = [
+    "Correlated",
+    "Curves",
+    "DipSettings",
+    "Downscale",
+    "FittedDip",
+    "Gaussian",
+    "INITS",
+    "Identity",
+    "Impulse",
+    "LoadedFit",
+    "Mask",
+    "NETWORKS",
+    "NOISES",
+    "NoNoise",
+    "Noise",
+    "OPERATORS",
+    "Operator",
+    "Poisson",
+    "Prior",
+    "Problem",
+    "RULES",
+    "Restoration",
+    "Snapshot",
+    "Stopping",
+    "UserError",
+    "Window",
+    "WindowPipeline",
+    "degrade",
+    "fit_dip",
+    "iterate",
+    "load_fit",
+    "load_prior",
+    "posterior_mean",
+    "psnr",
+    "read_frame",
+    "read_picture",
+    "restore",
+    "save_picture",
+    "ssim",
+    "stlpips",
+]
