@@ -9,7 +9,7 @@
     window = dd.Window(50, steps=10, scheduler="ddim")
     result = dd.restore(prior, fit.picture, window, problem)          # .picture, .nfe, .seconds
 
-``__init__.pyi`` lists the public names. Each is imported when it is used.
+The public names are listed in ``__init__.pyi``. Each is imported when it is used.
 
 The conventions of the package:
 
@@ -18,8 +18,8 @@ The conventions of the package:
 noisy picture ``y = A x + noise`` is neither clipped nor quantised.
 
 **Noise level**, or level: t in 0..T, T = 1000. Level 0 is the clean picture: ``alpha_bar(0) = 1``. Above it
-``alpha_bar(t) = scheduler.alphas_cumprod[t - 1]``, and the network receives the index t - 1. The sigma of a level on the
-0-255 scale is ``127.5 sqrt((1 - alpha_bar) / alpha_bar)``.
+``alpha_bar(t) = scheduler.alphas_cumprod[t - 1]``, and the network receives the index t - 1. The sigma of a level on
+the 0-255 scale is ``127.5 sqrt((1 - alpha_bar) / alpha_bar)``.
 
 **Window**: the steps from level ``start_t`` down to level ``end_t``; start_t - end_t evaluations at stride 1. A result
 at ``end_t > 0`` is still noisy.
@@ -28,8 +28,8 @@ at ``end_t > 0`` is still noisy.
 ``raw`` p; ``scaled`` sqrt(ab) p; ``diffused`` sqrt(ab) p + sqrt(1 - ab) eps;
 ``matched`` sqrt(ab) p + sqrt(max(0, (1 - ab) - ab r^2)) eps; ``noise`` eps. Here ab = ``alpha_bar(start_t)``.
 
-**Epoch**: ``steps_per_epoch`` optimiser steps on the one picture, counted from 1. The loss logged for epoch e belongs to
-the weights before its first step. The **kept picture** of epoch e is a forward pass of the weights stored after it.
+**Epoch**: ``steps_per_epoch`` optimiser steps on the one picture, counted from 1. The loss logged for epoch e belongs
+to the weights before its first step. The **kept picture** of epoch e is a forward pass of the weights stored after it.
 
 **NFE**: network evaluations of the DDPM per picture. **Evaluations-worth**: floating-point operations divided by those
 of one evaluation (`dipddpm.metrics.operations`). They are the same on every machine and under any load.

@@ -258,7 +258,7 @@ def test_a_clean_picture_of_another_size_is_refused_before_both_are_made_square(
     tiny_picture(tmp_path / "noisy.png", (20, 16))
     tiny_picture(tmp_path / "clean.png", (16, 16))
     mine = ["image=noisy", "image.path=noisy.png", "image.reference=clean.png"]
-    line = "error: image.reference is 16x16, but image.path is 20x16: give the same pixels at 20x16"
+    line = "error: image.reference is 16x16, but image.path is 20x16: give image.reference at 20x16"
     assert refuse("sample", *mine) == refuse("fit", *mine) == [line]
     assert len(refuse("sample", "-m", *mine, "seed=1,2")) == 1
     cli.check_arguments("sample", [*mine, "image.box=[0,0,16,16]"])

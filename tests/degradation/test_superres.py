@@ -54,7 +54,7 @@ def test_a_small_picture_of_ones_own_is_made_larger(configure, tmp_path):
     assert np.abs(halved(read(tmp_path / "run/noisy.png").astype(float)) - read(tmp_path / "small.png")).max() < 1
     against = [*own, f"image.reference={tmp_path / 'large.png'}", "ddpm.steps=4"]
     assert run(configure(*against), tmp_path / "measured")[1]["noisy"]["psnr"] > 30
-    with pytest.raises(UserError, match="image.reference is 8x8, but image.path is 8x8: give the same pixels at 16x16"):
+    with pytest.raises(UserError, match="image.reference is 8x8, but image.path is 8x8: give image.reference at 16x16"):
         runs.fit(configure(*own, f"image.reference={tmp_path / 'small.png'}"), Job(tmp_path / "wrong"))
 
 
