@@ -218,7 +218,7 @@ FILES = [
     ("prior.path=/nonexist", "prior.path=/nonexist: no such folder; give prior.path="),
     ("prior.path=empty", "prior empty: has neither unet/config.json nor config.json"),
     ("prior.name=none", "prior.name=none: not in the package, and no prior.repo"),
-    ("prior.repo=google/x", "prior.repo=google/x would not be looked at, prior.name=faces64 is in the package: type "
+    ("prior.repo=google/x", "prior.repo=google/x would not be used, because prior.name=faces64 is in the package: type "
      "prior=celebahq256 prior.repo=google/x prior.revision=<commit>"),
     ("image.path=", "image.path= names no picture: type image.path=<file> or image.path=astronaut"),
 ]  # fmt: skip

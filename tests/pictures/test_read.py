@@ -137,7 +137,7 @@ def test_tiffs_that_pillow_misreads_or_that_have_no_scale_are_refused(tmp_path):
         (-floats, {}, "floating-point values from -"),
         (DEEP_GREY.astype(np.int32) + 65536, {}, "integer values from"),
         (-DEEP_GREY.astype(np.int32), {}, "integer values from -"),
-        (floats.astype(np.float64), {}, "no picture of a kind that can be read"),
+        (floats.astype(np.float64), {}, "no picture that can be read: give a PNG"),
     ]:
         tifffile.imwrite(path, array, **options)
         message = refused(path)
@@ -183,7 +183,7 @@ def test_what_is_no_picture_is_refused_in_one_line(tmp_path, monkeypatch):
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "lost.png").symlink_to(tmp_path / "nowhere")
-    assert "no picture of a kind that can be read: give a PNG, JPEG" in say("text.png")
+    assert "no picture that can be read: give a PNG, JPEG" in say("text.png")
     assert "is empty: give a PNG" in say("empty.png")
     assert "is a folder: give a PNG" in say("folder.png")
     assert "is a pipe or device: give a PNG" in say("pipe.png")
