@@ -129,7 +129,9 @@ def test_a_fit_that_goes_on_elsewhere_says_what_differs(configure, tmp_path, mon
     real = environment.describe
     monkeypatch.setattr("dipddpm.environment.describe", lambda *given: real(*given) | {"threads": 99})
     runs.fit(configure("dip.max_epochs=50"), Job(tmp_path / "run"))
-    assert f"not bit-equal to an uninterrupted fit: threads {torch.get_num_threads()} -> 99" in caplog.text
+    assert (
+        f"the fit will not be bit-equal to an uninterrupted one: threads {torch.get_num_threads()} -> 99" in caplog.text
+    )
 
 
 def test_what_a_run_did_not_come_to_is_warned_of(configure, tmp_path, caplog):
