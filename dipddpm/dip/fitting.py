@@ -57,7 +57,7 @@ def run(module: DeepImagePrior, keeper: Keeper, rule: Rule, epochs: int, setting
     now = environment.describe(settings.device, module.settings.precision, networks.memory_format(module.net))
     before, state = keeper.before() or (None, None)
     if before:
-        log.info("continuing the stored fit %s after epoch %d", keeper.name, before.epochs)
+        log.info("continuing from epoch %d of the stored fit %s", before.epochs, keeper.name)
         if changed := environment.changes(before.environments[-1], now):
             log.warning("the fit will not be bit-equal to an uninterrupted one: %s", ", ".join(changed))
     else:

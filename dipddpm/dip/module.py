@@ -130,7 +130,7 @@ class DeepImagePrior(pl.LightningModule):
         if not output.square().sum().isfinite():
             raise RuntimeError(
                 f"the fit diverged at epoch {self.current_epoch + 1}, its output is no longer finite, "
-                f"at learning rate {self.settings.lr:g}: type a smaller dip.lr"
+                f"at learning rate {self.settings.lr:g}: try a smaller dip.lr"
             )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -158,7 +158,7 @@ class DeepImagePrior(pl.LightningModule):
             names = ", ".join("red green blue".split()[c] for c in dead)
             raise RuntimeError(
                 f"the output's {names} died at epoch {self.current_epoch + 1} (zero everywhere, no gradient "
-                f"left) at learning rate {self.settings.lr:g}: type a smaller dip.lr, another seed, or "
+                f"left) at learning rate {self.settings.lr:g}: try a smaller dip.lr, another seed, or "
                 "dip.final_relu=false"
             )
         self.row = {

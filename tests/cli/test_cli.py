@@ -423,7 +423,7 @@ def test_a_killed_fit_goes_on_and_ends_with_the_same_picture(small, tmp_path):
     assert cut is not None
     assert cut.epochs < 400
     again = command("train_dip.py", *arguments, "store=killed", cwd=tmp_path)
-    assert f"going on from epoch {cut.epochs}" in again.stdout
+    assert f"continuing from epoch {cut.epochs}" in again.stdout
     fits = [FitStore(tmp_path / name).find(key) for name in ("whole", "killed")]
     assert [f.epochs for f in fits] == [400, 400]
     assert torch.equal(fits[0].picture(400), fits[1].picture(400))

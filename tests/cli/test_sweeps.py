@@ -289,7 +289,7 @@ def test_a_killed_owner_under_joblib_is_followed_by_a_job_of_slurms_from_where_i
     assert first.wait(PATIENCE) != 0
     assert "terminated" in (tmp_path / "first.log").read_text(), "joblib says what ended the sweep"
     assert second.wait(PATIENCE) == 0, (tmp_path / "second.log").read_text() + told()
-    _, _, after = told().partition("going on from epoch ")
+    _, _, after = told().partition("continuing from epoch ")
     assert int(after.split()[0]) >= stored, "what the killed owner had stored"
 
     metrics = jobs(tmp_path)
@@ -345,7 +345,7 @@ def test_a_full_disk_is_named_loses_nothing_and_the_same_command_goes_on(sample,
     (disk / "ballast").unlink()
     freed = run([*sweep, f"store=fits,{whole.root}"], disk)
     assert freed.returncode == 0, freed.stdout + freed.stderr
-    assert f"going on from epoch {cut.epochs}" in freed.stdout
+    assert f"continuing from epoch {cut.epochs}" in freed.stdout
     assert made(jobs(disk)) == freed.stdout.count("made fit") == freed.stdout.count("found fit") == 1
     assert len(jobs(disk)) == 2
     ends = [store.find(key), whole.find(key)]

@@ -104,7 +104,7 @@ def test_a_mask_is_drawn_for_a_picture_and_from_its_content():
     assert torch.equal(one.known, again.known) and not torch.equal(one.known, other.known)
     assert one.bind((13, 17), 5, "cd") is one, "a mask that is there is the one"
     assert one.request() == {"mask": seeds.content_hash(one.known)} != other.request()
-    with pytest.raises(ValueError, match="is not drawn yet"):
+    with pytest.raises(ValueError, match="the missing pixels are not drawn yet"):
         share.measure(torch.zeros(1, 3, 13, 17))
 
 

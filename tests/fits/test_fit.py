@@ -116,7 +116,7 @@ def test_a_module_of_ones_own_is_copied_and_fitted():
     loss = fit.curves.column("loss_noisy")
     assert loss[-1] < 0.5 * loss[0]
     assert same(fit, fit_dip(Problem(pictures(), 0), network(), replace(SMALL, max_epochs=60), stopping="never"))
-    with pytest.raises(ValueError, match="a store keeps fits of named networks"):
+    with pytest.raises(ValueError, match="a store keeps only fits of registered networks"):
         fit_dip(Problem(pictures(), 0), mine, store="fits")
 
 
