@@ -99,7 +99,7 @@ def test_several_pictures_are_fitted_each_as_if_alone():
         alone = [fit_dip(degrade(one, Gaussian(25), operator), settings=SMALL) for one in clean.split(1)]
         assert torch.equal(both.picture, torch.cat([one.picture for one in alone]))
         assert [one.epoch for one in both.pictures] == [one.epoch for one in alone]
-    with pytest.raises(ValueError, match=r"of 2 pictures: take one of them, such as fit.pictures\[0\]"):
+    with pytest.raises(ValueError, match=r"the fit has 2 pictures: take one of them, such as fit.pictures\[0\]"):
         both.epoch  # noqa: B018
 
 

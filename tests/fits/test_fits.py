@@ -272,7 +272,10 @@ def test_commands_list_show_remove_and_collect(store, tmp_path, capsys):
     assert "damaged" in listed
     assert "1 run " in listed and "0 runs " in listed
     assert main([*at, "show", "nothing"]) == 2
-    assert f"error: no fit in {store.root} begins with nothing: see" in capsys.readouterr().err
+    assert (
+        f"error: no fit in {store.root} begins with nothing: type python -m dipddpm.fits list --store"
+        in capsys.readouterr().err
+    )
     assert main([*at, "gc", "--days", "1"]) == 0
     assert len(store.keys()) == 3, "all are younger than a day"
     assert main([*at, "gc", "--dry-run"]) == 0
