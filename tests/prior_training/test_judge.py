@@ -172,7 +172,7 @@ def test_a_missing_bm3d_is_said_before_any_work(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(SystemExit) as caught:
         eval_prior.main()
     assert caught.value.code == 2
-    assert '--denoisers needs bm3d: type pip install -e ".[eval]", or leave it out' in capsys.readouterr().err
+    assert '--denoisers needs bm3d: type pip install -e ".[eval]", or leave --denoisers out' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("steps", [4, None])
