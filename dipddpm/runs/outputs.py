@@ -111,7 +111,7 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: FittedStart) 
         marks[str(config["stopping"]["rule"])] = choice.stop.epoch
     best = best_kept(fit.kept)
     has_clean = problem.clean is not None
-    return panels.fit_panel(
+    return panels.FitPanel(
         loss_noisy=fit.curves.column("loss_noisy"),
         loss_clean=fit.curves.column("loss_clean") if has_clean else None,
         noisy=problem.shown,
@@ -122,7 +122,7 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: FittedStart) 
         marks={name: epoch for name, epoch in marks.items() if epoch is not None},
         title="DIP, {network} {layers}x{channels}, ".format(**config["dip"]) + start.label,
         given=f"y, {problem.operator.words}" if problem.operator.partial else "noisy picture y",
-    )
+    ).draw()
 
 
 def _hparams(config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
