@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dipddpm.errors import UserError
-from dipddpm.study import Job, read_study
+from dipddpm.study import read_frame
+from dipddpm.study.frame import keys_of
+from dipddpm.study.labels import as_text
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job that ended well: its folder, its values of the keys that any job typed (none for null), metrics.json."""
+
+    folder: Path
+    overrides: dict[str, str]
+    metrics: dict[str, Any]
+
+    def figure(self, row: str, key: str) -> float | None:
+        """Return a figure of metrics.json, or None."""
+        return self.metrics.get(row, {}).get(key)
 
 
 def arguments(description: str | None, out: str, *, named: bool = False) -> ArgumentParser:
@@ -39,9 +57,25 @@ def parsed(parser: ArgumentParser) -> tuple[Namespace, list[Path]]:
     return args, faces
 
 
-def finished(parser: ArgumentParser, out: Path) -> list[Job]:
+def finished(parser: ArgumentParser, out: Path) -> list[Finished]:
     """Return the jobs below ``out`` that ended well."""
     try:
-        return [job for job in read_study(out / "jobs").jobs if job.status == "complete"]
+        return jobs_in(out / "jobs")
     except UserError as error:
         parser.error(str(error))
+
+
+def jobs_in(sweep: Path) -> list[Finished]:
+    """Return the jobs of a sweep that ended well."""
+    frame = read_frame(sweep)
+    frame = frame[frame["status"] == "complete"]
+    keys = keys_of(frame)
+    rows = zip(frame["job"], frame[keys].to_dict("records"), strict=True)
+    return [
+        Finished(
+            sweep / job,
+            {str(key): text for key, value in row.items() if (text := as_text(value)) != "null"},
+            json.loads((sweep / job / "metrics.json").read_text(encoding="utf-8")),
+        )
+        for job, row in rows
+    ]

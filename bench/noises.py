@@ -17,11 +17,10 @@ from pathlib import Path
 from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
-from bench.faces import arguments, finished, parsed
+from bench.faces import Finished, arguments, finished, parsed
 from bench.starts import ROOT, figure
 from dipddpm.names import QUALITIES
-from dipddpm.study import Job
-from scripts.paired import paired_difference
+from prior_training.paired import paired_difference
 
 KINDS = ("gaussian", "poisson", "correlated", "impulse")
 LEVELS = ("25", "50", "75", "100", "150", "200")
@@ -38,7 +37,7 @@ def run(faces: Sequence[Path], out: Path, more: Sequence[str]) -> None:
         subprocess.run([sys.executable, str(ROOT / "sample.py"), "-m", *common, *window], check=True)
 
 
-def table(jobs: Sequence[Job], faces: Sequence[str]) -> list[str]:
+def table(jobs: Sequence[Finished], faces: Sequence[str]) -> list[str]:
     """Return the table's lines: a start each, with its quality on each kind of noise, mean over the faces."""
     keys = ("image.path", "noise", "checkpoint", "ddpm.start_t")
     found = {tuple(job.overrides.get(key) for key in keys): job for job in jobs}

@@ -21,11 +21,10 @@ from statistics import fmean
 from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
-from bench.faces import arguments, finished, parsed
+from bench.faces import Finished, arguments, finished, parsed
 from bench.starts import ROOT, figure
 from dipddpm.names import QUALITIES
-from dipddpm.study import Job
-from scripts.paired import paired_difference
+from prior_training.paired import paired_difference
 
 DIPS = ("cnn", "skip")
 LEVELS = ("50", "100", "200", "400", "600", "800")
@@ -59,12 +58,12 @@ def hole(faces: Sequence[Path], out: Path) -> str:
     return str(out / "hole.png")
 
 
-def table(jobs: Sequence[Job], faces: Sequence[str], problems: Sequence[str]) -> list[str]:
+def table(jobs: Sequence[Finished], faces: Sequence[str], problems: Sequence[str]) -> list[str]:
     """Return the table's lines: a start each, with its quality on each problem, mean over the faces."""
 
-    def found(operator: str, dip: str = "cnn", **typed: str) -> list[Job]:
+    def found(operator: str, dip: str = "cnn", **typed: str) -> list[Finished]:
         key, value = operator.split("=")
-        wanted = {key: value, "dip": dip, **{f"ddpm.{k}": v for k, v in typed.items()}}
+        wanted: dict[str, str | None] = {key: value, "dip": dip, **{f"ddpm.{k}": v for k, v in typed.items()}}
         overrides = [({"dip": "cnn", **j.overrides}, j) for j in jobs]
         of = {o["image.path"]: j for o, j in overrides if all(o.get(k) == v for k, v in wanted.items())}
         if lacking := [face for face in faces if face not in of]:

@@ -17,9 +17,8 @@ from pathlib import Path
 from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
-from bench.faces import arguments, finished, parsed
-from dipddpm.study import Job
-from scripts.paired import paired_difference
+from bench.faces import Finished, arguments, finished, parsed
+from prior_training.paired import paired_difference
 
 ROOT = Path(__file__).parents[1]
 HEAD = "| start | PSNR (dB) | above the DIP of 4 layers (95%) | SSIM | ST-LPIPS | NFE | with the fit |\n"
@@ -44,11 +43,11 @@ def run(faces: Sequence[Path], out: Path, more: Sequence[str]) -> None:
         subprocess.run([sys.executable, str(ROOT / "sample.py"), "-m", *common, *sweep], check=True)
 
 
-def rows(jobs: Sequence[Job]) -> list[str]:
+def rows(jobs: Sequence[Finished]) -> list[str]:
     """Return the table's lines, best first; differences are to the same faces' DIP output of 4 layers."""
-    groups: dict[tuple[str, ...], dict[str, Job]] = defaultdict(dict)
-    base: dict[str, Job] = {}
-    quick: dict[str, Job] = {}
+    groups: dict[tuple[str, ...], dict[str, Finished]] = defaultdict(dict)
+    base: dict[str, Finished] = {}
+    quick: dict[str, Finished] = {}
     for job in jobs:
         of = {**DEFAULTS, **job.overrides}
         network = "skip DIP" if of["dip"] == "skip" else f"DIP of {of['dip.layers']} layers"
@@ -61,7 +60,7 @@ def rows(jobs: Sequence[Job]) -> list[str]:
     faces = sorted(base)
     table: list[tuple[float, str]] = []
 
-    def add(label: str, row: str, of: dict[str, Job], fit: bool = True) -> None:
+    def add(label: str, row: str, of: dict[str, Finished], fit: bool = True) -> None:
         psnr = [figure(of[f], row, "psnr") for f in faces]
         gain = paired_difference(psnr, [figure(base[f], "dip", "psnr") for f in faces])
         ssim, look, nfe = (fmean(figure(of[f], row, name) for f in faces) for name in ("ssim", "stlpips", "nfe"))
@@ -83,13 +82,13 @@ def rows(jobs: Sequence[Job]) -> list[str]:
     return [line for _, line in sorted(table, reverse=True)]
 
 
-def figure(job: Job, *names: str) -> float:
-    value = job.figure(*names)
+def figure(job: Finished, row: str, key: str) -> float:
+    value = job.figure(row, key)
     if value is None:
         way_out = "run again, it goes on with what is missing"
-        if names[-1] == "stlpips":  # a done job stays as it is
+        if key == "stlpips":  # a done job stays as it is
             way_out = 'type pip install -e ".[perceptual]", and run into another --out'
-        raise SystemExit(f"error: {job.folder} has no {'.'.join(names)}: {way_out}")
+        raise SystemExit(f"error: {job.folder} has no {row}.{key}: {way_out}")
     return value
 
 

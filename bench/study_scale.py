@@ -5,7 +5,7 @@
 Writes N job folders as a sweep leaves them (one in fifty failed, one in fifty unfinished) and N stored fits into a
 temporary folder. Prints each time as a multiple of the one at the smallest N, so that linear growth reads as N's own
 ratio. Times are of the processor and this process alone: what else runs does not count. The first build of each
-size is left out: it imports, and matplotlib reads its fonts.
+size is left out: it imports pandas and plotly.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dipddpm.config.folder_names import job_slug
 from dipddpm.dip.curves import COLUMNS, Curves
 from dipddpm.dip.keeping import Trajectory
 from dipddpm.fits import FitStore, fit_key, manifest
-from dipddpm.study import build, read_study
+from dipddpm.study import build, read_frame
 
 LAYERS, LEVELS = (2, 4, 6, 8, 10), (10, 25, 50, 100, 200, 300, 400, 500, 600, 700)
 
@@ -64,14 +64,14 @@ def measure(folder: Path, n: int) -> dict[str, float]:
     store, wanted = write_store(folder / "fits", n)
     far = wanted | {"seed": -1}
     found = {
-        "read_study": best(lambda: read_study(sweep)),
+        "read_frame": best(lambda: read_frame(sweep)),
         "build": best(lambda: build(sweep)),
         "FitStore.find": best(lambda: store.find(fit_key(wanted))),
         "FitStore.nearest": best(lambda: store.nearest(far)),
         "FitStore.keys": best(store.keys),
     }
     assert store.find(fit_key(wanted)) is not None
-    assert len(read_study(sweep).jobs) == n
+    assert len(read_frame(sweep)) == n
     return found
 
 

@@ -12,6 +12,7 @@ PICTURES = ("clean", "masked", "downscaled", "panel", "fit", "strip")  # a run's
 LEFT = (*(f"{name}.png" for name in (*RESTORATIONS, *PICTURES)), *(f"{name}-[0-9]*.png" for name in RESTORATIONS))
 BASELINES = ("posterior_mean", "noisy_window")  # of these the two starts that need no DIP
 QUALITIES = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "stlpips": ("ST-LPIPS", 3)}  # of a row: title, decimals
+SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}  # the entry points, by what they run
 STOPPED = "stopped by a signal"  # what error.txt says of a job that did not fail
 MACHINE = ("threads", "device", "panel_every")  # keys that say how a job runs and not what: a done job stays done
 CHECKPOINTS = ("stop", "last", "oracle", "none")  # the words that `checkpoint` takes (dipddpm/config/checkpoint.py)

@@ -4,8 +4,8 @@ from itertools import product
 
 from study_jobs import job, metrics
 
+from bench.faces import jobs_in
 from bench.operators import DIPS, LEVELS, table
-from dipddpm.study import read_study
 
 FACES = ("a.png", "b.png")
 PROBLEMS = {"operator.missing=0.5": 10.0, "operator.file=hole.png": 20.0}
@@ -27,7 +27,7 @@ def test_a_drawn_mask_is_not_taken_for_the_share_that_its_group_has(tmp_path):
             name = f"{operator[::-1] if reverse else operator}-{len(list((tmp_path / str(reverse)).glob('*')))}"
             job(tmp_path / str(reverse), typed, said, name=name.replace("/", "_"), config=CONFIG % mask)
     for reverse in (False, True):
-        lines = table(read_study(tmp_path / str(reverse)).jobs, FACES, list(PROBLEMS))
+        lines = table(jobs_in(tmp_path / str(reverse)), FACES, list(PROBLEMS))
         assert lines[0] == "| completed, no network | 10.50 | 0.100 | 20.50 | 0.100 | 0 |"
         assert (
             sum(line.startswith("| DIP (skip), from 50 in 10 steps | 10.50 | 0.100 | 20.50 |") for line in lines) == 1

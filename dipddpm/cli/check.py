@@ -29,9 +29,8 @@ from dipddpm.config.renamed import refuse_old
 from dipddpm.config.schema import Config, has_clean
 from dipddpm.errors import UserError, install, suggestion, typed_as
 from dipddpm.metrics.weights import stlpips_weights
-from dipddpm.names import LOOKS, MEASURED
+from dipddpm.names import LOOKS, MEASURED, SCRIPTS
 from dipddpm.runs.inspect import inspect, inspect_settings
-from dipddpm.runs.job import SCRIPTS
 
 KEYS = config.known_keys(Config)
 VALUES = {key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)}  # the others are groups

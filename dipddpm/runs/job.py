@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}  # the entry points, by what they run
-
 
 @dataclass(frozen=True)
 class Job:

@@ -2,9 +2,7 @@
 
     hydra: {callbacks: {study: {_target_: dipddpm.study.callback.StudyCallback}}}
 
-Hydra does not call ``on_multirun_end`` when a job failed, and a job's end may come too soon after the last build: the
-summary is then marked stale. The process that started the sweep makes up for that as it exits; its workers, of which
-there may be as many as jobs, do not.
+Hydra calls ``on_multirun_end`` only when no job failed. So the process that started the sweep builds as it exits, too.
 """
 
 from __future__ import annotations
@@ -19,48 +17,44 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dipddpm.study.build import build, build_if_due, is_stale, mark_stale
+from dipddpm.errors import UserError
+from dipddpm.study.summary import build, is_due
 
 log = logging.getLogger(__name__)
 
 
 class StudyCallback(Callback):
-    """Build the study of a sweep after its jobs (not after every one, in big sweeps) and at its end."""
+    """Build the summary of a sweep as its jobs end (in big sweeps after some of them) and at the sweep's end."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Build at the exit what will then be owed: called in the process that started the sweep alone."""
-        atexit.register(self.settle, sweep_folder(config))
+        """Build at the exit of the process that started the sweep: Hydra calls this there alone."""
+        from dipddpm.study import page  # noqa: F401  now, because Python refuses to import pandas during its exit
 
-    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Mark the summary stale: a job that a signal stops has no end."""
-        try:
-            if config.hydra.mode == RunMode.MULTIRUN:
-                mark_stale(sweep_folder(config))
-        except OSError:
-            log.exception("the sweep's summary could not be marked stale")
+        atexit.register(self.build, config)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Build if it is due."""
+        """Build if the last build is old enough and no other process builds."""
         try:
-            if config.hydra.mode == RunMode.MULTIRUN:
-                build_if_due(sweep_folder(config))
+            if config.hydra.mode == RunMode.MULTIRUN and is_due(sweep_folder(config)):
+                build(sweep_folder(config), wait=0)
         except Exception:
             log.exception("the sweep's summary could not be built")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Build once more, and say where."""
-        try:
-            log.info("study of the sweep: %s", build(sweep_folder(config)))
-        except Exception:
-            log.exception("the sweep's summary could not be built")
+        """Build, and say where."""
+        atexit.unregister(self.build)
+        if page := self.build(config):
+            log.info("study of the sweep: %s", page)
 
-    def settle(self, folder: Path) -> None:
-        """Build what is owed."""
+    def build(self, config: DictConfig) -> Path | None:
+        """Build a sweep's summary, and return the path of its page; None when there is none."""
         try:
-            if is_stale(folder):
-                build(folder)
+            return build(sweep_folder(config))
+        except UserError:
+            return None  # no job has begun
         except Exception:
             log.exception("the sweep's summary could not be built")
+            return None
 
 
 def sweep_folder(config: DictConfig) -> Path:

@@ -1,89 +1,204 @@
-"""The table of one or several sweeps as a pandas DataFrame."""
+"""Sweeps as a pandas DataFrame: what lies in their folders at this moment, one row a job.
+
+A job is a folder with ``.hydra/overrides.yaml``, which Hydra writes first. Its status is
+
+    complete     when metrics.json, which is written last, can be read
+    failed       otherwise, when there is an error.txt with the one line of its last attempt
+    unfinished   otherwise: stopped, killed, or still running
+
+A file that is cut off, invalid or gone counts as absent.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dipddpm.study.read import completed, read_study, swept_keys
-from dipddpm.study.table import FIXED, columns, rows
+import pandas as pd
+import yaml
 
-if TYPE_CHECKING:
-    import pandas as pd
+from dipddpm.study.columns import COLUMNS, FIXED, MACHINE, OUTPUTS, STOPPED, Column
+from dipddpm.study.find import check_holds_jobs, job_folders
+from dipddpm.study.labels import as_text, is_number, natural
 
-MISSING = ("null", None)  # of an override among numbers: not set at all, or set to nothing
-WHOLE = re.compile(r"[+-]?[0-9]{1,18}")  # fits 64 bits
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster, where it was built
+PROBLEM_GROUPS = ("image", "noise", "operator", "degrade", "seed")  # first words of the keys that say what is restored
 
 
 def read_frame(folder: Path | str, *more: Path | str) -> pd.DataFrame:
-    """Read the table of one or several sweeps.
+    """Read one or several sweeps.
 
     Args:
-        folder: Of a sweep.
-        *more: Of others; read together, so that what differs between two of them counts as swept.
+        folder: Of a sweep, such as ``multirun/2026-01-31/12-00-00``.
+        *more: Of other sweeps.
 
     Returns:
-        One row a job: ``study`` (the folder as given), then the columns of summary.csv. PSNR in dB, seconds per
-        picture, counts as Int64, names as string; what is not known is missing, never 0. A swept key is Int64,
-        Float64 or boolean if every value of it (``null`` aside, which becomes missing) can be, otherwise string.
+        One row a job, those that failed or still run too: ``study`` (the folder as given), ``job`` (its folder's
+        name), every key that any of the jobs typed, then the columns of `dipddpm.study.columns.COLUMNS`. PSNR is in
+        dB, seconds are per picture, counts are Int64, names are string. A figure that is not known is missing, never 0.
+        A typed key is Int64, Float64 or boolean if all its values can be, otherwise string; ``null`` is missing. Where
+        a job did not type a key, the value is the one that its configuration has. A key with the name of another
+        column, such as ``status``, is called ``override.status``.
 
     Raises:
-        ModuleNotFoundError: Without pandas.
         UserError: When a folder does not exist or holds no job.
     """
+    records: list[dict[str, Any]] = []
+    typed: list[dict[str, str]] = []
+    paths: list[Path] = []
+    for each in map(Path, (folder, *more)):
+        check_holds_jobs(each)
+        for path in sorted(job_folders(each), key=lambda path: natural(path.name)):
+            metrics = _metrics(path / "metrics.json")
+            records.append({"study": str(each), "job": path.name, **_record(path, metrics)})
+            typed.append(_overrides(path / ".hydra" / "overrides.yaml", metrics))
+            paths.append(path)
+    keys = sorted(set().union(*typed))
+    for path, overrides in zip(paths, typed, strict=True):
+        if missing := [key for key in keys if key not in overrides]:
+            overrides |= _composed(path, missing)
+    frame = pd.DataFrame(records, columns=list(FIXED), dtype=object)
+    frame["fit_jobs"] = frame.groupby("fit_key")["job"].transform("count")
+    kinds = {name: {None: "string", 0: "Int64"}.get(column.digits, "Float64") for name, column in COLUMNS.items()}
+    frame = frame.astype({"study": "string", "job": "string", **kinds})
+    values = {key if key not in FIXED else f"override.{key}": _typed([o.get(key) for o in typed]) for key in keys}
+    return pd.concat([frame[["study", "job"]], pd.DataFrame(values, frame.index), frame[list(COLUMNS)]], axis=1)
+
+
+def keys_of(frame: pd.DataFrame) -> list[str]:
+    """Return the columns that are keys which jobs typed, sorted."""
+    return sorted(name for name in frame.columns if name not in FIXED)
+
+
+def swept(frame: pd.DataFrame) -> list[str]:
+    """Return the keys whose values differ between the jobs, sorted.
+
+    Keys that say how a job runs, such as ``threads``, are among them only where nothing else tells the jobs apart: a
+    sweep may have gone on elsewhere. A job of which no key is known says nothing.
+    """
+    told = frame[keys_of(frame)].dropna(how="all")
+    varied = [key for key in keys_of(frame) if told[key].nunique(dropna=False) > 1]
+    what = [key for key in varied if key not in MACHINE]
+    return what if what and not told.duplicated(what).any() else varied
+
+
+def constants(frame: pd.DataFrame) -> dict[str, str]:
+    """Return the keys that all jobs have in common, with their values as text."""
+    told = frame[keys_of(frame)].dropna(how="all")
+    return {key: as_text(told[key].iloc[0]) for key in keys_of(told) if told[key].nunique(dropna=False) == 1}
+
+
+def output(frame: pd.DataFrame) -> str:
+    """Return the row of metrics.json that the study is about: ``result``, or ``dip`` where jobs only fitted."""
+    complete = frame["status"].eq("complete").any()
+    return "dip" if complete and frame["nfe"].isna().all() else "result"
+
+
+def output_name(frame: pd.DataFrame) -> str:
+    """Return what people call that row."""
+    return OUTPUTS[output(frame)]
+
+
+def psnr_of(frame: pd.DataFrame) -> str:
+    """Return the column of the study's quality."""
+    return f"{output(frame)}_psnr"
+
+
+def cost_of(frame: pd.DataFrame) -> str:
+    """Return the column of the study's cost: evaluations-worth, or GFLOP where jobs only fitted."""
+    return "total_evaluations_worth" if output(frame) == "result" else "fit_gflop"
+
+
+def title(frame: pd.DataFrame) -> str:
+    """Return the last two parts of the sweep's folder: its date and time."""
+    return "/".join(Path(frame["study"].iloc[0]).resolve().parts[-2:])
+
+
+def _record(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a job's figures and texts by their columns."""
+    error = _error(folder / "error.txt")
+    status = "complete" if metrics else "unfinished" if error in (None, STOPPED) else "failed"
+    found = {name: next(_values(metrics, column), None) for name, column in COLUMNS.items()}
+    return found | {"status": status, "error": error, "problem": _problem(metrics) if metrics else None}
+
+
+def _values(metrics: Mapping[str, Any], column: Column) -> Iterator[str | float]:
+    """Yield the texts or finite numbers that metrics.json has for a column."""
+    for value in (_at(metrics, source) for source in column.sources):
+        if column.digits is None and isinstance(value, str):
+            yield value
+        elif column.digits is not None and isinstance(value, int | float) and not isinstance(value, bool):
+            if math.isfinite(value):
+                yield value if column.digits else round(value)
+
+
+def _problem(metrics: Mapping[str, Any]) -> str:
+    """Return a short hash of what was restored: the picture, its degradation, and the files that both need."""
+    said = [_at(metrics, "picture.content")]
+    for entries in (metrics, metrics.get("inputs")):
+        known = entries.items() if isinstance(entries, Mapping) else ()
+        said.append({key: value for key, value in known if key.split(".")[0] in PROBLEM_GROUPS})
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _at(tree: Any, path: str) -> Any:
+    """Return the value at a dotted path, or None."""
+    for name in path.split("."):
+        tree = tree.get(name) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def _metrics(path: Path) -> dict[str, Any]:
     try:
-        import pandas as pd
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'read_frame needs pandas, which the extra "pandas" brings: pip install -e ".[pandas]"', name="pandas"
-        ) from error
-    studies = [read_study(folder) for folder in (folder, *more)]
-    jobs = completed([job for study in studies for job in study.jobs])
-    swept, rest = swept_keys(jobs), iter(jobs)
-    studies = [replace(study, jobs=tuple(islice(rest, len(study.jobs)))) for study in studies]
-    table = [{"study": str(study.folder), **row} for study in studies for row in rows(study.jobs, swept)]
-    shape = columns(swept)
-    frame = pd.DataFrame(table, columns=["study", *(column.name for column in shape)], dtype=object)
-    kinds = {column.name: "string" if column.digits is None else "Float64" for column in FIXED}
-    kinds |= {column.name: "Int64" for column in FIXED if column.digits == 0} | {"study": "string"}
-    for column in shape:
-        if column.key is not None:
-            kinds[column.name], values = _typed([row[column.name] for row in table])
-            frame[column.name] = pd.Series(values, dtype=object, index=frame.index)
-    return frame.astype(kinds)
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) and any(isinstance(value.get(row), dict) for row in OUTPUTS) else {}
 
 
-def _typed(values: Sequence[Any]) -> tuple[str, list[Any]]:
-    """Return the narrowest type that holds every value of a swept key, and the values in it."""
-    texts = [value for value in values if value not in MISSING]
-    readers: list[tuple[str, Callable[[str], Any]]] = [("Int64", _whole), ("Float64", _real), ("boolean", _truth)]
-    for kind, reader in readers:
-        try:
-            read = {text: reader(text) for text in texts}
-        except (ValueError, KeyError):
-            continue
-        if read:
-            return kind, [read.get(value) for value in values]
-    return "string", list(values)
+def _error(path: Path) -> str | None:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return None
+    return next((line.strip() for line in lines if line.strip()), "no reason was written")
 
 
-def _whole(text: str) -> int:
-    if not WHOLE.fullmatch(text):
-        raise ValueError(text)
-    return int(text)
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), LOADER)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return None
 
 
-def _real(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
+def _overrides(path: Path, metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return ``["+a.b=1"]`` as ``{"a.b": "1"}``, from metrics.json where Hydra's file cannot be read."""
+    found = _yaml(path)
+    found = found if isinstance(found, list) else metrics.get("overrides")
+    pairs = [str(text).partition("=") for text in found] if isinstance(found, list) else []
+    return {key.lstrip("+~"): text for key, _, text in pairs}
 
 
-def _truth(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()]
+def _composed(folder: Path, keys: Collection[str]) -> dict[str, str]:
+    """Return the values of keys that a job did not type: from its configuration, of a group the choice."""
+    config = _yaml(folder / ".hydra" / "config.yaml")
+    found = {key: _at(config, key) for key in keys}
+    if groups := [key for key, value in found.items() if isinstance(value, Mapping)]:
+        choices = _at(_yaml(folder / ".hydra" / "hydra.yaml"), "hydra.runtime.choices")
+        found |= {key: _at({"choices": choices}, f"choices.{key}") for key in groups}
+    return {key: as_text(value) for key, value in found.items() if isinstance(value, str | int | float)}
+
+
+def _typed(texts: Sequence[str | None]) -> pd.Series:
+    """Return the values of a key in the narrowest type that holds them all."""
+    values = pd.Series([None if text == "null" else text for text in texts], dtype="string")
+    known = values.dropna()
+    for kind in ("Int64", "Float64") if all(map(is_number, known)) else ():
+        with suppress(ValueError, OverflowError):
+            return values.astype(kind)
+    return values.str.lower() == "true" if known.str.lower().isin(["true", "false"]).all() else values

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dipddpm.runs.job import SCRIPTS
-from dipddpm.study.cost import Cost, duration
-from dipddpm.study.front import Problems, front_of, measured, problems, without_a_dip
-from dipddpm.study.read import Study
+from datetime import timedelta
+
+import pandas as pd
+
+from dipddpm.study.columns import SCRIPTS
+from dipddpm.study.frame import output, output_name, psnr_of
+from dipddpm.study.points import Problems, best, measured, pareto_front, problems, without_a_dip
 
 
 def plural(n: int | str, noun: str) -> str:
@@ -13,74 +16,99 @@ def plural(n: int | str, noun: str) -> str:
     return f"{n} {noun}" if str(n) == "1" else f"{n} {noun}s"
 
 
-def averaging(study: Study) -> str:
-    """Return what a point of the chart is, where several problems were swept; empty where none were."""
-    over = problems(study)
+def duration(seconds: float) -> str:
+    """Return seconds as people read them: ``0.36 s`` up to a minute, then ``0:02:05``."""
+    return f"{seconds:.2f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+
+
+def summary(frame: pd.DataFrame) -> list[str]:
+    """Return the sentences that stand at the head of a study."""
+    statuses = frame["status"].value_counts().sort_index()
+    errors = frame.loc[frame["status"] == "failed", "error"].value_counts(sort=False)
+    found = [
+        f"{plural(len(frame), 'job')}: {', '.join(f'{n} {status}' for status, n in statuses.items())}.",
+        *(f"{plural(n, 'job')} failed: {error}" for error, n in errors.items()),
+        _commands(frame),
+        _best(frame),
+        _best_without_a_dip(frame),
+        _against_no_dip(frame),
+        _times(frame),
+    ]
+    return [sentence for sentence in found if sentence]
+
+
+def averaging(frame: pd.DataFrame) -> str:
+    """Return what a point of the chart is, where several problems were swept; empty where they were not."""
+    over = problems(frame)
+    if over.averaged:
+        return f"Each point is the {_mean_of(over)}."
     if not over.keys:
         return ""
-    if over.averaged:
-        return f"Each point is the {mean_of(over)}."
-    if len(over.found) < 2:
-        return f"Each point is one job: at most one problem has figures yet ({', '.join(over.keys)})."
     return (
-        f"Each point is one job, of whichever problem ({', '.join(over.keys)}): no setting has figures for all "
-        f"{len(over.found)} problems yet, so the front compares easy with hard ones."
+        f"Each point is one job and restores one of several problems ({', '.join(over.keys)}): no setting has figures "
+        "for all of them yet. So the front compares easy problems with hard ones."
     )
 
 
-def mean_of(over: Problems) -> str:
-    """Return what is averaged: ``mean over 4 problems: image.path``."""
+def no_chart(frame: pd.DataFrame) -> str:
+    """Return why there is no chart."""
+    if frame["status"].ne("complete").all():
+        return "There is no chart: no job is complete yet."
+    if frame[psnr_of(frame)].isna().all():
+        return f"There is no chart: no job has a PSNR of its {output_name(frame)}, which needs a clean picture."
+    return "There is no chart: no job with a PSNR has a total cost. The cost of a start from a file is not known."
+
+
+def _mean_of(over: Problems) -> str:
     return f"mean over {len(over.found)} problems: {', '.join(over.keys)}"
 
 
-def commands(study: Study) -> str:
-    """Return which commands' jobs the folder holds; empty where it is one's."""
-    counts = study.commands
-    if len(counts) < 2:
+def _commands(frame: pd.DataFrame) -> str:
+    each = frame["command"].value_counts().sort_index()
+    if len(each) < 2:
         return ""
-    each = " and ".join(f"{plural(n, 'job')} of {SCRIPTS.get(name, name)}" for name, n in counts.items())
-    return f"This folder holds {each}; the chart, the heat maps and the pictures show those with a result."
+    told = " and ".join(f"{plural(n, 'job')} of {SCRIPTS.get(str(name), name)}" for name, n in each.items())
+    return f"This folder holds {told}; the chart, the heat maps and the pictures show those with a result."
 
 
-def against_no_dip(study: Study) -> str:
+def _best(frame: pd.DataFrame) -> str:
+    found, over = best(frame), problems(frame)
+    mean = f", {_mean_of(over)}" if over.averaged else ""
+    return "" if found is None else f"Best {output_name(frame)}: {found['psnr']:.2f} dB ({found['name']}){mean}."
+
+
+def _best_without_a_dip(frame: pd.DataFrame) -> str:
+    others = without_a_dip(frame).sort_values(["psnr", "cost"], ascending=[False, True])
+    if others.empty:
+        return ""
+    psnr, cost = others["psnr"].iloc[0], round(others["cost"].iloc[0], 1)
+    return f"Best without a DIP: {psnr:.2f} dB with {plural(f'{cost:g}', 'evaluation')} and no fit."
+
+
+def _against_no_dip(frame: pd.DataFrame) -> str:
     """Return how much of the DIP starts' own front a start without a DIP beats; empty where the two do not compare."""
-    over = problems(study)
-    if study.row != "result" or (over.keys and not over.averaged):
+    over = problems(frame)
+    if output(frame) != "result" or (over.keys and not over.averaged):
         return ""
-    front, others = front_of([p for p in measured(study) if p.has_dip]), without_a_dip(study)
-    if not front or not others:
+    found, others = measured(frame), without_a_dip(frame)
+    front = pareto_front(found[found["dip"]])
+    if front.empty or others.empty:
         return ""
-    beaten = sum(any(worth <= p.worth and psnr >= p.psnr for worth, psnr in others) for p in front)
-    if len(front) == 1:
-        return (
-            f"Without a DIP the same network {'gives' if beaten else 'does not give'} as much for as little as the one "
-            "point of the front of those that start from a DIP."
-        )
+    beaten = sum(((others["cost"] <= p.cost) & (others["psnr"] >= p.psnr)).any() for p in front.itertuples())
     return (
-        f"Without a DIP the same network gives as much for as little in {beaten} of the {len(front)} points of the "
-        "front of those that start from a DIP."
+        f"The DIP starts have a Pareto front of {plural(len(front), 'point')}; without a DIP the same network reaches "
+        f"{beaten} of {len(front)} at no higher cost."
     )
 
 
-def cost_line(cost: Cost) -> str:
-    """Return what the complete jobs cost, with every fit counted once and with every fit counted for each job."""
-    if not cost.fits:
-        return f"Cost of the complete jobs: {duration(cost.seconds)}, of their windows. Baselines are not in it."
-    windows = f", windows {duration(cost.window_seconds)}" if cost.window_seconds else ""
+def _times(frame: pd.DataFrame) -> str:
+    """Return the seconds of the complete jobs, with each fit counted once and with each fit counted for every job."""
+    fits = frame.groupby("fit_key")["fit_seconds"].max()  # to the furthest epoch that a job needed
+    windows = (frame["window_seconds"] * frame["samples"].fillna(1)).sum()  # a window's seconds are per picture
+    once, every = fits.sum(), frame["fit_seconds"].sum()
+    if not windows and not once:
+        return ""
     return (
-        f"Cost of the complete jobs: {duration(cost.seconds)} with each fit counted once "
-        f"({plural(len(cost.fits), 'fit')} {duration(cost.fit_seconds)}{windows}); "
-        f"{duration(cost.unshared_seconds)} if every job had made its own. Baselines are not in it."
+        f"Time of the complete jobs without baselines: windows {duration(windows)}, {plural(len(fits), 'fit')} "
+        f"{duration(once)} with each counted once ({duration(every)} if every job had made its own)."
     )
-
-
-def no_chart(study: Study) -> str:
-    """Return why there is no chart: what no job has."""
-    complete = [job for job in study.jobs if job.status == "complete"]
-    if not complete:
-        return "No job is complete yet, so there is no chart."
-    if not any(study.psnr(job) is not None for job in complete):
-        return f"No job has a PSNR of its {study.output}, which needs a clean picture, so there is no chart."
-    if not any(study.worth(job) for job in complete):
-        return "No job has a total cost, which a start from a file has not, so there is no chart."
-    return "No job has both a PSNR and a cost, so there is no chart."

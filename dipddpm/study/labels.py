@@ -1,0 +1,67 @@
+"""How keys and their values are written for people, and in which order."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+LONGEST = 22  # characters of a value where there is little room
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number as typed in an override."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def natural(text: str) -> tuple[Any, ...]:
+    """Return a sort key: numbers by value and before words, words with the numbers in them by value.
+
+    The text itself comes last: two different texts never compare equal, so that the order is always the same.
+    """
+    if is_number(text):
+        return 0, float(text), text
+    words = re.split(r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)", text)
+    return 1, [float(word) if i % 2 else word for i, word in enumerate(words)], text
+
+
+def as_text(value: Any) -> str:
+    """Return the value of a key as it can be typed: ``null`` where it is missing."""
+    if pd.isna(value):
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Return the last word of each dotted key, or the whole key where two keys share that word."""
+    last = Counter(key.split(".")[-1] for key in keys)
+    return {key: word if last[word := key.split(".")[-1]] == 1 else key for key in keys}
+
+
+def short(text: str) -> str:
+    """Return a value that fits: the end of a path tells more than its start."""
+    return text if len(text) <= LONGEST else f"…{text[1 - LONGEST :]}"
+
+
+def labels(frame: pd.DataFrame, keys: Sequence[str], among: Sequence[str] = ()) -> pd.Series:
+    """Return one text a job from its values of ``keys``: ``layers=4, start_t=50``.
+
+    The names are as short as they can be ``among`` all keys of the study. A job without any of these values is called
+    by its folder's name.
+    """
+    names = short_names(among or keys)
+    told = [
+        ", ".join(f"{names[key]}={as_text(value)}" for key, value in zip(keys, row, strict=True))
+        for row in frame[list(keys)].astype(object).itertuples(index=False, name=None)
+    ]
+    no_key = frame[list(keys)].isna().all(axis=1)
+    return pd.Series(told, frame.index, dtype="object").mask(no_key, frame["job"])

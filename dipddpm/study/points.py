@@ -1,0 +1,153 @@
+"""Quality against cost: the points of a study, and which of them nothing beats.
+
+Where a sweep restores several problems (pictures, noise strengths, seeds), the easiest of them would win. A point is
+then a setting: all jobs that agree in every other swept key, at their mean over the problems. Only settings that have
+figures for every problem count. While no setting has them all, each job is a point of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from dipddpm.study.columns import BASELINES
+from dipddpm.study.frame import PROBLEM_GROUPS, cost_of, output, psnr_of, swept
+from dipddpm.study.labels import labels
+
+DRAWS = "ddpm.seed"  # of the window's noise: averaged over where all settings have the same seeds
+WHOLE_SETTINGS = ("experiment", "prior")  # keys that may say what is restored and how
+
+
+@dataclass(frozen=True)
+class Problems:
+    """What a sweep restores.
+
+    Attributes:
+        keys: The swept keys that say it.
+        settings: The other swept keys.
+        each: The number of each job's problem, by the frame's index.
+        found: The numbers of the problems that have figures.
+        averaged: Whether a point is a mean over the problems; otherwise a point is a job.
+    """
+
+    keys: list[str]
+    settings: list[str]
+    each: pd.Series
+    found: frozenset[int]
+    averaged: bool
+
+
+def problems(frame: pd.DataFrame) -> Problems:
+    """Return what the sweep restores, and whether points can be means over it."""
+    varied = swept(frame)
+    keys = [key for key in varied if _poses(frame, key)]
+    if DRAWS in varied:
+        over = _problems(frame, sorted({*keys, DRAWS}), varied)
+        if over.averaged:  # otherwise each setting has seeds of its own, which are a part of it
+            return over
+    return _problems(frame, keys, varied)
+
+
+def _poses(frame: pd.DataFrame, key: str) -> bool:
+    """Whether a key says what is restored; of one that may, whether no two of its values restored the same."""
+    group = key.partition(".")[0]
+    if group not in WHOLE_SETTINGS:
+        return group in PROBLEM_GROUPS
+    pairs = frame[[key, "problem"]].dropna(subset="problem").drop_duplicates()
+    return pairs[key].nunique(dropna=False) > 1 and pairs["problem"].is_unique
+
+
+def _problems(frame: pd.DataFrame, keys: list[str], varied: Sequence[str]) -> Problems:
+    settings = [key for key in varied if key not in keys]
+    each, setting = _numbers(frame, keys), _numbers(frame, settings)
+    psnr = frame[psnr_of(frame)].notna()
+    both = psnr & frame[cost_of(frame)].notna()
+    told = both if both.any() else psnr
+    found = frozenset(each[told]) if keys else frozenset()
+    most = each[told].groupby(setting[told]).nunique().max()
+    return Problems(keys, settings, each, found, len(found) > 1 and most == len(found))
+
+
+def _numbers(frame: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
+    """Return a number for each job; jobs that agree in all keys have the same one."""
+    if not keys:
+        return pd.Series(0, frame.index)
+    return frame.groupby(list(keys), dropna=False, sort=False).ngroup()
+
+
+def points(frame: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
+    """Return one row a point that has all the figures.
+
+    Args:
+        frame: Of a study.
+        figures: Columns with numbers.
+
+    Returns:
+        The figures as floats, ``name`` (what tells the point from others), ``jobs`` (a list of the frame's index
+        values) and ``dip`` (whether any of the jobs started from a DIP output; a start from a file may be one).
+    """
+    over = problems(frame)
+    rows = frame.dropna(subset=list(figures))[list(figures)].astype(float)
+    if over.averaged:
+        rows = rows[over.each[rows.index].isin(over.found)]
+        setting = _numbers(frame, over.settings)[rows.index].rename("setting")
+        means = rows.groupby([setting, over.each[rows.index].rename("problem")]).mean()  # a job run twice weighs once
+        whole = means.groupby("setting").size() == len(over.found)
+        table = means.groupby("setting").mean()[whole]
+        of_setting = rows.groupby(setting).groups
+        jobs = [list(of_setting[number]) for number in table.index]
+    else:
+        table, jobs = rows, [[job] for job in rows.index]
+    varied = swept(frame)
+    keys = over.settings if over.averaged else varied
+    names = labels(frame.loc[[each[0] for each in jobs]], keys, varied).tolist()
+    if over.averaged and not keys:
+        names = ["all jobs"] * len(jobs)
+    has_dip = (frame["fit_evaluations_worth"].fillna(1) != 0).to_dict()
+    told = {"name": names, "jobs": jobs, "dip": [any(map(has_dip.get, each)) for each in jobs]}
+    return table.assign(**told).astype({"dip": bool}).reset_index(drop=True)
+
+
+def measured(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the points whose quality and cost are known, as ``psnr`` (dB) and ``cost``."""
+    psnr, cost = psnr_of(frame), cost_of(frame)
+    found = points(frame.assign(**{cost: frame[cost].where(frame[cost] > 0)}), [cost, psnr])
+    return found.rename(columns={cost: "cost", psnr: "psnr"})
+
+
+def pareto_front(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the points that no other dominates, by ``cost``.
+
+    A point dominates another when it costs no more, has no lower ``psnr``, and differs in one of the two. Equal points
+    do not dominate each other.
+    """
+    places = found[["cost", "psnr"]].drop_duplicates().sort_values(["cost", "psnr"], ascending=[True, False])
+    best = places[places["psnr"] > places["psnr"].cummax().shift(fill_value=float("-inf"))]
+    return best.merge(found, on=["cost", "psnr"], how="left")
+
+
+def best(frame: pd.DataFrame) -> pd.Series | None:
+    """Return the point with the highest PSNR whatever it costs, with its ``psnr``; None where none has one."""
+    found = points(frame, [psnr_of(frame)]).rename(columns={psnr_of(frame): "psnr"})
+    return None if found.empty else found.nlargest(1, "psnr").iloc[0]
+
+
+def baselines(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the distinct points of each start without a DIP, as ``cost`` (NFE) and ``psnr``: jobs share them."""
+    found = {}
+    for name in BASELINES:
+        table = points(frame, [f"{name}_nfe", f"{name}_psnr"])
+        table = table.rename(columns={f"{name}_nfe": "cost", f"{name}_psnr": "psnr"})[["cost", "psnr"]]
+        found[name] = table[table["cost"] > 0].drop_duplicates().sort_values(["cost", "psnr"])
+    return found
+
+
+def without_a_dip(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return ``cost`` and ``psnr`` of all that needs no DIP: the baselines, and jobs that asked for no DIP."""
+    tables = list(baselines(frame).values())
+    if output(frame) == "result":
+        found = measured(frame)
+        tables.append(found.loc[~found["dip"], ["cost", "psnr"]])
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,72 @@
+"""Write the summary of a sweep, from many processes at once and while jobs are still being written.
+
+<sweep>/index.html, summary.csv, summary.md   each replaced whole
+<sweep>/.study.lock, .study.json              held by the process that builds; how long the last build took
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from dipddpm.files import replacing, write_json
+from dipddpm.study.find import check_holds_jobs
+
+log = logging.getLogger(__name__)
+PAGE, CSV, MARKDOWN, RECORD = "index.html", "summary.csv", "summary.md", ".study.json"
+WAIT = 30.0  # seconds
+THROTTLE = 20  # a sweep spends at most about 1/20 of its time on summaries
+
+
+def build(folder: Path | str, wait: float = WAIT) -> Path:
+    """Read a sweep and write its summary; doing it again changes no byte.
+
+    Args:
+        folder: Of the sweep.
+        wait: Seconds to wait while another process builds. After them nothing is written.
+
+    Returns:
+        The path of index.html.
+
+    Raises:
+        UserError: When the folder does not exist or holds no job.
+        OSError: When the folder cannot be written.
+    """
+    folder = Path(folder)
+    check_holds_jobs(folder)
+    try:
+        with FileLock(folder / ".study.lock", timeout=wait):
+            _build(folder)
+    except Timeout:
+        log.info("another process is summarising %s", folder)
+    return folder / PAGE
+
+
+def is_due(folder: Path) -> bool:
+    """Whether the last build is older than `THROTTLE` times what it took, or unknown."""
+    record = folder / RECORD
+    try:
+        took = float(json.loads(record.read_text())["seconds"])
+        age = time.time() - record.stat().st_mtime
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+    return not 0 <= age < THROTTLE * took  # negative: the clock was set back
+
+
+def _build(folder: Path) -> None:
+    from dipddpm.study import frame, page, tables  # late: pandas takes a second to import
+
+    begun = time.perf_counter()
+    jobs = frame.read_frame(folder)
+    texts = {CSV: tables.as_csv(jobs), MARKDOWN: tables.as_markdown(jobs), PAGE: page.render(jobs)}
+    for name, text in texts.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    for name in (*texts, RECORD):  # what killed builders left half written
+        for path in folder.glob(f".{name}.[0-9]*-[0-9a-f]*.tmp"):
+            path.unlink(missing_ok=True)
+    write_json(folder / RECORD, {"seconds": time.perf_counter() - begun, "jobs": len(jobs)})

@@ -1,0 +1,130 @@
+"""Judge a prior on pictures that it has not seen: one evaluation by level, and against denoisers that do not learn.
+
+x_t / sqrt(alpha_bar) is x0 plus white noise of known sigma: that is what the other denoisers get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dipddpm import files
+from dipddpm.diffusion import folder as prior_folder
+from dipddpm.diffusion import prior
+from dipddpm.diffusion.prior import Prior
+from dipddpm.diffusion.schedule import to_picture
+from dipddpm.diffusion.steps import x0_from_eps
+from dipddpm.metrics.quality import psnr
+from prior_training import denoisers, evaluation
+from prior_training.evaluation import LEVELS, errors_by_level, estimate_once, noisy_states
+from prior_training.paired import Difference, paired_difference
+from prior_training.pictures import evenly
+
+AGAINST = (50, 100)  # levels: sigma 22.0 and 43.2
+BM3D = (denoisers.BM3D,)
+Watch = Callable[[int], None]
+
+
+def evaluate(
+    folder: Path,
+    held_out: torch.Tensor,
+    *,
+    against: int = 0,
+    tuning: torch.Tensor | None = None,
+    watch: Watch | None = None,
+) -> dict[str, Any]:
+    """Measure a prior.
+
+    Args:
+        folder: Of the prior.
+        held_out: uint8, shape (N, 3, H, W).
+        against: So many of them, evenly spread, are also cleaned by denoisers that do not learn; 0 leaves these out.
+        tuning: Other pictures, which the settings of those denoisers are chosen on; needed where there are any.
+        watch: Called with the number of pictures that a method has cleaned, `evaluations` in all.
+
+    Returns:
+        JSON types, with the SHA-256 of the weights that they belong to.
+    """
+    network = prior.load(folder)
+    rows = errors_by_level(network.unet, network.schedule, held_out, watch=watch)
+    result: dict[str, Any] = {"sha256": files.sha256(prior_folder.weights_file(folder)), "pictures": len(held_out)}
+    result["levels"] = rows
+    if against:
+        assert tuning is not None
+        chosen = held_out[evenly(len(held_out), against)]
+        levels = against_denoisers(network, chosen, tuning, watch=watch)
+        result["denoisers"] = {"pictures": len(chosen), "tuned_on": len(tuning), "levels": levels}
+    return result
+
+
+def evaluations(pictures: int, against: int) -> int:
+    """Return how many pictures `evaluate` cleans, over all methods and levels."""
+    methods = len(denoisers.METHODS) + len(BM3D) + 1
+    return len(LEVELS) * pictures + len(AGAINST) * methods * min(pictures, against)
+
+
+def against_denoisers(
+    network: Prior,
+    pictures: torch.Tensor,
+    tuning: torch.Tensor,
+    others: Sequence[denoisers.Denoiser] = BM3D,
+    watch: Watch | None = None,
+) -> list[dict[str, Any]]:
+    """Let the prior and the other denoisers clean the same noisy pictures.
+
+    Args:
+        network: The prior.
+        pictures: uint8, shape (N, 3, H, W), N at least 2.
+        tuning: Likewise, other pictures: those that free settings are chosen on.
+        others: Denoisers beside the tuned ones.
+        watch: As for `evaluate`.
+
+    Returns:
+        A level, JSON types: its sigma (0-255 scale), the PSNR of the noisy pictures and of the prior,
+        and for each method PSNR, settings and how much the prior is above it, per picture.
+    """
+    examples = denoisers.to_arrays(tuning / 255)
+    results = []
+    for level in AGAINST:
+        ab = network.schedule.alpha_bar(level)
+        sigma = network.schedule.sigma(level) / 255  # of y in [0, 1]
+        x0, _, x_t = noisy_states(pictures, ab, level)
+        clean, y = to_picture(x0), to_picture(x_t / ab.sqrt())
+        estimate = estimate_once(network.unet, x_t, level, watch)
+        ours = psnr(to_picture(x0_from_eps(x_t, estimate, ab)), clean).tolist()
+        methods = []
+        for method in (*(denoisers.tune(name, examples, sigma) for name in denoisers.METHODS), *others):
+            quality = []
+            for noisy, truth in zip(denoisers.to_arrays(y), denoisers.to_arrays(clean), strict=True):
+                quality.append(denoisers.psnr(method(noisy, sigma), truth))
+                if watch:
+                    watch(1)
+            row = {"name": method.name, "settings": method.settings, "psnr": sum(quality) / len(quality)}
+            methods.append(row | {"prior_above": vars(paired_difference(ours, quality))})
+        means = {"noisy": float(psnr(y, clean).mean()), "prior": sum(ours) / len(ours)}
+        results.append({"level": level, "sigma": 255 * sigma, "psnr": means, "methods": methods})
+    return results
+
+
+def tables(result: dict[str, Any]) -> str:
+    """Return the Markdown tables of what `evaluate` measured."""
+    text = f"One evaluation on {result['pictures']} held-out pictures:\n\n" + evaluation.table(result["levels"])
+    if others := result.get("denoisers"):
+        text += f"\nThe same noisy pictures cleaned by others, {others['pictures']} of these pictures:\n\n"
+        text += _table(others["levels"])
+    return text
+
+
+def _table(levels: Iterable[dict[str, Any]]) -> str:
+    lines = ["| sigma | method | settings | PSNR (dB) | prior above it (95% interval) |", "|---:|---|---|---:|---|"]
+    for at in levels:
+        lines.append(f"| {at['sigma']:.1f} | none: the noisy picture | | {at['psnr']['noisy']:.2f} | |")
+        for m in at["methods"]:
+            settings = ", ".join(f"{name} {value:g}" for name, value in m["settings"].items())
+            above = Difference(**m["prior_above"])
+            lines.append(f"| {at['sigma']:.1f} | {m['name']} | {settings} | {m['psnr']:.2f} | {above} |")
+        lines.append(f"| {at['sigma']:.1f} | this prior, one evaluation | | {at['psnr']['prior']:.2f} | |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,119 @@
+"""What a training leaves: TensorBoard curves and samples, its record, the diffusers folder, the model card."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
+from torch.utils.tensorboard import SummaryWriter
+
+from dipddpm.diffusion.schedule import Schedule
+from dipddpm.errors import UserError
+from dipddpm.files import write_json
+from prior_training import card
+from prior_training.evaluation import errors_by_level
+from prior_training.pictures import Pictures, evenly
+from prior_training.samples import draw, grid
+from prior_training.settings import RECORD, plain
+from prior_training.training import Training
+
+BANDS = 10  # of timesteps, each with its own curve of the error
+STEPS = 50  # between points of the curves
+DDIM_STEPS = 25
+
+
+class Report:
+    """Writes about a training.
+
+    Args:
+        training: About to begin or to go on. Curves that a killed run wrote beyond its checkpoint are dropped.
+        pictures: All that were read.
+        held_out: Indices of those that the training does not see.
+    """
+
+    def __init__(self, training: Training, pictures: Pictures, held_out: Sequence[int]):
+        settings = training.settings
+        self.data = {
+            "name": Path(settings.data).expanduser().resolve().name,
+            "pictures": len(pictures.names),
+            "left_out": pictures.left_out,
+            "enlarged": pictures.enlarged,
+            "held_out": [pictures.names[i] for i in held_out],
+        }
+        self.training = training
+        chosen = [held_out[i] for i in evenly(len(held_out), settings.eval_pictures)]
+        self.judged = torch.from_numpy(pictures.pixels[chosen])
+        self.writer = SummaryWriter(str(settings.work), purge_step=training.seen + 1)
+        if not training.seen:
+            self.writer.add_image("held_out", grid(self.judged[:16]), 0)
+        self._steps: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def step(self, index_t: torch.Tensor, errors: torch.Tensor) -> float | None:
+        """Take in what `Training.step` returned.
+
+        Returns:
+            Every `STEPS` steps the mean error since the last time, which is also written, as is that of each band.
+
+        Raises:
+            UserError: When it is not finite, so that no further checkpoint is written.
+        """
+        self._steps.append((index_t, errors))
+        if len(self._steps) < STEPS:
+            return None
+        index_t, errors = (torch.cat(parts) for parts in zip(*self._steps, strict=True))
+        self._steps.clear()
+        seen, mean = self.training.seen, errors.mean().item()
+        self._refuse_unless_finite(mean)
+        self.writer.add_scalar("train/epsilon_error", mean, seen)
+        self.writer.add_scalar("train/learning_rate", self.training.learning_rate, seen)
+        width = len(self.training.scheduler.alphas_cumprod) // BANDS
+        for band in range(BANDS):
+            members = errors[index_t // width == band]
+            if len(members):
+                levels = f"levels_{band * width + 1:03d}-{(band + 1) * width}"
+                self.writer.add_scalar(f"train_epsilon_error/{levels}", members.mean().item(), seen)
+        return mean
+
+    def checkpoint(self) -> None:
+        """Write the averaged weights as a diffusers folder, their held-out error, samples, the record and the card."""
+        training, settings, seen = self.training, self.training.settings, self.training.seen
+        with training.averaged() as unet:
+            rows = errors_by_level(unet, Schedule(training.scheduler.alphas_cumprod), self.judged)
+            self._refuse_unless_finite(sum(row["epsilon_error"] for row in rows))
+            save_pipeline(DDPMPipeline(unet, training.scheduler), Path(settings.out))
+            if settings.samples:
+                drawn = draw(unet, training.scheduler, range(settings.samples), DDIM_STEPS)
+                self.writer.add_image(f"samples_ddim_{DDIM_STEPS}", grid(drawn), seen)
+        for row in rows:
+            for key in ("epsilon_error", "psnr"):
+                self.writer.add_scalar(f"held_out_{key}/level_{row['level']:03d}", row[key], seen)
+        self.writer.flush()
+        record: dict[str, Any] = {"pictures": seen, "seconds": round(training.seconds), "device": training.device}
+        record |= {"settings": plain(settings), "data": self.data}
+        record["evaluation"] = {"pictures": len(self.judged), "levels": rows}
+        write_json(settings.work / RECORD, record)
+        card.write_own(Path(settings.out), record)
+        psnrs = ", ".join(f"{row['psnr']:.2f} at {row['level']}" for row in rows if row["level"] in (50, 100, 300))
+        print(f"{seen} pictures, {training.seconds:.0f} s: PSNR of held-out pictures by level {psnrs} (dB)", flush=True)
+
+    def _refuse_unless_finite(self, error: float) -> None:
+        if not error < float("inf"):
+            raise UserError(
+                f"lr={self.training.settings.lr:g} is too large: the error is no number after "
+                f"{self.training.seen} pictures; type a smaller lr and another out="
+            )
+
+
+def save_pipeline(pipeline: Any, folder: Path) -> None:
+    """Write a diffusers folder so that each of its files is whole at any time."""
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        pipeline.save_pretrained(temporary)
+        for file in (path for path in Path(temporary).rglob("*") if path.is_file()):
+            target = folder / file.relative_to(temporary)
+            target.parent.mkdir(exist_ok=True)
+            os.replace(file, target)

@@ -1,0 +1,103 @@
+"""A training from the pictures to the diffusers folder; a killed one goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from dipddpm import progress
+from dipddpm.environment import choose_device, warn_if_emulated
+from dipddpm.errors import UserError
+from prior_training import pictures
+from prior_training.report import Report
+from prior_training.settings import Settings
+from prior_training.training import Training
+
+NAMED = 5  # damaged pictures whose reasons are printed; training.json has all
+
+
+def train(settings: Settings) -> None:
+    """Train until ``settings.pictures`` have been seen; go on from the checkpoint where ``settings.out`` holds one.
+
+    Raises:
+        UserError: When the pictures cannot be read, the device is not there, another training writes into ``out``, or
+            the error is no longer finite.
+    """
+    device = choose_device(settings.device)
+    warn_if_emulated("precision", settings.precision.name, device)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    settings.work.mkdir(parents=True, exist_ok=True)
+    with _alone(settings):
+        found = _read(settings)
+        training = Training(settings, device)
+        checkpoint = settings.work / "checkpoint.pt"
+        if checkpoint.exists():
+            training.load(checkpoint)
+            print(f"going on from {checkpoint} at {training.seen} pictures")
+        learnt, held_out = pictures.hold_out(len(found.names), settings.held_out, settings.seed)
+        print(f"{len(learnt)} pictures to learn from, {len(held_out)} held out (their names: training.json)")
+        parameters = sum(p.numel() for p in training.unet.parameters())
+        print(f"{parameters:,} parameters, on {device} in {settings.precision.name}")
+        _learn(training, Report(training, found, held_out.tolist()), torch.from_numpy(found.pixels)[learnt], checkpoint)
+    print(f"done: type prior.path={settings.out} image.path=<file>; to go on, pictures=<more than {training.seen}>")
+
+
+def _learn(training: Training, report: Report, learnt: torch.Tensor, checkpoint: Path) -> None:
+    settings = training.settings
+    with progress.bar("pictures") as bar:
+        task = bar.add_task("training", total=settings.pictures, completed=training.seen, note="")
+        while training.seen < settings.pictures:
+            started = time.monotonic()
+            while True:
+                mean = report.step(*training.step(learnt))
+                bar.update(task, completed=training.seen)
+                if mean is not None:
+                    bar.update(task, note=f"error {mean:.4f}")
+                spent = time.monotonic() - started
+                if training.seen >= settings.pictures or spent > 60 * settings.checkpoint_minutes:
+                    break
+            training.seconds += spent
+            report.checkpoint()
+            training.save(checkpoint)  # last: killed before it, the training goes on from the one before
+    report.writer.close()
+
+
+def _read(settings: Settings) -> pictures.Pictures:
+    """Read the pictures, or take those that an earlier run read, and say which are left out."""
+    with progress.bar("pictures") as bar:
+        task = bar.add_task("reading", total=None, note="")
+        found = pictures.read_once(
+            Path(settings.data).expanduser(),
+            settings.size,
+            settings.work,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+        bar.update(task, completed=len(found.names), total=len(found.names))
+    for reason in list(found.left_out.values())[:NAMED]:
+        print(f"left out: {reason}")
+    if found.left_out:
+        print(f"{len(found.left_out)} pictures left out (training.json names all)")
+    if found.enlarged:
+        print(f"{found.enlarged} pictures are smaller than size={settings.size} and were enlarged")
+    if len(found.names) < 2:
+        raise UserError(f"data={settings.data} holds one picture that can be read: give 2 or more")
+    return found
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    lock = FileLock(settings.work / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"out={settings.out}: another training writes there; type another out=") from error
+    try:
+        yield
+    finally:
+        lock.release()
