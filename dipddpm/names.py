@@ -39,3 +39,4 @@ NOISES = tuple(name for name in NoiseKind.__members__ if name != "own")  # those
 OPERATORS, NETWORKS, RULES, PRECISIONS, INITS, SCHEDULERS = (
     tuple(kind.__members__) for kind in (OperatorKind, Network, Rule, Precision, Init, Scheduler)
 )
+FIT_VERSION = 1  # of the fits in a store; raise it when the same request would no longer give the same fit

@@ -10,15 +10,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
+
+import pandas as pd
 
 from dipddpm import seeds
 from dipddpm.errors import UserError
 from dipddpm.files import canonical
 from dipddpm.names import QUALITIES
 from dipddpm.pictures import write
-from dipddpm.study import Job, read_study
+from dipddpm.study import read_frame
 from prior_training.paired import paired_difference
 from prior_training.pictures import Pictures
 
@@ -34,7 +35,7 @@ def write_pictures(pictures: Pictures, folder: Path) -> list[Path]:
     return files
 
 
-def restore(files: Sequence[Path], priors: Sequence[Path], out: Path, overrides: Sequence[str]) -> list[list[Job]]:
+def restore(files: Sequence[Path], priors: Sequence[Path], out: Path, overrides: Sequence[str]) -> list[pd.DataFrame]:
     """Restore each picture with each prior: a sweep inside ``out/jobs``, from fits in ``out/fits``.
 
     Args:
@@ -44,7 +45,7 @@ def restore(files: Sequence[Path], priors: Sequence[Path], out: Path, overrides:
         overrides: More, as for sample.py.
 
     Returns:
-        For each prior its jobs, in the order of ``files``.
+        For each prior a row a picture, in the order of ``files``, with the columns of `read_frame`.
 
     Raises:
         UserError: When the sweep fails.
@@ -55,12 +56,12 @@ def restore(files: Sequence[Path], priors: Sequence[Path], out: Path, overrides:
     command += [f"prior.path={','.join(map(str, priors))}", f"image.path={','.join(map(str, files))}"]
     if subprocess.run(command, stdout=sys.stderr).returncode:  # stdout is for the comparison
         raise UserError(f"the sweep in {folder} failed, see above: the same command goes on")
-    jobs = {(job.overrides["image.path"], job.overrides["prior.path"]): job for job in read_study(folder).jobs}
-    return [[jobs[str(file), str(prior)] for file in files] for prior in priors]
+    jobs = read_frame(folder).set_index(["prior.path", "image.path"])
+    return [jobs.loc[[(str(prior), str(file)) for file in files]] for prior in priors]
 
 
-def summarise(old: Sequence[Job], new: Sequence[Job]) -> dict[str, Any]:
-    """Compare the jobs of two priors on the same pictures.
+def summarise(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, Any]:
+    """Compare what `restore` returned for two priors.
 
     Returns:
         JSON types: ``count``, and for each quality that all jobs have the means of the DIP output (``dip``) and of the
@@ -69,15 +70,16 @@ def summarise(old: Sequence[Job], new: Sequence[Job]) -> dict[str, Any]:
     Raises:
         UserError: When a picture's two jobs started from different fits, or from none.
     """
-    for a, b in zip(old, new, strict=True):
-        if a.fit_key is None or a.fit_key != b.fit_key:
-            raise UserError(f"{a.name} and {b.name} start from no common fit: leave out checkpoint=none or <file>")
+    fits = [jobs["fit_key"].astype("string").fillna("").tolist() for jobs in (old, new)]
+    if fits[0] != fits[1] or not all(fits[0]):
+        raise UserError("the two priors start from no common fits: leave out checkpoint=none or checkpoint=<file>")
     found: dict[str, Any] = {"count": len(old)}
     for quality in QUALITIES:
-        rows = (("dip", old), ("result", old), ("result", new))
-        figures = ([job.figure(row, quality) for job in jobs] for row, jobs in rows)
-        dip, before, after = ([value for value in row if value is not None] for row in figures)
-        if len(dip) == len(before) == len(after) == len(old):
-            found[quality] = {"dip": fmean(dip), "old": fmean(before), "new": fmean(after)}
+        columns = (old[f"dip_{quality}"], old[f"result_{quality}"], new[f"result_{quality}"])
+        if not any(column.isna().any() for column in columns):
+            found[quality] = {
+                name: float(column.mean()) for name, column in zip(("dip", "old", "new"), columns, strict=True)
+            }
+            before, after = (column.tolist() for column in columns[1:])
             found[quality]["new_minus_old"] = vars(paired_difference(after, before))
     return found

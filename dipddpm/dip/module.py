@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dipddpm import seeds
 from dipddpm.degradation.operators import Identity, Operator
+from dipddpm.degradation.problem import content_hashes
 from dipddpm.dip import networks
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
@@ -71,7 +72,7 @@ class DeepImagePrior(pl.LightningModule):
         if noisy.ndim != 4 or noisy.shape[:2] != (1, 3):
             raise ValueError(f"noisy must be one picture, shape (1, 3, H, W), got {tuple(noisy.shape)}")
         s = settings or DipSettings()
-        content = seeds.content_hash(noisy.cpu()) if content is None else content
+        content = content_hashes(noisy)[0] if content is None else content
         self.settings, self.content = s, content
         self.net = network or networks.build(s, seeds.generator(seed, "dip weights", content))
         name = s.network if network is None else type(network).__name__

@@ -23,7 +23,7 @@ from dipddpm.dip.networks import NETWORKS, memory_format
 from dipddpm.runs import fingerprints, outputs, results, windows
 from dipddpm.runs.inspect import inspect
 from dipddpm.runs.job import Job
-from dipddpm.runs.starting import problem_of
+from dipddpm.runs.posing import problem_of
 from dipddpm.runs.starts import FittedStart, Start, fit_record, start_of
 
 log = logging.getLogger(__name__)

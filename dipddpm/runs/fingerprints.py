@@ -7,8 +7,7 @@ from pathlib import Path
 from dipddpm import files
 from dipddpm.config.schema import Config, mask_of, reference_of
 from dipddpm.diffusion import folder as prior_folder
-
-FIT_VERSION = 1  # raise it when the same request would no longer give the same fit
+from dipddpm.names import FIT_VERSION
 
 
 def of(c: Config, command: str) -> dict[str, str]:

@@ -29,7 +29,7 @@ from dipddpm.fits.choice import Choice, choose
 from dipddpm.fits.keeping import FolderKeeper
 from dipddpm.fits.manifest import read_picture, read_pixels
 from dipddpm.runs.job import Job
-from dipddpm.runs.starting import fit_request
+from dipddpm.runs.posing import fit_request
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dipddpm.errors import UserError
+from dipddpm.errors import UserError, typed_as
 from dipddpm.study.frame import output, read_frame, swept, title
 from dipddpm.study.labels import short
 from dipddpm.study.summary import build
@@ -34,7 +34,7 @@ COLUMNS = [
 
 def main(argv: list[str] | None = None) -> int:
     """Build and print the studies; returns the exit code (2 when a folder is no sweep's)."""
-    parser = argparse.ArgumentParser(prog="python -m dipddpm.study", description="Summarise sweeps, killed ones too.")
+    parser = argparse.ArgumentParser(prog=typed_as("dipddpm.study"), description="Summarise sweeps, killed ones too.")
     parser.add_argument("folder", nargs="+", type=Path, help="of a sweep: multirun/<date>/<time>")
     bad = False
     for folder in parser.parse_args(argv).folder:

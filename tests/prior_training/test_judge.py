@@ -230,11 +230,11 @@ def test_two_priors_are_compared_on_one_fit_a_picture(tiny_prior: Path, greys: P
     other = Path(shutil.copytree(tiny_prior, tmp_path / "other"))
     small = ["dip.layers=1", "dip.channels=8", "dip.max_epochs=10", "ddpm.start_t=5", "stopping=never", "threads=1"]
     old, new = compare.restore(files, (tiny_prior, other), tmp_path / "out", small)
-    assert len({job.fit_key for job in old}) == 2 and [a.fit_key for a in old] == [b.fit_key for b in new]
+    assert old["fit_key"].nunique() == 2 and old["fit_key"].tolist() == new["fit_key"].tolist()
     found = compare.summarise(old, new)
     assert found["count"] == 2
     assert Difference(**found["psnr"]["new_minus_old"]).mean == pytest.approx(0, abs=1e-3), "the same weights"
-    assert found["psnr"]["old"] == pytest.approx(sum(job.metrics["result"]["psnr"] for job in old) / 2)
+    assert found["psnr"]["old"] == pytest.approx(old["result_psnr"].sum() / 2)
     assert set(found) == {"count", "psnr", "ssim"}, "these are too small for ST-LPIPS"
-    with pytest.raises(UserError, match="start from no common fit"):
+    with pytest.raises(UserError, match="start from no common fits"):
         compare.summarise(old, new[::-1])

@@ -16,9 +16,10 @@ from dipddpm.degradation.noise import NOISES, Noise
 from dipddpm.degradation.operators import Downscale, Identity, Mask, Operator
 from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.diffusion import prior
+from dipddpm.dip.settings import DipSettings
 from dipddpm.errors import UserError
+from dipddpm.fits.request import request_of
 from dipddpm.pictures import masks, read
-from dipddpm.runs.fingerprints import FIT_VERSION
 from dipddpm.runs.inspect import inspect_size
 
 log = logging.getLogger(__name__)
@@ -121,19 +122,10 @@ def fit_request(c: Config, problem: Problem) -> dict[str, Any]:
     trajectory and do not change it. Noise and operator stand under ``degrade``, their name when the first fits were
     stored.
     """
-    dip = plain(c.dip)
-    del dip["max_epochs"]
     noise: dict[str, Any] = {"kind": "none"}  # y was given
     if isinstance(c.image, CleanImage):
         noise = {"kind": "gaussian", "sigma": 0.0} | plain(c.noise)
         noise["kind"] = {"none": "gaussian", "correlated": "gaussian"}.get(noise["kind"], noise["kind"])
     elif reference_of(c) and problem.clean is not None:  # it enters the stored curves, not the weights
         noise["reference"] = seeds.content_hash(problem.clean)
-    return {
-        "version": FIT_VERSION,
-        "pixels": problem.content,
-        "size": list(problem.noisy.shape[-2:]),
-        "degrade": noise | problem.operator.request(),
-        "dip": dip,
-        "seed": c.seed,
-    }
+    return request_of(problem, DipSettings(**plain(c.dip)), c.seed, noise)

@@ -9,7 +9,7 @@ from dipddpm.degradation.noise import Poisson
 from dipddpm.degradation.operators import Downscale, Mask
 from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.pictures.read import read_picture
-from dipddpm.runs.starting import fit_request, problem_of
+from dipddpm.runs.posing import fit_request, problem_of
 
 SIZE = "image.size=16"
 

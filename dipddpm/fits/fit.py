@@ -1,0 +1,239 @@
+"""Fit Deep Image Priors to pictures, in memory or into a store.
+
+problem = dd.Problem(y, sigma=25)
+fit = dd.fit_dip(problem, network="skip")
+fit.picture, fit.epoch, fit.curves
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+
+from dipddpm import environment
+from dipddpm.degradation.operators import Mask
+from dipddpm.degradation.problem import Problem
+from dipddpm.dip import fitting
+from dipddpm.dip.curves import Curves
+from dipddpm.dip.fitting import RunSettings
+from dipddpm.dip.keeping import Keeper, Memory
+from dipddpm.dip.module import DeepImagePrior
+from dipddpm.dip.settings import DipSettings
+from dipddpm.dip.stopping import Rule, Stopping
+from dipddpm.fits.choice import choose
+from dipddpm.fits.keeping import FolderKeeper
+from dipddpm.fits.load import load_fit
+from dipddpm.fits.manifest import Fit
+from dipddpm.fits.request import noise_of, request_of
+from dipddpm.fits.store import FitStore
+
+
+@dataclass(frozen=True)
+class FittedPicture:
+    """A DIP that was fitted to one picture.
+
+    Attributes:
+        picture: Output of the kept epoch, clipped to [0, 1], float32, shape (1, 3, H, W). Where y tells a part of the
+            picture and has no noise, that part is y's.
+        epoch: The kept epoch that the rule led to.
+        why: Why that one: the rule's name, or ``max_epochs`` where the rule did not fire.
+        curves: One row for each epoch of the fit.
+        network: With the weights of the epoch, on the CPU.
+        z: The fixed input of the network, shape (1, 3, H, W).
+        folder: Where the fit is stored; None for a fit in memory.
+    """
+
+    picture: torch.Tensor
+    epoch: int
+    why: str
+    curves: Curves
+    network: torch.nn.Module
+    z: torch.Tensor
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class FittedDip:
+    """The DIPs that were fitted to the N pictures of a problem.
+
+    Attributes:
+        pictures: One result a picture. `epoch`, `why`, `curves` and `network` are those of the only one.
+    """
+
+    pictures: tuple[FittedPicture, ...]
+
+    @cached_property
+    def picture(self) -> torch.Tensor:
+        """The outputs, shape (N, 3, H, W), in [0, 1]."""
+        return torch.cat([one.picture for one in self.pictures])
+
+    @property
+    def epoch(self) -> int:
+        return self._only.epoch
+
+    @property
+    def why(self) -> str:
+        return self._only.why
+
+    @property
+    def curves(self) -> Curves:
+        return self._only.curves
+
+    @property
+    def network(self) -> torch.nn.Module:
+        return self._only.network
+
+    @property
+    def _only(self) -> FittedPicture:
+        only, *others = self.pictures
+        if others:
+            raise ValueError(f"the fit is of {1 + len(others)} pictures: take one of them, such as fit.pictures[0]")
+        return only
+
+
+def fit_dip(
+    problem: Problem,
+    network: str | torch.nn.Module | None = None,
+    settings: DipSettings | None = None,
+    *,
+    stopping: str | Rule | Stopping = "loss_floor",
+    seed: int = 0,
+    device: str = "auto",
+    store: str | Path | None = None,
+    progress: bool = False,
+) -> FittedDip:
+    """Fit a Deep Image Prior to each picture of a problem, one after the other.
+
+    Problem, settings and seed determine the result to the bit, for the same torch, threads and device. It is the one
+    that ``train_dip.py`` keeps. On a GPU, TF32 is switched off in this process.
+
+    Args:
+        problem: y and what is known about it; N pictures.
+        network: ``"cnn"``, ``"skip"``, a name registered in `dipddpm.dip.networks.NETWORKS`, or a module of one's own.
+            The module maps z to a picture, both (1, 3, H, W). It is copied, and each picture's fit begins with its
+            weights. None is the network that the settings name.
+        settings: Of network and optimiser; None takes those with which the network is best fitted.
+        stopping: A rule's name (``loss_floor``, ``wmv``, ``emv``, ``never``), a function of curves, or a `Stopping`
+            with its threshold or patience. The threshold of ``loss_floor`` is (sigma / 255)^2 unless it is given.
+        seed: Of z, weights and input noise, together with the content of the picture.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
+        store: Folder in which fits are found and kept, such as ``outputs/fits``, with TensorBoard's events; None keeps
+            them in memory. Every kept epoch of a fit takes the bytes of its weights and of its picture.
+        progress: Whether progress bars are shown.
+
+    Raises:
+        ValueError: For unknown names, settings that do not go together, or noise that cannot be estimated.
+        RuntimeError: When a fit diverges or a colour channel dies.
+    """
+    settings, own = _settled(network, settings)
+    if own is not None and store is not None:
+        raise ValueError(
+            "a store keeps fits of named networks: register yours with NETWORKS.register, or give no store"
+        )
+    stopping = stopping if isinstance(stopping, Stopping) else Stopping(stopping)
+    device = environment.choose_device(device)
+    if device.startswith("cuda"):
+        environment.exact_arithmetic()
+    run = RunSettings(device, progress=progress)
+    fitted = []
+    for row in _rows(problem):
+        job = _Fit(row, settings, own, _with_threshold(stopping, row), seed, run)
+        fitted.append(job.in_memory() if store is None else job.stored(FitStore(Path(store).expanduser())))
+    return FittedDip(tuple(fitted))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """One picture's fit, before it is made."""
+
+    problem: Problem
+    settings: DipSettings
+    network: torch.nn.Module | None
+    stopping: Stopping
+    seed: int
+    run: RunSettings
+
+    def in_memory(self) -> FittedPicture:
+        keeper = Memory()
+        module = self._make(keeper, self.run)
+        assert keeper.trajectory is not None
+        chosen = self._choose(keeper.trajectory)
+        assert chosen is not None
+        network = module.kept_net.cpu()
+        network.load_state_dict(keeper.weights(chosen.epoch))
+        picture = self._finished(keeper.picture(chosen.epoch))
+        curves = keeper.trajectory.curves
+        return FittedPicture(picture, chosen.epoch, chosen.why, curves, network, module.z.cpu())
+
+    def stored(self, store: FitStore) -> FittedPicture:
+        def work(folder: Path, key: str, before: Fit | None) -> None:
+            keeper = FolderKeeper(folder, key, self.problem.content, before)
+            self._make(keeper, replace(self.run, events=folder))
+
+        request = request_of(self.problem, self.settings, self.seed, noise_of(self.problem))
+        fit, chosen, _ = store.obtain(request, self._choose, work)
+        loaded = load_fit(fit.folder, chosen.epoch)
+        picture = self._finished(loaded.picture)
+        return FittedPicture(picture, chosen.epoch, chosen.why, fit.curves, loaded.network, loaded.z, fit.folder)
+
+    def _make(self, keeper: Keeper, run: RunSettings) -> DeepImagePrior:
+        p = self.problem
+        module = DeepImagePrior(
+            p.noisy, p.clean, operator=p.operator, network=copy.deepcopy(self.network), settings=self.settings,
+            seed=self.seed, content=p.content,
+        )  # fmt: skip
+        fitting.run(module, keeper, self.stopping, self.settings.max_epochs, run)
+        return module
+
+    @property
+    def _choose(self) -> partial:
+        return partial(
+            choose, checkpoint="stop", rule=self.stopping, rule_name=self.stopping.name,
+            max_epochs=self.settings.max_epochs, every=self.settings.checkpoint_every,
+        )  # fmt: skip
+
+    def _finished(self, picture: torch.Tensor) -> torch.Tensor:
+        return self.problem.put_back(picture.clamp(0, 1))
+
+
+def _settled(
+    network: str | torch.nn.Module | None, settings: DipSettings | None
+) -> tuple[DipSettings, torch.nn.Module | None]:
+    """Return the settings, and the module of one's own where one is given."""
+    own = network if isinstance(network, torch.nn.Module) else None
+    name = network if isinstance(network, str) else None
+    settings = settings or DipSettings.of(name or "cnn")
+    if name and name != settings.network:
+        raise ValueError(
+            f"network={name} and settings for {settings.network}: give one of them, or DipSettings.of({name!r})"
+        )
+    if settings.max_epochs < settings.checkpoint_every:
+        raise ValueError(
+            f"max_epochs must be {settings.checkpoint_every} or more, the first kept epoch (checkpoint_every), got "
+            f"{settings.max_epochs}"
+        )
+    return settings, own
+
+
+def _with_threshold(stopping: Stopping, problem: Problem) -> Stopping:
+    if stopping.rule != "loss_floor" or stopping.threshold is not None:
+        return stopping
+    return replace(stopping, threshold=(problem.sigma / 255) ** 2)
+
+
+def _rows(problem: Problem) -> Iterator[Problem]:
+    """Yield the problem of each picture."""
+    if len(problem) == 1:
+        yield problem
+        return
+    for i in range(len(problem)):
+        row, operator = slice(i, i + 1), problem.operator
+        if isinstance(operator, Mask) and operator.known is not None and len(operator.known) > 1:
+            operator = Mask(known=operator.known[row])
+        clean = None if problem.clean is None else problem.clean[row]
+        yield Problem(problem.y[row], problem.known_sigma, clean, operator, contents=problem.contents[row])

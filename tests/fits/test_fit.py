@@ -1,0 +1,161 @@
+"""Fits from Python: the picture that a run keeps, in memory and in a store, with a network and a rule of one's own."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dipddpm.config.compose import plain
+from dipddpm.degradation.noise import Gaussian
+from dipddpm.degradation.operators import Mask
+from dipddpm.degradation.problem import Problem, degrade
+from dipddpm.dip.networks import NETWORKS
+from dipddpm.dip.settings import DipSettings
+from dipddpm.dip.stopping import Stop, Stopping
+from dipddpm.fits import FitStore
+from dipddpm.fits.fit import fit_dip
+from dipddpm.fits.load import load_fit
+from dipddpm.runs import commands
+from dipddpm.runs.job import Job
+from dipddpm.runs.posing import problem_of
+
+SMALL = DipSettings(layers=1, channels=8, lr=5e-3, max_epochs=30)
+
+
+def pictures(n=1, size=(16, 18)):
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, size[0]), torch.linspace(0, 1, size[1]), indexing="ij")
+    ramps = [torch.stack([rows, columns.roll(i, 1), rows * columns]) * 0.8 + 0.1 for i in range(n)]
+    return torch.stack(ramps)
+
+
+def network():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 6, 3, padding=1), torch.nn.Tanh(), torch.nn.Conv2d(6, 3, 1))
+
+
+def same(a, b):
+    return torch.equal(a.picture, b.picture) and all(
+        torch.equal(p, q) for p, q in zip(a.network.parameters(), b.network.parameters(), strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["dip.max_epochs=40", "stopping=wmv", "stopping.patience=3"],
+        ["dip=skip", "dip.layers=2", "dip.channels=8", "dip.ema=0.8", "dip.input_noise=0.05", "stopping=loss_floor",
+         "dip.max_epochs=100"],
+        ["operator=mask", "noise=none"],
+    ],
+)  # fmt: skip
+def test_a_fit_from_python_is_bit_equal_to_that_of_a_run(configure, tiny_prior, tmp_path, overrides):
+    c = configure(*overrides)
+    commands.fit(c, Job(tmp_path / "run"))
+    (key,) = (store := FitStore(tmp_path / "fits")).keys()
+    kept, problem = store.find(key), problem_of(c, Path(tiny_prior))
+    assert kept is not None
+    stopping = Stopping(c.stopping.rule.name, c.stopping.threshold, c.stopping.patience)
+    fit = fit_dip(problem, settings=DipSettings(**plain(c.dip)), stopping=stopping, seed=c.seed)
+    assert fit.epoch in kept.kept
+    assert torch.equal(fit.picture, problem.put_back(kept.picture(fit.epoch).clamp(0, 1)))
+    for name in ("loss_noisy", "loss_clean", "psnr", "window_variance", "moving_variance"):
+        assert fit.curves.column(name).tobytes() == kept.curves.column(name).tobytes(), name
+
+
+def test_a_fit_in_a_store_is_the_one_in_memory_and_is_found_again(tmp_path, monkeypatch):
+    problem = degrade(pictures(), Gaussian(25))
+    alone, kept = (fit_dip(problem, settings=SMALL, store=store) for store in (None, str(tmp_path / "fits")))
+    assert same(alone, kept) and alone.epoch == kept.epoch == 30
+    monkeypatch.setattr("dipddpm.dip.fitting.run", lambda *given: 1 / 0)
+    assert same(fit_dip(problem, settings=SMALL, store=tmp_path / "fits"), kept)
+    (one,) = kept.pictures
+    loaded = load_fit(one.folder)
+    assert torch.equal(loaded.picture.clamp(0, 1), kept.picture)
+
+
+def test_a_stored_fit_of_ones_own_noisy_picture_is_the_one_that_a_run_finds(configure, tiny_prior, tmp_path):
+    from dipddpm.pictures.write import save
+
+    save(tmp_path / "me.png", degrade(pictures(1, (16, 16)), Gaussian(25)).y)
+    c = configure("image=noisy", f"image.path={tmp_path / 'me.png'}", "noise.sigma=25")
+    commands.fit(c, Job(tmp_path / "run"))
+    problem = problem_of(c, Path(tiny_prior))
+    problem = Problem(problem.y, 25)
+    fit_dip(problem, settings=DipSettings(**plain(c.dip)), stopping="never", store=tmp_path / "fits")
+    assert len(FitStore(tmp_path / "fits").keys()) == 1
+
+
+def test_problems_with_other_noise_are_other_fits(tmp_path):
+    for sigma in (10, 25):
+        fit_dip(degrade(pictures(), Gaussian(sigma)), settings=SMALL, store=tmp_path)
+    assert len(FitStore(tmp_path).keys()) == 2
+
+
+def test_several_pictures_are_fitted_each_as_if_alone():
+    clean = pictures(2)
+    for operator in (None, Mask(0.3)):
+        both = fit_dip(degrade(clean, Gaussian(25), operator), settings=SMALL)
+        alone = [fit_dip(degrade(one, Gaussian(25), operator), settings=SMALL) for one in clean.split(1)]
+        assert torch.equal(both.picture, torch.cat([one.picture for one in alone]))
+        assert [one.epoch for one in both.pictures] == [one.epoch for one in alone]
+    with pytest.raises(ValueError, match=r"of 2 pictures: take one of them, such as fit.pictures\[0\]"):
+        both.epoch  # noqa: B018
+
+
+def test_the_network_is_the_one_that_made_the_picture():
+    fit = fit_dip(Problem(pictures(), 25), "skip", DipSettings.of("skip", layers=2, channels=8, max_epochs=20))
+    assert torch.equal(fit.network(fit.pictures[0].z).clamp(0, 1), fit.picture)
+
+
+def test_a_module_of_ones_own_is_copied_and_fitted():
+    mine = network()
+    before = [p.clone() for p in mine.parameters()]
+    fit = fit_dip(Problem(pictures(), 0), mine, replace(SMALL, max_epochs=60), stopping="never")
+    assert all(torch.equal(p, q) for p, q in zip(mine.parameters(), before, strict=True))
+    loss = fit.curves.column("loss_noisy")
+    assert loss[-1] < 0.5 * loss[0]
+    assert same(fit, fit_dip(Problem(pictures(), 0), network(), replace(SMALL, max_epochs=60), stopping="never"))
+    with pytest.raises(ValueError, match="a store keeps fits of named networks"):
+        fit_dip(Problem(pictures(), 0), mine, store="fits")
+
+
+def test_a_network_that_was_registered_is_built_by_its_name(monkeypatch, tmp_path):
+    monkeypatch.setitem(NETWORKS, "mine", lambda **given: network())
+    problem = Problem(pictures(), 0)
+    kept = fit_dip(problem, "mine", replace(SMALL, network="mine"), stopping="never", store=tmp_path)
+    assert same(kept, fit_dip(problem, network(), SMALL, stopping="never"))
+
+
+def test_a_rule_of_ones_own_stops_the_fit():
+    fit = fit_dip(
+        Problem(pictures(), 25), settings=SMALL, stopping=lambda curves: Stop(20, 25) if len(curves) > 24 else None
+    )
+    assert (fit.epoch, len(fit.curves)) == (20, 25)
+
+
+def test_a_fit_says_and_leaves_nothing_unless_asked(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    fit_dip(Problem(pictures(), 25), settings=SMALL)
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+    fit_dip(Problem(pictures(), 25), settings=SMALL, progress=True)
+    assert "fitting the DIP" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"network": "cmn"}, r"no network cmn \(did you mean cnn\?\)"),
+        (
+            {"network": "skip", "settings": DipSettings()},
+            r"network=skip and settings for cnn.*DipSettings.of\('skip'\)",
+        ),
+        ({"settings": DipSettings(max_epochs=5)}, "max_epochs must be 10 or more"),
+        ({"stopping": "loss"}, "no stopping rule loss"),
+        ({"device": "gpu"}, "device=gpu cannot be used"),
+    ],
+)
+def test_arguments_that_cannot_be_met_are_refused(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        fit_dip(Problem(pictures(), 25), **arguments)
