@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 
 from dipddpm import environment
-from dipddpm.config import checkpoint
+from dipddpm.config.checkpoint import parse
 from dipddpm.config.compose import plain
 from dipddpm.config.schema import Config
 from dipddpm.degradation.problem import Problem
@@ -114,11 +114,11 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
     Raises:
         UserError: When the request cannot be met.
     """
-    means = checkpoint.parse(c.checkpoint)
-    if means.kind == "none":
+    asked = parse(c.checkpoint)
+    if asked.kind == "none":
         return DirectStart(problem.noisy, problem.words)
-    if means.file is not None:
-        return _from_file(means.file, problem, c.image.path, job)
+    if asked.file is not None:
+        return _from_file(asked.file, problem, c.image.path, job)
     return _from_fit(c, problem, job)
 
 
@@ -190,7 +190,7 @@ def _rule(c: Config, problem: Problem) -> Stopping:
 
 def _work(c: Config, problem: Problem, rule: Stopping, folder: Path, key: str, before: Fit | None) -> None:
     """Make or extend the fit; a number asked for beyond the rule or ``max_epochs`` is fitted up to."""
-    wanted = checkpoint.parse(c.checkpoint).epoch
+    wanted = parse(c.checkpoint).epoch
     device = environment.choose_device(c.device)
     environment.warn_if_emulated("dip.precision", c.dip.precision.name, device)
     module = DeepImagePrior(
