@@ -61,7 +61,7 @@ class WindowPipeline(DiffusionPipeline):
     def __call__(
         self,
         image: Any,
-        start_t: int = 50,
+        start_t: int = 25,
         end_t: int = 0,
         num_inference_steps: int | None = None,
         init: str | Init = "scaled",
