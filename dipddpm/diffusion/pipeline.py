@@ -19,7 +19,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineO
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from dipddpm.diffusion.denoiser import Denoiser
+from dipddpm.diffusion.denoiser import Denoiser, Output
 from dipddpm.diffusion.folder import ASSETS
 from dipddpm.diffusion.inits import Init, initial_state
 from dipddpm.diffusion.sampler import Snapshot, sample_window
@@ -137,7 +137,7 @@ class WindowPipeline(DiffusionPipeline):
         schedule = Schedule(scheduler.alphas_cumprod, variance)
         return Denoiser(self._evaluate, schedule, config["prediction_type"], config["clip_sample"])
 
-    def _evaluate(self, x: torch.Tensor, t: torch.Tensor) -> Any:
+    def _evaluate(self, x: torch.Tensor, t: torch.Tensor) -> Output:
         return self.unet(x.to(self.unet.dtype), t)
 
     def _window(
