@@ -38,6 +38,7 @@ class Training:
     def __init__(self, settings: Settings, device: str):
         torch.manual_seed(settings.seed)
         self.settings, self.device = settings, device
+        # Any: diffusers' hints ask add_noise for an IntTensor.
         self.scheduler: Any = DDPMScheduler(1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
         self.unet = build_unet(settings.unet, settings.size)
         self.unet.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
