@@ -77,7 +77,7 @@ def inspect_size(c: Config, size: int) -> None:
     Raises:
         UserError: One line that names the key.
     """
-    if c.checkpoint != "none":
+    if parse(c.checkpoint).fits:
         check_halvings(c.dip, size)
     check_sides(c, size)
     looks = [o for o in c.objective if o in LOOKS]
