@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 
 from dipddpm import seeds
 from dipddpm.degradation.problem import Problem, content_hashes
 from dipddpm.diffusion.consistency import data_consistency
+from dipddpm.diffusion.denoiser import Output
 from dipddpm.diffusion.inits import initial_state
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.sampler import Consistency, Snapshot, sample_window, shown
@@ -168,7 +168,7 @@ def _watched(prior: Prior, watch: Watch | None, share: float) -> Prior:
     if watch is None:
         return prior
 
-    def evaluate(x: torch.Tensor, t: torch.Tensor) -> Any:
+    def evaluate(x: torch.Tensor, t: torch.Tensor) -> Output:
         output = prior.evaluate(x, t)
         watch(share)
         return output

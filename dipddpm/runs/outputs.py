@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from torch.utils.tensorboard import SummaryWriter
@@ -88,7 +89,7 @@ def _clear(folder: Path) -> None:
             older.unlink()
 
 
-def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: Any) -> None:
+def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: np.ndarray) -> None:
     write.save_picture(path, panel / 255)
     events.add_image(tag, panel, 0, dataformats="HWC")
 
@@ -104,7 +105,7 @@ def _titled(problem: Problem, rows: Mapping[str, Row]) -> list[tuple[str, torch.
     return items
 
 
-def _fit_panel(config: Mapping[str, Any], problem: Problem, start: FittedStart) -> Any:
+def _fit_panel(config: Mapping[str, Any], problem: Problem, start: FittedStart) -> np.ndarray:
     fit, choice = start.fit, start.choice
     marks = {"peak": peak(fit.curves), "crossing": crossing(fit.curves) if problem.has_crossing else None}
     if choice.stop:
