@@ -7,12 +7,11 @@ counts convolutions and matrix products, which are nearly all operations of thes
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def gflop(work: Callable[[], Any]) -> float:
+def gflop(work: Callable[[], object]) -> float:
     """Run ``work()`` and return its operations in GFLOP. On the meta device nothing is computed."""
     with FlopCounterMode(display=False) as counter:
         work()

@@ -21,7 +21,7 @@ def is_number(text: str) -> bool:
         return False
 
 
-def natural(text: str) -> tuple[Any, ...]:
+def natural(text: str) -> tuple[int, float | list[float | str], str]:
     """Return a sort key: numbers come first, by value; then words, in which numbers sort by value, too.
 
     The text itself is the last part of the key: different texts never compare equal, and the order is always the same.
