@@ -41,7 +41,7 @@ MOST_REFUSALS = 5  # of a sweep's grid points, before the rest is only counted
 
 
 class Compose(Protocol):
-    """Composes a job's configuration from its overrides."""
+    """A function that composes a job's configuration from its overrides."""
 
     def __call__(self, *overrides: str) -> DictConfig: ...
 
@@ -60,7 +60,7 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
     if args.help or args.hydra_help or args.info or args.shell_completion:
         return
     name = args.config_name or "config"
-    seen: Seen | None = None if args.cfg else {}  # --cfg shows the configuration and looks at no file
+    seen: Seen | None = None if args.cfg else {}  # --cfg shows the configuration and reads no file
     refused: dict[str, str] = {}
 
     @functools.cache  # Hydra takes a fifth of a second to compose, and the jobs of a sweep share their groups

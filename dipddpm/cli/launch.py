@@ -32,7 +32,7 @@ from dipddpm.runs import fingerprints
 from dipddpm.runs.job import Job
 
 log = logging.getLogger(__name__)
-Objective = float | None | tuple[float | None, ...]  # what a sweeper gets: a number, or one for each name
+Objective = float | None | tuple[float | None, ...]  # for a sweeper: a figure, or one figure for each name
 _LIMITED: list[int] = []  # the threads that jobs of this process were given
 
 
