@@ -33,11 +33,11 @@ from dipddpm.names import LOOKS, MEASURED, SCRIPTS
 from dipddpm.runs.inspect import Seen, inspect, inspect_settings
 
 KEYS = config.known_keys(Config)
-VALUES = {key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)}  # the others are groups
+VALUES = {key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)}  # the other keys are groups
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 LISTS = ("image.box", "objective")  # keys whose one value is a list
 Points = tuple[list[str], list[list[str]]]
-MOST_REFUSALS = 5  # of a sweep's grid points, before the rest is only counted
+MOST_REFUSALS = 5  # refusals of a sweep's jobs that are printed; further ones are counted
 
 
 class Compose(Protocol):

@@ -33,7 +33,7 @@ from dipddpm.runs.job import Job
 
 log = logging.getLogger(__name__)
 Objective = float | None | tuple[float | None, ...]  # for a sweeper: a figure, or one figure for each name
-_LIMITED: list[int] = []  # the threads that jobs of this process were given
+_LIMITED: list[int] = []  # the threads of this process's jobs so far
 
 
 def run_job(cfg: DictConfig, command: str) -> Objective:
