@@ -81,7 +81,10 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         if not equals or not key:
             return f"{error.override} cannot be read: type key=value"
         quoted = f"'{key}=\"{value}\"'"
-        return f"{error.override} cannot be read: spaces and ~()[]{{}}:=, in a value need two pairs of quotes; type {quoted}"
+        return (
+            f"{error.override} cannot be read: spaces and ~()[]{{}}:=, in a value need two pairs of quotes; "
+            f"type {quoted}"
+        )
     if isinstance(error, OmegaConfBaseException):
         return refusal(error)
     return f"{' '.join(overrides)}: {' '.join(line.strip() for line in text.splitlines()[:2])}"
