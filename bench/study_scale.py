@@ -75,7 +75,7 @@ def measure(folder: Path, n: int) -> dict[str, float]:
     return found
 
 
-def best(work: Callable[[], Any], times: int = 3) -> float:
+def best(work: Callable[[], object], times: int = 3) -> float:
     """Return the shortest of a few runs in processor seconds: what disturbs a run only ever adds to it."""
     taken = []
     for _ in range(times):

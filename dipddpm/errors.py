@@ -6,7 +6,6 @@ import difflib
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 CLONE = Path(__file__).parents[1]  # an installed package has its environment's site-packages here
 
@@ -50,7 +49,7 @@ def _in_clone() -> bool:
     return (CLONE / "pyproject.toml").is_file() and not Path(sys.argv[0]).name.startswith("dipddpm-")
 
 
-def need(ok: bool, key: str, given: Any, allowed: str) -> None:
+def need(ok: bool, key: str, given: object, allowed: str) -> None:
     """Refuse a value unless ``ok``: one line with the key as typed, what was given, what is allowed."""
     if not ok:
         raise UserError(f"{key}={given} is not allowed: {allowed}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import torch
 
 
@@ -31,7 +32,7 @@ def generator(seed: int, purpose: str, *parts: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, purpose, *parts))
 
 
-def content_hash(pixels: Any) -> str:
+def content_hash(pixels: npt.ArrayLike) -> str:
     """Return 16 hexadecimal digits over dtype, shape and values of an array or CPU tensor."""
     array = np.ascontiguousarray(pixels)
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())

@@ -92,7 +92,7 @@ def embedded(folder: Path, evaluation: dict[str, Any]) -> str:
     )
 
 
-def _fill(template: str, folder: Path, **values: Any) -> str:
+def _fill(template: str, folder: Path, **values: object) -> str:
     """Fill a template with ``values`` and with what the folder says of its network."""
     network = prior.load(folder)
     config = prior_folder.read_json(prior_folder.network_folder(folder) / "config.json")
@@ -106,5 +106,5 @@ def _fill(template: str, folder: Path, **values: Any) -> str:
     )
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

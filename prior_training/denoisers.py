@@ -18,9 +18,12 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 GRIDS: dict[str, dict[str, tuple[float, ...]]] = {  # the best are inside, not at an edge
     "total variation": {"weight": tuple(round(0.3 + 0.1 * i, 1) for i in range(13))},  # times sigma
@@ -99,7 +102,7 @@ def psnr(output: np.ndarray, clean: np.ndarray) -> float:
     return float(-10 * np.log10(np.mean((output - clean) ** 2)))
 
 
-def to_arrays(pictures: Iterable[Any]) -> list[np.ndarray]:
+def to_arrays(pictures: Iterable[torch.Tensor]) -> list[np.ndarray]:
     """Turn (3, H, W) tensors into pictures as this module takes them."""
     return [p.permute(1, 2, 0).double().numpy() for p in pictures]
 

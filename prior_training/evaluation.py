@@ -34,7 +34,7 @@ def noisy_states(pictures: torch.Tensor, ab: torch.Tensor, level: int) -> tuple[
 
 
 @torch.no_grad()
-def estimate_once(unet: Any, x_t: torch.Tensor, level: int, watch: Watch | None = None) -> torch.Tensor:
+def estimate_once(unet: torch.nn.Module, x_t: torch.Tensor, level: int, watch: Watch | None = None) -> torch.Tensor:
     """Return the network's noise estimate for the states of a level, float32 on the CPU."""
     device, estimates = next(unet.parameters()).device, []
     for chunk in x_t.split(BATCH_SIZE):
@@ -45,7 +45,7 @@ def estimate_once(unet: Any, x_t: torch.Tensor, level: int, watch: Watch | None 
 
 
 def errors_by_level(
-    unet: Any,
+    unet: torch.nn.Module,
     schedule: Schedule,
     pictures: torch.Tensor,
     levels: Iterable[int] = LEVELS,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -173,7 +173,7 @@ def _files(source: Path, names: set[str]) -> Iterator[Iterator[tuple[str, Path]]
 
 
 @contextmanager
-def _tar(source: Path) -> Iterator[Any]:
+def _tar(source: Path) -> Iterator[tarfile.TarFile]:
     if not source.exists():
         raise UserError(f"data={source} does not exist: {WAY_OUT}")
     try:

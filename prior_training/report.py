@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch.utils.tensorboard import SummaryWriter
 
 from dipddpm.diffusion.schedule import Schedule
@@ -109,7 +110,7 @@ class Report:
             )
 
 
-def save_pipeline(pipeline: Any, folder: Path) -> None:
+def save_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:
     """Write a diffusers folder so that each of its files is whole at any time."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         pipeline.save_pretrained(temporary)

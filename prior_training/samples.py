@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.pipelines.ddim.pipeline_ddim import DDIMPipeline
 from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from dipddpm import seeds
 
 
-def draw(unet: Any, scheduler: Any, indices: Sequence[int], steps: int | None = None, seed: int = 0) -> torch.Tensor:
+def draw(
+    unet: UNet2DModel, scheduler: DDPMScheduler, indices: Sequence[int], steps: int | None = None, seed: int = 0
+) -> torch.Tensor:
     """Run the chain from noise down to a picture.
 
     Args:
@@ -30,7 +34,7 @@ def draw(unet: Any, scheduler: Any, indices: Sequence[int], steps: int | None = 
     generators = [seeds.generator(seed, "unconditional", i) for i in indices]
     if steps is None:
         pipeline: Any = DDPMPipeline(unet, scheduler)
-        steps = scheduler.config.num_train_timesteps
+        steps = scheduler.config["num_train_timesteps"]
     else:
         ddim: Any = DDIMScheduler.from_config(scheduler.config, timestep_spacing="trailing")  # begins at level T
         pipeline = DDIMPipeline(unet, ddim)

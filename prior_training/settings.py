@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -20,6 +20,9 @@ from dipddpm.errors import UserError, need
 from dipddpm.files import flat
 from dipddpm.names import SMALLEST
 from prior_training import pictures
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d import UNet2DModel
 
 Optimizer = Enum("Optimizer", "muon adamw")
 Loss = Enum("Loss", "log_mse mse")
@@ -121,7 +124,7 @@ def plain(settings: Settings) -> dict[str, Any]:
     return held
 
 
-def build_unet(unet: UNetSettings, size: int) -> Any:
+def build_unet(unet: UNetSettings, size: int) -> UNet2DModel:
     """Return a diffusers UNet2DModel for RGB pictures of ``size`` pixels a side, with random weights."""
     from diffusers.models.unets.unet_2d import UNet2DModel
 

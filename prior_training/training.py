@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.training_utils import EMAModel
 
@@ -37,9 +38,10 @@ class Training:
     def __init__(self, settings: Settings, device: str):
         torch.manual_seed(settings.seed)
         self.settings, self.device = settings, device
+        # Any: diffusers' hints ask add_noise for an IntTensor.
         self.scheduler: Any = DDPMScheduler(1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
-        unet = build_unet(settings.unet, settings.size)
-        self.unet: Any = unet.to(device=device, memory_format=torch.channels_last)
+        self.unet = build_unet(settings.unet, settings.size)
+        self.unet.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self._network = torch.compile(self.unet) if settings.compile else self.unet
         self.ema = EMAModel(self.unet.parameters(), decay=settings.ema, use_ema_warmup=True, power=0.75)
         if settings.optimizer is Optimizer.muon:
@@ -85,7 +87,7 @@ class Training:
         return index_t, errors.detach().cpu()
 
     @contextmanager
-    def averaged(self) -> Iterator[Any]:
+    def averaged(self) -> Iterator[UNet2DModel]:
         """Let the network have its averaged weights inside the block, and yield it."""
         self.ema.store(self.unet.parameters())
         self.ema.copy_to(self.unet.parameters())

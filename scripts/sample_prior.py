@@ -43,6 +43,7 @@ def main() -> None:
     network = prior.load(folder, device=device)
     config = prior_folder.scheduler_file(folder)
     schedule = DDPMScheduler.from_config(prior_folder.read_json(config) if config else {"beta_schedule": "linear"})
+    assert isinstance(schedule, DDPMScheduler)
     for name, steps in (("ddim", DDIM_STEPS), ("ddpm", None)):
         if args.only in (None, name):
             file = args.out / f"{name}_{steps or network.schedule.T}.png"

@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from study_jobs import job, metrics
+from support.study_jobs import job, metrics
 
 from bench.faces import jobs_in
 from bench.operators import DIPS, LEVELS, table

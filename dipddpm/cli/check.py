@@ -10,9 +10,9 @@ import copy
 import functools
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -30,7 +30,7 @@ from dipddpm.config.schema import Config, has_clean
 from dipddpm.errors import UserError, install, suggestion, typed_as
 from dipddpm.metrics.weights import stlpips_weights
 from dipddpm.names import LOOKS, MEASURED, SCRIPTS
-from dipddpm.runs.inspect import inspect, inspect_settings
+from dipddpm.runs.inspect import Seen, inspect, inspect_settings
 
 KEYS = config.known_keys(Config)
 VALUES = {key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)}  # the others are groups
@@ -38,6 +38,12 @@ EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 LISTS = ("image.box", "objective")  # keys whose one value is a list
 Points = tuple[list[str], list[list[str]]]
 MOST_REFUSALS = 5  # of a sweep's grid points, before the rest is only counted
+
+
+class Compose(Protocol):
+    """Composes a job's configuration from its overrides."""
+
+    def __call__(self, *overrides: str) -> DictConfig: ...
 
 
 def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
@@ -54,7 +60,7 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
     if args.help or args.hydra_help or args.info or args.shell_completion:
         return
     name = args.config_name or "config"
-    seen: dict[Any, Any] | None = None if args.cfg else {}  # --cfg shows the configuration and looks at no file
+    seen: Seen | None = None if args.cfg else {}  # --cfg shows the configuration and looks at no file
     refused: dict[str, str] = {}
 
     @functools.cache  # Hydra takes a fifth of a second to compose, and the jobs of a sweep share their groups
@@ -90,7 +96,7 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
-def _single(config_name: str, overrides: Sequence[str], command: str, seen: dict[Any, Any] | None) -> Points:
+def _single(config_name: str, overrides: Sequence[str], command: str, seen: Seen | None) -> Points:
     """Return the one job to check, as `_points` does; refuse what only a sweep can run."""
     way_out = f"type -m first: {typed_as(SCRIPTS[command])} -m ..."
     with explained(overrides):
@@ -115,7 +121,7 @@ def _single(config_name: str, overrides: Sequence[str], command: str, seen: dict
     return [], [list(overrides)]
 
 
-def _points(config_name: str, overrides: Sequence[str], command: str, seen: dict[Any, Any] | None) -> Points:
+def _points(config_name: str, overrides: Sequence[str], command: str, seen: Seen | None) -> Points:
     """Return the overrides of Hydra's own keys, and those of the jobs to check.
 
     These are all of a grid's, or those at the ends of a search's space.
@@ -150,7 +156,7 @@ def _points(config_name: str, overrides: Sequence[str], command: str, seen: dict
     return own, points
 
 
-def _check_launcher(launcher: Any) -> None:
+def _check_launcher(launcher: DictConfig) -> None:
     if str(launcher.get("_target_")).endswith("SlurmLauncher") and shutil.which("sbatch") is None:
         raise UserError(
             "hydra/launcher=submitit_slurm needs SLURM's sbatch, which this machine does not have: type "
@@ -184,7 +190,7 @@ def _fraction(refusal: str, overrides: Sequence[str]) -> str:
     return f"; for whole numbers type {key}=int({given[0].partition('=')[2]})" if given else ""
 
 
-def _check_directions(c: Config, sweeper: Any, command: str) -> None:
+def _check_directions(c: Config, sweeper: DictConfig, command: str) -> None:
     """Refuse a search that its sweeper would give up after the first jobs, or that looks for the worst."""
     for name in c.objective:
         if command == "fit" and not name.startswith("dip."):
@@ -218,14 +224,12 @@ def _check_directions(c: Config, sweeper: Any, command: str) -> None:
         raise UserError(f"objective={looks[0]} is not installed: type {install('perceptual')}")
 
 
-def _check_point(
-    overrides: Sequence[str], composed: Callable[..., DictConfig], command: str, seen: dict[Any, Any] | None
-) -> None:
+def _check_point(overrides: Sequence[str], composed: Compose, command: str, seen: Seen | None) -> None:
     """Compose and check one job; ``seen`` holds what was found for the jobs before, and None looks at no file."""
     with explained(overrides):
         parsed = parse(overrides)
         values = [o for o in parsed if o.type == OverrideType.CHANGE and o.get_key_element() in VALUES]
-        cfg = copy.deepcopy(composed(*(o.input_line for o in parsed if o not in values)))
+        cfg = copy.deepcopy(composed(*(o.input_line or "" for o in parsed if o not in values)))
         hydra_private.apply_overrides(values, cfg)
         c = config.typed(cfg)
     if seen is None:

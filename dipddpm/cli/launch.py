@@ -32,10 +32,11 @@ from dipddpm.runs import fingerprints
 from dipddpm.runs.job import Job
 
 log = logging.getLogger(__name__)
+Objective = float | None | tuple[float | None, ...]  # what a sweeper gets: a number, or one for each name
 _LIMITED: list[int] = []  # the threads that jobs of this process were given
 
 
-def run_job(cfg: DictConfig, command: str) -> Any:
+def run_job(cfg: DictConfig, command: str) -> Objective:
     """Run one job in its folder, or find that it was done before.
 
     Args:
@@ -56,7 +57,7 @@ def run_job(cfg: DictConfig, command: str) -> Any:
         return _run(cfg, command, job, hydra.launcher)
 
 
-def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -> Any:
+def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -> Objective:
     failed = job.folder / "error.txt"
     try:
         c = config.typed(cfg)
@@ -129,7 +130,7 @@ def done_before(folder: Path, c: Config, command: str) -> bool:
     return not changed
 
 
-def objective(c: Config, folder: Path) -> Any:
+def objective(c: Config, folder: Path) -> Objective:
     """Return the figures of a job's metrics.json that ``objective`` names: one number, or a tuple of several."""
     metrics = json.loads((folder / "metrics.json").read_text())
     values = tuple(_look_up(metrics, name) for name in c.objective)

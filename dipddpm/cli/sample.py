@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from omegaconf import DictConfig
 
-from dipddpm.cli.launch import run_job
+from dipddpm.cli.launch import Objective, run_job
 from dipddpm.cli.start import start
 
 
-def job(cfg: DictConfig) -> Any:
+def job(cfg: DictConfig) -> Objective:
     """Run one job; returns what ``objective`` names."""
     return run_job(cfg, "sample")
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import hydra
 from omegaconf import DictConfig
 
 from dipddpm.cli.check import check_arguments
-from dipddpm.cli.launch import distinct_fits_first
+from dipddpm.cli.launch import Objective, distinct_fits_first
 from dipddpm.config import hydra_private
 from dipddpm.config.folder import conf_folder
 
 
-def start(job: Callable[[DictConfig], Any], command: str) -> None:
+def start(job: Callable[[DictConfig], Objective], command: str) -> None:
     """Run what was typed, or leave with exit code 2 and one line.
 
     Args:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from dipddpm.errors import UserError, suggestion
 from dipddpm.files import is_kept_file
@@ -45,7 +45,7 @@ class Checkpoint:
         return self.kind not in ("file", "none")
 
 
-def parse(value: Any) -> Checkpoint:
+def parse(value: object) -> Checkpoint:
     """Return the meaning of a value of ``checkpoint``.
 
     Raises:

@@ -46,9 +46,9 @@ def typed(cfg: DictConfig) -> Config:
     return config
 
 
-def _merged(values: Any) -> Any:
+def _merged(values: Any) -> DictConfig:
     """Return values of the configuration's keys as omegaconf's typed node, each choice with its own dataclass."""
-    merged = OmegaConf.structured(Config)
+    typed = OmegaConf.structured(Config)
     for group, choices in CHOICES.items():
         node = values.get(group)
         kind = node.get("kind") if isinstance(node, Mapping) else None
@@ -59,16 +59,18 @@ def _merged(values: Any) -> Any:
         for name in node:
             if name not in get_type_hints(choices[kind]):
                 raise UserError(unknown_key(f"{group}.{name}"))
-        merged[group] = OmegaConf.structured(choices[kind])
-    merged = OmegaConf.merge(merged, values)
+        typed[group] = OmegaConf.structured(choices[kind])
+    merged = OmegaConf.merge(typed, values)
+    assert isinstance(merged, DictConfig)
     if merged.operator.get("file"):  # whose place it takes
         merged.operator.missing = None
     return merged
 
 
-def plain(config: Any) -> Any:
-    """Return dataclasses as builtins (enums as their names), for printing, hashing and saving."""
-    return OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+def plain(config: object) -> dict[str, Any]:
+    """Return a dataclass as builtins (enums as their names), for printing, hashing and saving."""
+    values: Any = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    return values
 
 
 def read_back(stored: Any) -> dict[str, Any]:
@@ -95,7 +97,7 @@ def known_keys(schema: type, prefix: str = "") -> list[str]:
     return keys
 
 
-def _with_subclasses(shape: Any) -> list[type]:
+def _with_subclasses(shape: type) -> list[type]:
     return [shape, *(other for sub in shape.__subclasses__() for other in _with_subclasses(sub))]
 
 
@@ -138,7 +140,7 @@ def unknown_key(key: str, schema: type = Config, typed: Sequence[str] = ()) -> s
     return f"{key} is not a key{suggestion(key, known)}; {where}: " + " ".join(siblings)
 
 
-def _missing(cfg: Any) -> set[str]:
+def _missing(cfg: DictConfig) -> set[str]:
     return {str(k) for k in OmegaConf.missing_keys(cfg)}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
 
 from dipddpm.config.checkpoint import check_kept, parse
 from dipddpm.config.degradation_ranges import check_degradation
@@ -99,7 +98,7 @@ def _check_checkpoint(c: Config) -> None:
         )
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

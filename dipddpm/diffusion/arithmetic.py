@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any
 
 import torch
 
@@ -19,12 +18,12 @@ def evaluation_gflop(prior: Prior, size: tuple[int, int]) -> float:
         prior: The network.
         size: Height and width of the picture, in pixels; need not be the prior's own.
     """
-    unet: Any = prior.unet
+    unet = prior.unet
     return _of_network(type(unet), json.dumps(dict(unet.config), sort_keys=True), tuple(size))
 
 
 @cache  # to count takes as long as some evaluations, and the jobs of a sweep share their networks
-def _of_network(kind: type, config: str, size: tuple[int, ...]) -> float:
+def _of_network(kind: type[torch.nn.Module], config: str, size: tuple[int, ...]) -> float:
     with torch.device("meta"):
         network = kind(**json.loads(config))
         x, t = torch.zeros(1, 3, *size), torch.zeros(1)

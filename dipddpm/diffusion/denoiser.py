@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,13 +12,17 @@ from dipddpm.diffusion.schedule import Schedule
 from dipddpm.diffusion.steps import PREDICTION_TYPES, estimates
 
 
+class Output(Protocol):
+    """What an evaluation returns, such as diffusers' UNet2DOutput: ``sample`` has the shape of x, (N, 3, H, W)."""
+
+    @property
+    def sample(self) -> Tensor: ...
+
+
 class Evaluate(Protocol):
-    """A diffusers UNet2DModel or the like.
+    """A diffusers UNet2DModel or the like: x, (N, 3, H, W), at t, the level less 1 as a 0-d int64 tensor."""
 
-    ``evaluate(x, t).sample`` has the shape of x, (N, 3, H, W); t is the level less 1, a 0-d int64 tensor.
-    """
-
-    def __call__(self, x: Tensor, t: Tensor, /) -> Any: ...
+    def __call__(self, x: Tensor, t: Tensor, /) -> Output: ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,17 +9,20 @@ With a ``DDPMScheduler`` each step draws noise. For DDIM, give it diffusers' DDI
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
+import numpy as np
+import PIL.Image
 import torch
-from diffusers.image_processor import VaeImageProcessor
+from diffusers.image_processor import PipelineImageInput, VaeImageProcessor
 from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from dipddpm.diffusion.denoiser import Denoiser
+from dipddpm.diffusion.denoiser import Denoiser, Output
 from dipddpm.diffusion.folder import ASSETS
 from dipddpm.diffusion.inits import Init, initial_state
 from dipddpm.diffusion.sampler import Snapshot, sample_window
@@ -27,6 +30,7 @@ from dipddpm.diffusion.schedule import Schedule
 from dipddpm.diffusion.window import Window
 
 Generator = torch.Generator | list[torch.Generator] | None
+Pictures = list[PIL.Image.Image] | np.ndarray | torch.Tensor  # by the output_type: pil, np or pt
 OnStepEnd = Callable[[DiffusionPipeline, int, int, dict[str, Any]], dict[str, Any] | None]
 
 
@@ -48,7 +52,7 @@ class WindowPipeline(DiffusionPipeline):
         self.image_processor = VaeImageProcessor(vae_scale_factor=1)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> WindowPipeline:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> WindowPipeline:
         """Load any folder that ``DDPMPipeline.save_pretrained`` wrote, or a repository of the Hub.
 
         ``faces64`` is the prior inside this package. Keyword arguments are diffusers' own.
@@ -60,8 +64,8 @@ class WindowPipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        image: Any,
-        start_t: int = 50,
+        image: PipelineImageInput,
+        start_t: int = 25,
         end_t: int = 0,
         num_inference_steps: int | None = None,
         init: str | Init = "scaled",
@@ -95,13 +99,17 @@ class WindowPipeline(DiffusionPipeline):
             if callback_on_step_end is not None:
                 changed = callback_on_step_end(self, step, t - 1, {"latents": state})
                 state = (changed or {}).get("latents", state)
-        pictures = self.image_processor.postprocess(state, output_type=output_type)
+        pictures = self._shown(state, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=pictures)  # pyright: ignore[reportArgumentType]
 
     def iterate(
-        self, image: Any, window: Window, generator: Generator = None, output_type: Literal["pil", "np", "pt"] = "pil"
-    ) -> Iterator[tuple[int, Any]]:
+        self,
+        image: PipelineImageInput,
+        window: Window,
+        generator: Generator = None,
+        output_type: Literal["pil", "np", "pt"] = "pil",
+    ) -> Iterator[tuple[int, Pictures]]:
         """Yield the pictures on the way, every ``window.snapshot_every`` levels and at the end, as (level, pictures).
 
         The window's ``scheduler``, ``samples``, ``seed`` and ``exact`` are not read: the pipeline's scheduler, the
@@ -109,10 +117,10 @@ class WindowPipeline(DiffusionPipeline):
         """
         state, generators, draws = self._begin(image, window, window.init, generator)
         for snapshot in self._window(state, window.levels, generators, draws, window.snapshot_every):
-            yield snapshot.level, self.image_processor.postprocess(snapshot.x_t, output_type=output_type)
+            yield snapshot.level, self._shown(snapshot.x_t, output_type)
 
     def _begin(
-        self, image: Any, window: Window, init: str | Init, generator: Generator
+        self, image: PipelineImageInput, window: Window, init: str | Init, generator: Generator
     ) -> tuple[torch.Tensor, list[torch.Generator], str]:
         """Return the first states, one generator a picture, and the kind of step."""
         levels = self.scheduler.config["num_train_timesteps"]
@@ -128,6 +136,10 @@ class WindowPipeline(DiffusionPipeline):
         ab = self._denoiser().schedule.alpha_bar(window.first)
         return initial_state(init, p, ab, generators), generators, self._step()
 
+    def _shown(self, state: torch.Tensor, output_type: str) -> Pictures:
+        shown: Any = self.image_processor.postprocess(state, output_type=output_type)  # hinted as one PIL picture
+        return shown
+
     def _step(self) -> str:
         return "ddim" if isinstance(self.scheduler, DDIMScheduler) else "ddpm"
 
@@ -137,7 +149,7 @@ class WindowPipeline(DiffusionPipeline):
         schedule = Schedule(scheduler.alphas_cumprod, variance)
         return Denoiser(self._evaluate, schedule, config["prediction_type"], config["clip_sample"])
 
-    def _evaluate(self, x: torch.Tensor, t: torch.Tensor) -> Any:
+    def _evaluate(self, x: torch.Tensor, t: torch.Tensor) -> Output:
         return self.unet(x.to(self.unet.dtype), t)
 
     def _window(

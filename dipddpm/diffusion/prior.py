@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dipddpm.diffusion.denoiser import Denoiser
+from dipddpm.diffusion.denoiser import Denoiser, Output
 from dipddpm.diffusion.folder import (
     ASSETS,
     WAY_OUT,
@@ -103,9 +103,9 @@ def load(folder: Path, *, device: str = "cpu", precision: str = "fp32") -> Prior
     schedule, config, notes = _schedule(folder)
 
     unet = _read_network(weights).requires_grad_(False).eval()
-    unet = unet.to(device=device).to(memory_format=torch.channels_last)
+    unet.to(device=device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def evaluate(x: torch.Tensor, t: torch.Tensor) -> Any:
+    def evaluate(x: torch.Tensor, t: torch.Tensor) -> Output:
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             return unet(x.contiguous(memory_format=torch.channels_last), t)
 
@@ -124,7 +124,7 @@ def load(folder: Path, *, device: str = "cpu", precision: str = "fp32") -> Prior
     )
 
 
-def _read_network(weights: Path) -> Any:
+def _read_network(weights: Path) -> UNet2DModel:
     from diffusers.models.unets.unet_2d import UNet2DModel
 
     # diffusers leaves absent weights as uninitialised memory and only logs it: ask what it did. It

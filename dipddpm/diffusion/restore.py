@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 
 from dipddpm import seeds
 from dipddpm.degradation.problem import Problem, content_hashes
 from dipddpm.diffusion.consistency import data_consistency
+from dipddpm.diffusion.denoiser import Output
 from dipddpm.diffusion.inits import initial_state
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.sampler import Consistency, Snapshot, sample_window, shown
@@ -71,7 +71,7 @@ def iterate(
     Raises:
         ValueError: For a window that goes beyond the schedule, or an init that needs an unknown error.
     """
-    agree = _consistency(prior, problem, consistent)
+    agree = _consistency(prior, problem, window.samples, consistent)
     return _begin(prior, picture, window, _contents(picture, problem), agree, error_sigma, watch)[2]
 
 
@@ -86,7 +86,7 @@ def restore(
     watch: Watch | None = None,
 ) -> Restoration:
     """Start ``prior`` from a picture and run the window to its end; arguments and errors as for `iterate`."""
-    agree = _consistency(prior, problem, consistent)
+    agree = _consistency(prior, problem, window.samples, consistent)
     began = time.perf_counter()
     window, x, snapshots = _begin(prior, picture, window, _contents(picture, problem), agree, error_sigma, watch)
     passed = [(window.first, shown(x[:1]))]
@@ -152,11 +152,15 @@ def _contents(picture: torch.Tensor, problem: Problem | None) -> Sequence[str]:
     return content_hashes(picture) if problem is None else problem.contents
 
 
-def _consistency(prior: Prior, problem: Problem | None, consistent: bool | None) -> Consistency | None:
+def _consistency(prior: Prior, problem: Problem | None, samples: int, consistent: bool | None) -> Consistency | None:
     if problem is None:
         return None
     wanted = problem.operator.partial if consistent is None else consistent
-    return data_consistency(problem.noisy, problem.operator, problem.sigma, prior.schedule) if wanted else None
+    if not wanted:
+        return None
+    if len(problem) > 1 and samples > 1:
+        raise ValueError(f"samples={samples} of {len(problem)} pictures cannot agree with y: restore them one by one")
+    return data_consistency(problem.noisy, problem.operator, problem.sigma, prior.schedule)
 
 
 def _watched(prior: Prior, watch: Watch | None, share: float) -> Prior:
@@ -164,7 +168,7 @@ def _watched(prior: Prior, watch: Watch | None, share: float) -> Prior:
     if watch is None:
         return prior
 
-    def evaluate(x: torch.Tensor, t: torch.Tensor) -> Any:
+    def evaluate(x: torch.Tensor, t: torch.Tensor) -> Output:
         output = prior.evaluate(x, t)
         watch(share)
         return output

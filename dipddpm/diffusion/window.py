@@ -27,7 +27,7 @@ class Window:
         ValueError: When a value is outside its range.
     """
 
-    start_t: int | str
+    start_t: int | str = 25
     end_t: int = 0
     steps: int | None = None
     init: str | Init = "scaled"

@@ -102,7 +102,7 @@ def read_pixels(path: Path) -> str | None:
 
 
 @contextmanager
-def _kept_epoch(path: Path) -> Iterator[Any]:
+def _kept_epoch(path: Path) -> Iterator[safe_open]:
     """Open a kept epoch's file, of which only what is asked for is read; `Damaged` when it is none."""
     try:
         with safe_open(path, framework="pt") as file:

@@ -7,12 +7,11 @@ stand beside. torch's counter knows convolutions and matrix products, which are 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def gflop(work: Callable[[], Any]) -> float:
+def gflop(work: Callable[[], object]) -> float:
     """Return the operations of ``work()`` in GFLOP; on the meta device nothing is computed."""
     with FlopCounterMode(display=False) as counter:
         work()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -36,22 +37,11 @@ def result_panel(items: Sequence[tuple[str, torch.Tensor]]) -> np.ndarray:
     return _grid(items, min((3, 4), key=lambda columns: -len(items) % columns), 3.2)
 
 
-def fit_panel(
-    *,
-    loss_noisy: np.ndarray,
-    loss_clean: np.ndarray | None,
-    noisy: torch.Tensor,
-    clean: torch.Tensor | None,
-    z: torch.Tensor,
-    current: torch.Tensor,
-    best: torch.Tensor | None,
-    marks: Mapping[str, int],
-    title: str,
-    given: str,
-) -> np.ndarray:
-    """Draw a fit in six pictures: both losses, y and the clean picture; z, the output, the best output.
+@dataclass(frozen=True, kw_only=True)
+class FitPanel:
+    """A fit in six pictures: both losses, y and the clean picture; z, the output, the best output.
 
-    Args:
+    Attributes:
         loss_noisy: Mean squared error to y, one value an epoch.
         loss_clean: To the clean picture, or None.
         noisy: y, shape (1, 3, H, W).
@@ -61,33 +51,43 @@ def fit_panel(
         best: The best kept output, or None.
         marks: Epochs to mark in the chart, by name.
         title: Over the whole.
-        given: What y is called.
-
-    Returns:
-        uint8, shape (height, width, 3).
+        given: The name of y.
     """
-    figure = Figure(figsize=(10.5, 7), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title)
-    axes = figure.subplots(2, 3)
-    _losses(axes[0, 0], loss_noisy, loss_clean, marks, given)
-    shown = [(given, noisy), ("clean picture", clean), ("input z", z), ("output", current),
-             ("best kept output", best)]  # fmt: skip
-    for ax, (name, picture) in zip(axes.flat[1:], shown, strict=True):
-        _show(ax, name, picture)
-    return _pixels(figure)
 
+    loss_noisy: np.ndarray
+    loss_clean: np.ndarray | None
+    noisy: torch.Tensor
+    clean: torch.Tensor | None
+    z: torch.Tensor
+    current: torch.Tensor
+    best: torch.Tensor | None
+    marks: Mapping[str, int]
+    title: str
+    given: str
 
-def _losses(ax: Axes, noisy: np.ndarray, clean: np.ndarray | None, marks: Mapping[str, int], given: str) -> None:
-    epochs = np.arange(1, len(noisy) + 1)
-    ax.semilogy(epochs, noisy, label=f"to {given}", linewidth=1)
-    if clean is not None:
-        ax.semilogy(epochs, clean, label="to clean picture", linewidth=1)
-    for i, (name, epoch) in enumerate(marks.items()):
-        ax.axvline(epoch, color=f"C{i + 2}", linestyle="--", linewidth=1, label=f"{name}: {epoch}")
-    ax.set_title("mean squared error", fontsize=10)
-    ax.set_xlabel("epoch")
-    ax.legend(fontsize=8)
+    def draw(self) -> np.ndarray:
+        """Return the panel, uint8, shape (height, width, 3)."""
+        figure = Figure(figsize=(10.5, 7), dpi=DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle(self.title)
+        axes = figure.subplots(2, 3)
+        self._draw_losses(axes[0, 0])
+        shown = [(self.given, self.noisy), ("clean picture", self.clean), ("input z", self.z), ("output", self.current),
+                 ("best kept output", self.best)]  # fmt: skip
+        for ax, (name, picture) in zip(axes.flat[1:], shown, strict=True):
+            _show(ax, name, picture)
+        return _pixels(figure)
+
+    def _draw_losses(self, ax: Axes) -> None:
+        epochs = np.arange(1, len(self.loss_noisy) + 1)
+        ax.semilogy(epochs, self.loss_noisy, label=f"to {self.given}", linewidth=1)
+        if self.loss_clean is not None:
+            ax.semilogy(epochs, self.loss_clean, label="to clean picture", linewidth=1)
+        for i, (name, epoch) in enumerate(self.marks.items()):
+            ax.axvline(epoch, color=f"C{i + 2}", linestyle="--", linewidth=1, label=f"{name}: {epoch}")
+        ax.set_title("mean squared error", fontsize=10)
+        ax.set_xlabel("epoch")
+        ax.legend(fontsize=8)
 
 
 def _grid(items: Sequence[tuple[str, torch.Tensor]], columns: int, inches: float) -> np.ndarray:

@@ -8,13 +8,16 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dipddpm.errors import UserError
 from dipddpm.names import SMALLEST
+
+if TYPE_CHECKING:
+    import torch
 
 BUILT_IN = "astronaut"  # scikit-image's picture of Eileen Collins (NASA, public domain)
 FACE = (140, 20, 312, 192)  # of the built-in picture, framed as the faces of the prior are
@@ -86,14 +89,14 @@ def load(path: str, size: int | None = None, box: Box | None = None, key: str = 
     return Picture(np.ascontiguousarray(_unit(pixels)), tuple(notes), (width, height))
 
 
-def to_tensor(pixels: np.ndarray) -> Any:
+def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     """Return an (H, W, 3) array as a float32 tensor of shape (1, 3, H, W)."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))[None]
 
 
-def read_picture(path: str | Path, size: int | None = None, box: Box | None = None) -> Any:
+def read_picture(path: str | Path, size: int | None = None, box: Box | None = None) -> torch.Tensor:
     """Read a picture as a float32 tensor of shape (1, 3, H, W), RGB in [0, 1].
 
     Args:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from dipddpm.files import replacing
 
+if TYPE_CHECKING:
+    import torch
 
-def save_picture(path: str | Path, pixels: Any) -> None:
+
+def save_picture(path: str | Path, pixels: np.ndarray | torch.Tensor) -> None:
     """Write an 8-bit PNG, atomically.
 
     Args:

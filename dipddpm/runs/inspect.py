@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import ParamSpec, TypeVar, cast
 
 from dipddpm.config.checkpoint import parse
 from dipddpm.config.degradation_ranges import check_mask_size, check_sides, check_small, enlarged, magnification
@@ -19,8 +19,12 @@ from dipddpm.names import LOOKS, STLPIPS_SMALLEST
 from dipddpm.pictures import masks, read
 from dipddpm.pictures.read import Box
 
+P = ParamSpec("P")
+R = TypeVar("R")
+Seen = dict[tuple[str, ...], object]  # what each look found, by its name and what it was given
 
-def inspect(c: Config, command: str, seen: dict[Any, Any] | None = None) -> None:
+
+def inspect(c: Config, command: str, seen: Seen | None = None) -> None:
     """Refuse a job that cannot be run: by its settings, or by the files that it names.
 
     Args:
@@ -73,7 +77,7 @@ def inspect_size(c: Config, size: int) -> None:
     Raises:
         UserError: One line that names the key.
     """
-    if c.checkpoint != "none":
+    if parse(c.checkpoint).fits:
         check_halvings(c.dip, size)
     check_sides(c, size)
     looks = [o for o in c.objective if o in LOOKS]
@@ -84,14 +88,14 @@ def inspect_size(c: Config, size: int) -> None:
 class _Look:
     """The look at one job's files. ``seen`` holds what was found by what was looked at."""
 
-    def __init__(self, c: Config, command: str, seen: dict[Any, Any]):
+    def __init__(self, c: Config, command: str, seen: Seen):
         self.c, self.command, self.seen = c, command, seen
 
-    def _once(self, look: Callable[..., Any], *given: Any) -> Any:
-        key = (look.__qualname__, *map(str, given))
+    def _once(self, look: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:
+        key = (look.__qualname__, *map(str, given), *map(str, named.items()))
         if key not in self.seen:
-            self.seen[key] = look(*given)
-        return self.seen[key]
+            self.seen[key] = look(*given, **named)
+        return cast(R, self.seen[key])
 
     def at_all(self) -> None:
         c = self.c

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from torch.utils.tensorboard import SummaryWriter
@@ -88,7 +89,7 @@ def _clear(folder: Path) -> None:
             older.unlink()
 
 
-def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: Any) -> None:
+def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: np.ndarray) -> None:
     write.save_picture(path, panel / 255)
     events.add_image(tag, panel, 0, dataformats="HWC")
 
@@ -104,14 +105,14 @@ def _titled(problem: Problem, rows: Mapping[str, Row]) -> list[tuple[str, torch.
     return items
 
 
-def _fit_panel(config: Mapping[str, Any], problem: Problem, start: FittedStart) -> Any:
+def _fit_panel(config: Mapping[str, Any], problem: Problem, start: FittedStart) -> np.ndarray:
     fit, choice = start.fit, start.choice
     marks = {"peak": peak(fit.curves), "crossing": crossing(fit.curves) if problem.has_crossing else None}
     if choice.stop:
         marks[str(config["stopping"]["rule"])] = choice.stop.epoch
     best = best_kept(fit.kept)
     has_clean = problem.clean is not None
-    return panels.fit_panel(
+    return panels.FitPanel(
         loss_noisy=fit.curves.column("loss_noisy"),
         loss_clean=fit.curves.column("loss_clean") if has_clean else None,
         noisy=problem.shown,
@@ -122,7 +123,7 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: FittedStart) 
         marks={name: epoch for name, epoch in marks.items() if epoch is not None},
         title="DIP, {network} {layers}x{channels}, ".format(**config["dip"]) + start.label,
         given=f"y, {problem.operator.words}" if problem.operator.partial else "noisy picture y",
-    )
+    ).draw()
 
 
 def _hparams(config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From the typed configuration to the picture that a window starts from: the problem, its fit, an epoch of it."""
+"""From the typed configuration to the problem: load the picture, damage it or take it as y; the key of its fit."""
 
 from __future__ import annotations
 

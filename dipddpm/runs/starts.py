@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 
 from dipddpm import environment
+from dipddpm.config.checkpoint import parse
 from dipddpm.config.compose import plain
 from dipddpm.config.schema import Config
 from dipddpm.degradation.problem import Problem
@@ -22,7 +23,7 @@ from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stopping, summarise
 from dipddpm.errors import UserError, typed_as
-from dipddpm.files import is_kept_file, link
+from dipddpm.files import link
 from dipddpm.fits import Damaged, Fit, FitStore
 from dipddpm.fits.choice import Choice, choose
 from dipddpm.fits.keeping import FolderKeeper
@@ -113,10 +114,11 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
     Raises:
         UserError: When the request cannot be met.
     """
-    if c.checkpoint == "none":
+    asked = parse(c.checkpoint)
+    if asked.kind == "none":
         return DirectStart(problem.noisy, problem.words)
-    if is_kept_file(c.checkpoint):
-        return _from_file(Path(c.checkpoint).expanduser(), problem, c.image.path, job)
+    if asked.file is not None:
+        return _from_file(asked.file, problem, c.image.path, job)
     return _from_fit(c, problem, job)
 
 
@@ -188,7 +190,7 @@ def _rule(c: Config, problem: Problem) -> Stopping:
 
 def _work(c: Config, problem: Problem, rule: Stopping, folder: Path, key: str, before: Fit | None) -> None:
     """Make or extend the fit; a number asked for beyond the rule or ``max_epochs`` is fitted up to."""
-    wanted = c.checkpoint if isinstance(c.checkpoint, int) else None
+    wanted = parse(c.checkpoint).epoch
     device = environment.choose_device(c.device)
     environment.warn_if_emulated("dip.precision", c.dip.precision.name, device)
     module = DeepImagePrior(

@@ -10,7 +10,7 @@ plotly is imported in a fifth of matplotlib's time. This package imports no torc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dipddpm.study.summary import build
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["build", "read_frame"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name != "read_frame":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from dipddpm.study.frame import (

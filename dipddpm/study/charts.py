@@ -7,7 +7,6 @@ is clicked. Plotly reads simple tags in texts, so all texts of users are escaped
 from __future__ import annotations
 
 from html import escape
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -113,7 +112,7 @@ def _scatter(figure: go.Figure, frame: pd.DataFrame, found: pd.DataFrame, x: str
 def _compare(figure: go.Figure, name: str, x: pd.Series, y: pd.Series) -> None:
     """Add the points of a row of metrics.json that stands beside every result."""
     symbol, colour, title = MARKERS[name]
-    marker: dict[str, Any] = {"symbol": symbol, "size": 9, "color": colour}
+    marker = {"symbol": symbol, "size": 9, "color": colour}
     if len(x):
         figure.add_scatter(x=x, y=y, mode="markers", name=title, marker=marker, hovertemplate="%{x:.4~g}, %{y:.4~g}")
 

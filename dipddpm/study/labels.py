@@ -21,7 +21,7 @@ def is_number(text: str) -> bool:
         return False
 
 
-def natural(text: str) -> tuple[Any, ...]:
+def natural(text: str) -> tuple[int, float | list[float | str], str]:
     """Return a sort key: numbers by value and before words, words with the numbers in them by value.
 
     The text itself comes last: two different texts never compare equal, so that the order is always the same.

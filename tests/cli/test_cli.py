@@ -414,9 +414,10 @@ def test_a_killed_fit_goes_on_and_ends_with_the_same_picture(small, tmp_path):
     assert cut.epochs < 400
     again = command("train_dip.py", *arguments, "store=killed", cwd=tmp_path)
     assert f"going on from epoch {cut.epochs}" in again.stdout
-    fits = [FitStore(tmp_path / name).find(key) for name in ("whole", "killed")]
-    assert [f.epochs for f in fits] == [400, 400]
-    assert torch.equal(fits[0].picture(400), fits[1].picture(400))
+    whole, extended = (FitStore(tmp_path / name).find(key) for name in ("whole", "killed"))
+    assert whole is not None and extended is not None
+    assert (whole.epochs, extended.epochs) == (400, 400)
+    assert torch.equal(whole.picture(400), extended.picture(400))
 
 
 def test_two_processes_that_want_the_same_fit_make_it_once(small, tmp_path):

@@ -91,12 +91,16 @@ def test_a_start_from_a_file_has_no_known_cost(configure, tmp_path):
     kept = next((tmp_path / "fits").glob("*/epochs/000030.safetensors"))
     c = configure("baselines=false", f"checkpoint={kept}", "objective=[result.psnr,cost.total_evaluations_worth]")
     runs.sample(c, Job(tmp_path / "run"))
-    psnr, cost = objective(c, tmp_path / "run")
-    assert psnr > 0
+    figures = objective(c, tmp_path / "run")
+    assert isinstance(figures, tuple)
+    psnr, cost = figures
+    assert psnr is not None and psnr > 0
     assert cost is None, "unknown is not free"
     found = configure("baselines=false", "checkpoint=30", "objective=[result.psnr,cost.total_evaluations_worth]")
     runs.sample(found, Job(tmp_path / "found"))
-    assert objective(found, tmp_path / "found")[1] > 20
+    figures = objective(found, tmp_path / "found")
+    assert isinstance(figures, tuple) and figures[1] is not None
+    assert figures[1] > 20
 
 
 def test_threads_of_one_job_are_not_those_of_the_next(monkeypatch):

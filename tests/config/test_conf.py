@@ -8,7 +8,7 @@ from support import ROOT
 from dipddpm import names
 from dipddpm.config import compose as config
 from dipddpm.config.ranges import check_halvings
-from dipddpm.config.schema import CHOICES, is_partial
+from dipddpm.config.schema import CHOICES, AddedNoise, MaskOperator, is_partial
 from dipddpm.degradation.noise import NOISES
 from dipddpm.degradation.operators import OPERATORS
 from dipddpm.diffusion.inits import INITS
@@ -88,6 +88,7 @@ def test_of_a_noisy_picture_the_noise_is_what_is_known_of_its_own(overrides, noi
 
 def test_an_experiment_with_missing_pixels_keeps_them_under_another_noise():
     c = config.typed(composed("experiment=inpaint", "noise=poisson", "noise.sigma=25"))
+    assert isinstance(c.operator, MaskOperator) and isinstance(c.noise, AddedNoise)
     assert (c.operator.kind.name, c.operator.missing, c.noise.kind.name, c.noise.sigma) == ("mask", 0.5, "poisson", 25)
 
 

@@ -81,6 +81,7 @@ def test_the_start_without_a_dip_differs_from_the_dips_in_the_picture_alone(conf
 def test_the_dip_learns_from_the_known_pixels(configure, tmp_path):
     _, metrics = run(configure(*HOLES), tmp_path / "run", runs.fit)
     fit = manifest.read(Path(metrics["fit"]["folder"]))
+    assert fit is not None
     masked = to_tensor(load(str(tmp_path / "run/masked.png")).pixels)
     known = (masked > 0).any(dim=1, keepdim=True).expand_as(masked)  # but for a black one or two of the picture's own
     loss = (fit.picture(20) - masked)[known].square().mean().item()

@@ -24,7 +24,7 @@ def noisy(sigma, x=None):
 def test_noise_is_added_to_the_picture_and_follows_from_it_and_from_the_seed():
     def noise(picture, seed):
         posed = degrade(picture, Gaussian(25), seed=seed)
-        assert torch.equal(posed.clean, picture) and isinstance(posed.operator, Identity)
+        assert posed.clean is not None and torch.equal(posed.clean, picture) and isinstance(posed.operator, Identity)
         return posed.noisy - posed.clean
 
     one = noise(smooth(), 0)
@@ -42,6 +42,7 @@ def test_seeds_are_derived_from_the_content_of_the_picture_as_it_is_loaded():
     assert posed.content == content == Problem(clean).content
     whole = clean + 25 / 255 * torch.randn(clean.shape, generator=seeds.generator(3, "noise", content))
     known = Mask(0.5).bind((16, 16), 3, content).known
+    assert known is not None
     assert torch.equal(posed.noisy, fill(whole, known)), "the noise is that of the whole picture"
 
 
@@ -61,9 +62,11 @@ def test_pictures_in_a_batch_are_damaged_as_alone(noise, operator):
 def test_the_strength_of_poisson_noise_is_over_the_whole_picture_whatever_is_missing():
     """Noise comes first: a pixel that is known has the noise that it has in the whole picture."""
     whole, holes = degrade(smooth(), Poisson(25)), degrade(smooth(), Poisson(25), Mask(0.7))
+    assert isinstance(holes.operator, Mask) and holes.operator.known is not None
     known = holes.operator.known.expand_as(whole.noisy)
     assert torch.equal(holes.noisy[known], whole.noisy[known]) and holes.notes == whole.notes
     small = degrade(smooth(60, 66), Poisson(25), Downscale(2))
+    assert small.clean is not None
     assert 255 * (small.y - Downscale(2).measure(small.clean)).square().mean().sqrt() == pytest.approx(25, rel=0.05)
 
 
@@ -78,7 +81,7 @@ def test_the_picture_given_is_y_and_a_clean_one_changes_nothing_of_it():
     y = noisy(20)
     alone, compared = Problem(y), Problem(y, clean=smooth())
     assert torch.equal(alone.noisy, y) and torch.equal(compared.noisy, y) and compared.content == alone.content
-    assert alone.clean is None and torch.equal(compared.clean, smooth())
+    assert alone.clean is None and compared.clean is not None and torch.equal(compared.clean, smooth())
 
 
 def test_noise_is_estimated_only_where_it_is_not_given_and_then_once(monkeypatch):

@@ -32,7 +32,7 @@ def picture() -> torch.Tensor:
 def test_from_noise_at_the_last_level_it_is_diffusers_ddpm(pipeline, tiny_prior, picture):
     theirs = DDPMPipeline.from_pretrained(tiny_prior)
     theirs.set_progress_bar_config(disable=True)
-    expected = theirs(generator=seeded(5), output_type="np").images
+    expected = theirs(generator=seeded(5), output_type="np", return_dict=False)[0]
     ours = pipeline(image=picture, start_t=1000, init="noise", generator=seeded(5), output_type="np").images
     np.testing.assert_array_equal(ours, expected)
 
@@ -84,6 +84,7 @@ def test_it_is_saved_and_loaded_with_its_scheduler(pipeline, picture, tmp_path):
     again.set_progress_bar_config(disable=True)
     assert isinstance(again.scheduler, DDIMScheduler)
     first, second = (p(image=picture, start_t=9, output_type="pt").images for p in (pipeline, again))
+    assert isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor)
     assert torch.equal(first, second)
 
 

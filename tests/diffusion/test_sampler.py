@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.models.unets.unet_2d import UNet2DModel, UNet2DOutput
 from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -36,10 +35,10 @@ def last(snapshots: Iterator[Snapshot]) -> Snapshot:
     return list(snapshots)[-1]
 
 
-def oracle(x: Tensor, t: Tensor) -> SimpleNamespace:
+def oracle(x: Tensor, t: Tensor) -> UNet2DOutput:
     """The best noise prediction for pictures whose values are N(M, S^2), independently."""
     ab = LINEAR.alphas_cumprod[t]
-    return SimpleNamespace(sample=(1 - ab).sqrt() * (x - ab.sqrt() * M) / (ab * S**2 + 1 - ab))
+    return UNet2DOutput(sample=(1 - ab).sqrt() * (x - ab.sqrt() * M) / (ab * S**2 + 1 - ab))
 
 
 class Counting:
@@ -49,10 +48,10 @@ class Counting:
         self.batches: list[int] = []
         self.grad: list[bool] = []
 
-    def __call__(self, x: Tensor, t: Tensor) -> SimpleNamespace:
+    def __call__(self, x: Tensor, t: Tensor) -> UNet2DOutput:
         self.batches.append(len(x))
         self.grad.append(torch.is_grad_enabled())
-        return SimpleNamespace(sample=torch.zeros_like(x))
+        return UNet2DOutput(sample=torch.zeros_like(x))
 
 
 @pytest.fixture(scope="module")
@@ -238,8 +237,8 @@ def test_data_consistency_acts_on_the_clipped_clean_estimate(scheduler: str):
 
 
 def test_states_stay_float32_and_on_their_device():
-    def bfloat16(x: Tensor, t: Tensor) -> SimpleNamespace:
-        return SimpleNamespace(sample=torch.zeros_like(x, dtype=torch.bfloat16))
+    def bfloat16(x: Tensor, t: Tensor) -> UNet2DOutput:
+        return UNet2DOutput(sample=torch.zeros_like(x, dtype=torch.bfloat16))
 
     for device, kind in [("cpu", "epsilon"), ("cpu", "sample"), ("meta", "v_prediction")]:
         x = torch.zeros(2, 3, 5, 7, device=device)

@@ -1,5 +1,7 @@
 """A fit's curves: kept to the bit, and what is read off them on a model of a DIP with known answers."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from support.curves import from_columns, linear_dip
@@ -75,7 +77,7 @@ def test_a_pickle_in_the_file_is_refused_and_not_executed(tmp_path):
 
 @pytest.mark.parametrize("change", ["missing", "extra", "ragged"])
 def test_a_file_with_other_columns_is_refused(tmp_path, change):
-    columns = {name: np.zeros(5) for name in COLUMNS}
+    columns: dict[str, Any] = {name: np.zeros(5) for name in COLUMNS}  # numpy's stub takes arrays for allow_pickle
     if change == "missing":
         del columns["psnr"]
     elif change == "extra":

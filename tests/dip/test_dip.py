@@ -178,12 +178,24 @@ def test_hyperparameters_are_builtins_and_the_state_loads_without_pickle(store):
     assert state["epoch"] in (9, 10)
 
 
+def last_of(module):
+    last = networks.last_layer(module.net)
+    assert last is not None
+    return last
+
+
+@torch.no_grad()
+def kill(conv: torch.nn.Conv2d, channel: int):
+    """Make a channel of the output zero everywhere."""
+    conv.weight[channel].zero_()
+    assert conv.bias is not None
+    conv.bias[channel] = -1
+
+
 def test_a_channel_that_dies_later_is_an_error_that_names_it():
     module = dip()
-    networks.revive(module.net, module.net.last, module.z, torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        module.net.convs[-1].weight[1].zero_()
-        module.net.convs[-1].bias[1] = -1
+    networks.revive(module.net, last_of(module), module.z, torch.Generator().manual_seed(0))
+    kill(last_of(module), channel=1)
     assert networks.dead_channels(module(module.z)) == [1]
     with pytest.raises(RuntimeError, match=r"output's green died at epoch 1 .* learning rate 0.005: try a smaller"):
         module.training_step(None, 0)
@@ -194,9 +206,7 @@ def test_a_channel_whose_answer_is_zero_may_be_zero():
     for picture in (noisy, clean):
         picture[:, 0] = 0
     module = dip(noisy, clean)
-    with torch.no_grad():
-        module.net.convs[-1].weight[0].zero_()
-        module.net.convs[-1].bias[0] = -1
+    kill(last_of(module), channel=0)
     module.training_step(None, 0)
     assert module.row["loss_noisy"] > 0
 
@@ -210,20 +220,26 @@ def test_steps_per_epoch_are_optimiser_steps(tmp_path):
 
 def test_seed_and_content_choose_input_and_weights():
     a = dip()
-    for change in ({"seed": 1}, {"content": "d"}):
-        b = dip(**change)
+    for b in (dip(seed=1), dip(content="d")):
         assert not torch.equal(a.z, b.z)
-        assert not torch.equal(a.net.convs[0].weight, b.net.convs[0].weight)
+        assert not torch.equal(next(a.net.parameters()), next(b.net.parameters()))
     assert a.z.min() >= 0 and a.z.max() <= 1
+
+
+def chosen_of(*given, **how):
+    chosen = choose(*given, **how)
+    assert chosen is not None, "the fit is too short to tell"
+    return chosen
 
 
 def test_the_choice_does_not_depend_on_how_far_the_stored_fit_goes(store):
     rule = Stopping("loss_floor", threshold=0.02)
     how = {"rule": rule, "rule_name": "loss_floor", "max_epochs": 500, "every": 10}
     short = fit(store, 500, rule)
-    before = {c: choose(short, c, **how) for c in ("stop", "last", "oracle", 10)}
+    before = {c: chosen_of(short, c, **how) for c in ("stop", "last", "oracle", 10)}
     long = fit(store, short.epochs + 40)
     assert {c: choose(long, c, **how) for c in before} == before
+    assert before["stop"].stop is not None
     assert before["stop"].epoch <= before["stop"].stop.epoch
     assert before["stop"].why == "loss_floor"
     tens = [e for e in short.kept if e % 10 == 0]
@@ -236,7 +252,7 @@ def test_the_choice_does_not_depend_on_how_far_the_stored_fit_goes(store):
 def test_a_rule_that_never_fires_means_the_last_epoch_and_says_max_epochs(store):
     made = fit(store, 25)
     how = {"rule": Stopping("loss_floor", threshold=1e-9), "rule_name": "loss_floor"}
-    chosen = choose(made, "stop", **how, max_epochs=25, every=10)
+    chosen = chosen_of(made, "stop", **how, max_epochs=25, every=10)
     assert (chosen.epoch, chosen.why, chosen.stop) == (20, "max_epochs", None)
     assert choose(made, "stop", **how, max_epochs=26, every=10) is None
 
@@ -245,7 +261,7 @@ def test_a_rule_that_fires_at_once_still_leaves_a_first_kept_epoch(store):
     rule = Stopping("loss_floor", threshold=1e9)
     made = fit(store, 25, rule)
     assert (made.epochs, list(made.kept)) == (10, [10])
-    assert choose(made, "stop", rule=rule, rule_name="f", max_epochs=25, every=10).epoch == 10
+    assert chosen_of(made, "stop", rule=rule, rule_name="f", max_epochs=25, every=10).epoch == 10
 
 
 def test_the_best_picture_so_far_is_that_of_all_kept_epochs(store, monkeypatch):

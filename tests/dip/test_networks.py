@@ -1,5 +1,7 @@
 """DIP networks: shape, parameter count, reproducibility, dead channels."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from dipddpm.dip.settings import DipSettings
 
 
 def cnn(seed: int = 0, **options):
-    settings = {"layers": 2, "channels": 5, "kernel_size": 3, "final_relu": True} | options
+    settings: dict[str, Any] = {"layers": 2, "channels": 5, "kernel_size": 3, "final_relu": True, **options}
     return networks.CNN(**settings, generator=torch.Generator().manual_seed(seed))
 
 
@@ -28,7 +30,7 @@ def test_weights_follow_the_generator_alone():
     torch.manual_seed(2)
     b, other = cnn(seed=3), cnn(seed=4)
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
-    assert not torch.equal(a.convs[0].weight, other.convs[0].weight)
+    assert not torch.equal(next(a.parameters()), next(other.parameters()))
 
 
 def test_initial_weights_have_pytorchs_law():
@@ -52,10 +54,10 @@ def test_revival_redraws_until_every_channel_is_alive():
     assert seeds, "no seed starts with a dead channel: the trap this guards against is gone"
     for seed in seeds:
         net = cnn(seed=seed, channels=16, layers=4)
-        hidden = net.convs[0].weight.clone()
+        hidden = next(net.parameters()).clone()
         assert networks.revive(net, net.last, z, torch.Generator().manual_seed(seed)) > 0
         assert networks.dead_channels(net(z)) == []
-        assert torch.equal(net.convs[0].weight, hidden), "only the last layer is redrawn"
+        assert torch.equal(next(net.parameters()), hidden), "only the last layer is redrawn"
 
 
 def test_revival_leaves_a_living_network_alone_and_gives_up_on_a_hopeless_one():
@@ -70,7 +72,7 @@ def test_revival_leaves_a_living_network_alone_and_gives_up_on_a_hopeless_one():
 
 
 def skip(seed: int = 0, **options):
-    settings = {"layers": 3, "channels": 6, "kernel_size": 3} | options
+    settings: dict[str, Any] = {"layers": 3, "channels": 6, "kernel_size": 3, **options}
     return networks.Skip(**settings, generator=torch.Generator().manual_seed(seed))
 
 
@@ -96,6 +98,7 @@ def reach(net, size=96):
     """How far from its own place, in pixels, an output still depends on z."""
     z = torch.rand(1, 3, size, size, requires_grad=True)
     net(z)[0, :, size // 2, size // 2].sum().backward()
+    assert z.grad is not None
     rows, columns = torch.nonzero(z.grad.abs().sum(dim=(0, 1)) > 0, as_tuple=True)
     return max((rows - size // 2).abs().max(), (columns - size // 2).abs().max()).item()
 
@@ -105,7 +108,7 @@ def test_a_plain_network_sees_its_kernels_and_a_skip_network_the_whole_picture()
     net = skip(layers=4)
     for module in net.modules():  # whose statistics are those of the whole picture by themselves
         if isinstance(module, torch.nn.GroupNorm):
-            module.forward = lambda x: x
+            module.forward = lambda input: input
     assert reach(net) == 48
 
 

@@ -71,6 +71,7 @@ def test_loss_floor_stops_before_the_loss_reaches_the_noise():
     loss = 0.9 ** np.arange(1, 60)
     curves = from_columns(loss_noisy=loss)
     answer = loss_floor(curves, threshold=0.9**40)
+    assert answer is not None
     assert answer == Stop(38, 40), "reaching it exactly counts"
     of_its_weights = loss[answer.epoch]  # row epoch + 1
     assert of_its_weights > 0.9**40

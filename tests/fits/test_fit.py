@@ -70,6 +70,7 @@ def test_a_fit_in_a_store_is_the_one_in_memory_and_is_found_again(tmp_path, monk
     monkeypatch.setattr("dipddpm.dip.fitting.run", lambda *given: 1 / 0)
     assert same(fit_dip(problem, settings=SMALL, store=tmp_path / "fits"), kept)
     (one,) = kept.pictures
+    assert one.folder is not None
     loaded = load_fit(one.folder)
     assert torch.equal(loaded.picture.clamp(0, 1), kept.picture)
 

@@ -192,6 +192,7 @@ def test_the_lock_of_a_killed_process_frees_itself(store):
         f"with FitStore(Path({str(store.root)!r})).lock('k'): print('held', flush=True); time.sleep(60)\n"
     )
     owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
     assert owner.stdout.readline() == "held\n"
     with pytest.raises(Exception, match="lock"), store.lock("k", wait=False):
         pass

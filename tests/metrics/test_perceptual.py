@@ -9,14 +9,19 @@ from types import ModuleType
 import pytest
 import torch
 
-from dipddpm.config import ranges as checks
-from dipddpm.metrics import perceptual
+from dipddpm.metrics import perceptual, weights
 from dipddpm.metrics import quality as metrics
 from dipddpm.pictures import read
 
 
 def face():
     return read.to_tensor(read.load("astronaut", 64, (140, 20, 312, 192)).pixels)
+
+
+def distance(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    found = perceptual.stlpips(x, y)
+    assert found is not None, "the pictures are too small for it"
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +46,13 @@ def test_it_is_the_authors_own(authors, size):
     b[0] = a[0] + 0.1 * b[0].sub(0.5)
     with torch.no_grad():
         expected = authors(a, b.clamp(0, 1), normalize=True).flatten()
-    assert torch.allclose(perceptual.stlpips(b, a), expected, rtol=1e-4, atol=1e-6)
+    assert torch.allclose(distance(b, a), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_picture_is_at_no_distance_from_itself_and_further_off_the_more_noise_it_has():
     x = face()
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-    far = [perceptual.stlpips(x + s * noise, x) for s in (0, 0.05, 0.1, 0.2)]
+    far = [distance(x + s * noise, x) for s in (0, 0.05, 0.1, 0.2)]
     assert far[0].eq(0).all()
     assert all((more > less).all() for less, more in zip(far, far[1:], strict=False))
 
@@ -58,7 +63,7 @@ def test_a_shift_by_a_pixel_looks_less_different_than_noise_of_a_smaller_error()
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
     noisy = x + 0.8 * metrics.rms(shifted, x).view(-1, 1, 1, 1) * noise
     assert (metrics.psnr(shifted, x) < metrics.psnr(noisy, x)).all()
-    assert (perceptual.stlpips(shifted, x) < perceptual.stlpips(noisy, x)).all()
+    assert (distance(shifted, x) < distance(noisy, x)).all()
 
 
 def test_a_picture_too_small_for_it_has_none():
@@ -67,13 +72,14 @@ def test_a_picture_too_small_for_it_has_none():
 
 
 def test_a_package_without_the_file_is_none(monkeypatch, tmp_path):
-    assert checks.stlpips_weights().is_file()
+    file = weights.stlpips_weights()
+    assert file is not None and file.is_file()
     (tmp_path / "stlpips_pytorch").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "stlpips_pytorch", raising=False)
     (tmp_path / "stlpips_pytorch" / "__init__.py").touch()
     importlib.invalidate_caches()
-    assert checks.stlpips_weights() is None
+    assert weights.stlpips_weights() is None
 
 
 def test_without_its_weights_the_others_are_measured_all_the_same(monkeypatch):

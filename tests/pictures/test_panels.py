@@ -77,7 +77,7 @@ def fit(**options):
     names = ("noisy", "clean", "z", "current", "best")
     losses = {"loss_noisy": np.geomspace(1, 1e-2, 40), "loss_clean": np.geomspace(0.5, 1e-3, 40)}
     shown = {name: flat(colour) for name, colour in zip(names, COLOURS, strict=False)}
-    return panels.fit_panel(**{**losses, **shown, "marks": {}, "title": "a fit", "given": "y", **options})
+    return panels.FitPanel(**{**losses, **shown, "marks": {}, "title": "a fit", "given": "y", **options}).draw()
 
 
 def test_the_panel_of_a_fit_has_six_places_in_order():

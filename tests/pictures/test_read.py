@@ -20,6 +20,7 @@ COLOUR, GREY = rng.integers(0, 256, (H, W, 3), np.uint8), rng.integers(0, 256, (
 ALPHA = rng.integers(0, 256, (H, W), np.uint8)
 DEEP, DEEP_GREY = rng.integers(0, 65536, (H, W, 3), np.uint16), rng.integers(0, 65536, (H, W), np.uint16)
 PALETTE = Image.fromarray(COLOUR).quantize(16)
+FROM_PALETTE = np.reshape(PALETTE.getpalette() or [], (-1, 3))[np.asarray(PALETTE)]
 CUT = "16 bits a value cut to 8 (Pillow reads colour so)"
 
 
@@ -59,7 +60,7 @@ def test_grey_and_palette_pictures_become_rgb(tmp_path):
         ("l.png", Image.fromarray(GREY), grey(GREY), "grey made RGB"),
         ("l.jpg", Image.new("L", (W, H), 77), np.full((H, W, 3), 77), "grey made RGB"),
         ("1.png", Image.fromarray(GREY > 99), grey(255 * (GREY > 99)), "grey made RGB"),
-        ("p.gif", PALETTE, np.reshape(PALETTE.getpalette(), (-1, 3))[np.asarray(PALETTE)], "palette made RGB"),
+        ("p.gif", PALETTE, FROM_PALETTE, "palette made RGB"),
     ]:
         image.save(tmp_path / name)
         picture = read.load(str(tmp_path / name))
@@ -78,7 +79,7 @@ def test_jpegs_of_other_colour_spaces(tmp_path, mode, ink, expected):
 
 
 def test_transparency_is_composited_on_white(tmp_path):
-    palette = np.reshape(PALETTE.getpalette(), (-1, 3))[np.asarray(PALETTE)] / 255
+    palette = FROM_PALETTE / 255
     several = np.array([0, 128, 255, 7] + 12 * [255])[np.asarray(PALETTE)] / 255
     key = tuple(int(v) for v in COLOUR[3, 5])
     with_alpha = {mode: Image.fromarray(a) for mode, a in (("RGBA", COLOUR), ("LA", GREY))}

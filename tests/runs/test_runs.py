@@ -207,8 +207,9 @@ def test_checkpoints_by_number_and_by_path_agree(configure, tmp_path):
     beyond = run(configure("checkpoint=50"), tmp_path / "beyond")[1]
     assert beyond["fit"]["epoch"] == 50
     assert beyond["fit"]["key"] == by_number["fit"]["key"], "the fit was extended, not made again"
+    (tmp_path / "other.safetensors").write_text("words")
     with pytest.raises(UserError, match="not the file of a kept epoch"):
-        run(configure("checkpoint=none.safetensors"), tmp_path / "no")
+        run(configure(f"checkpoint={tmp_path}/other.safetensors"), tmp_path / "no")
 
 
 def test_noise_of_each_kind_is_another_fit_and_is_said_in_its_own_terms(configure, tmp_path, caplog):

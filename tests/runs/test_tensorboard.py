@@ -9,9 +9,9 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
-from browser import chromium
 from hydra import compose, initialize_config_dir
 from support import ROOT
+from support.browser import chromium
 from support.commands import SMALL, command
 
 from dipddpm.config import compose as config

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def test_a_job_run_again_leaves_no_picture_of_the_one_before(configure, tmp_path
 
 
 def test_fp32_means_fp32_whatever_was_set_before(configure, tmp_path):
-    flags = torch.backends.cuda.matmul, torch.backends.cudnn
+    flags: tuple[Any, ...] = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [flag.allow_tf32 for flag in flags]
     try:
         for flag in flags:

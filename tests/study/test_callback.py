@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hydra.core.utils import JobReturn
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-from study_jobs import mixed_sweep
+from support.study_jobs import mixed_sweep
 
 from dipddpm.study.callback import StudyCallback
 
@@ -28,13 +29,13 @@ def hydra_config(folder, mode="MULTIRUN"):
 
 def test_the_callback_builds_when_due(mixed):
     callback, config, page = StudyCallback(), hydra_config(mixed), mixed / "index.html"
-    callback.on_job_end(hydra_config(mixed, "RUN"), job_return=None)
+    callback.on_job_end(hydra_config(mixed, "RUN"), JobReturn())
     assert not page.exists(), "a run of its own is no sweep"
-    callback.on_job_end(config, job_return=None)
+    callback.on_job_end(config, JobReturn())
     assert page.exists()
     (mixed / ".study.json").write_text('{"seconds": 1000}')
     page.unlink()
-    callback.on_job_end(config, job_return=None)
+    callback.on_job_end(config, JobReturn())
     assert not page.exists(), "built just now"
     callback.on_multirun_end(config)
     assert page.exists()
@@ -42,7 +43,7 @@ def test_the_callback_builds_when_due(mixed):
 
 def test_a_job_does_not_wait_for_another_that_builds(mixed):
     with FileLock(mixed / ".study.lock"):
-        StudyCallback().on_job_end(hydra_config(mixed), job_return=None)
+        StudyCallback().on_job_end(hydra_config(mixed), JobReturn())
     assert not (mixed / "index.html").exists()
 
 
@@ -81,7 +82,7 @@ def test_a_sweep_that_ended_well_is_not_built_again_at_the_exit(mixed, monkeypat
     callback, config = StudyCallback(), hydra_config(mixed)
     callback.on_multirun_start(config)
     assert len(registered) == 1
-    pickle.loads(pickle.dumps(callback)).on_job_end(config, job_return=None)
+    pickle.loads(pickle.dumps(callback)).on_job_end(config, JobReturn())
     assert len(registered) == 1, "a worker registers nothing"
     callback.on_multirun_end(config)
     assert registered == []
@@ -89,9 +90,9 @@ def test_a_sweep_that_ended_well_is_not_built_again_at_the_exit(mixed, monkeypat
 
 def test_the_callback_never_fails_a_job(mixed, tmp_path, caplog, monkeypatch):
     callback = StudyCallback()
-    callback.on_job_end(OmegaConf.create({}), job_return=None)
+    callback.on_job_end(OmegaConf.create({}), JobReturn())
     monkeypatch.setattr("dipddpm.study.summary._build", lambda folder: 1 / 0)
-    callback.on_job_end(hydra_config(mixed), job_return=None)
+    callback.on_job_end(hydra_config(mixed), JobReturn())
     callback.on_multirun_end(hydra_config(mixed))
     assert caplog.text.count("the sweep's summary could not be built") == 3
     callback.on_multirun_end(hydra_config(tmp_path / "missing"))

@@ -1,7 +1,9 @@
 """The charts of a study: what stands where, and what hovering and clicking tell."""
 
+from typing import Any
+
 import pytest
-from study_jobs import fit_metrics, job, metrics
+from support.study_jobs import fit_metrics, job, metrics
 
 from dipddpm.study import read_frame
 from dipddpm.study.charts import heat_map, perception_against_distortion, quality_against_cost
@@ -24,7 +26,7 @@ def test_the_chart_has_the_points_the_front_and_the_starts_without_a_dip(tmp_pat
     for start_t, psnr in ((50, 25.0), (100, 24.0)):
         job(tmp_path, [f"ddpm.start_t={start_t}"], metrics(psnr, nfe=start_t))
     job(tmp_path, ["ddpm.start_t=200"], metrics(27.0, nfe=200, fit_seconds=0.0))
-    figure = quality_against_cost(read_frame(tmp_path))
+    figure: Any = quality_against_cost(read_frame(tmp_path))  # plotly makes the attributes of a figure when asked
     assert traces(figure) == {
         "start_t=50": [(130.0, 25.0)],
         "start_t=100": [(180.0, 24.0)],
@@ -44,7 +46,7 @@ def test_the_chart_has_the_points_the_front_and_the_starts_without_a_dip(tmp_pat
 def test_a_mean_leads_to_all_its_jobs(tmp_path):
     for path, psnr in (("a.png", 24.0), ("b.png", 30.0)):
         job(tmp_path, [f"image.path={path}", "dip.layers=4"], metrics(psnr))
-    figure = quality_against_cost(read_frame(tmp_path))
+    figure: Any = quality_against_cost(read_frame(tmp_path))
     assert figure.data[0].customdata == ([0, 1],)
     assert figure.layout.yaxis.title.text == "mean PSNR of the result (dB)"
 
@@ -52,7 +54,7 @@ def test_a_mean_leads_to_all_its_jobs(tmp_path):
 def test_a_sweep_of_fits_is_about_its_dip_outputs(tmp_path):
     for layers, psnr, seconds in [(4, 23.0, 8.0), (6, 25.0, 12.0)]:
         job(tmp_path, [f"dip.layers={layers}", "dip.lr=1"], fit_metrics(psnr, fit_seconds=seconds))
-    figure = quality_against_cost(read_frame(tmp_path))
+    figure: Any = quality_against_cost(read_frame(tmp_path))
     assert traces(figure) == {
         "layers=4": [(800.0, 23.0)],
         "layers=6": [(1200.0, 25.0)],
@@ -66,7 +68,8 @@ def test_a_sweep_of_fits_is_about_its_dip_outputs(tmp_path):
 def test_colours_are_of_the_first_key_that_a_legend_can_show(many, tmp_path):
     for i in range(many):
         job(tmp_path, [f"a={i}", f"b={i % 2}"], metrics(20.0 + i))
-    names = [trace.name for trace in quality_against_cost(read_frame(tmp_path)).data][:2]
+    figure: Any = quality_against_cost(read_frame(tmp_path))
+    names = [trace.name for trace in figure.data][:2]
     assert names == (["a=0", "a=1"] if many == 2 else ["b=0", "b=1"])
 
 
@@ -87,6 +90,7 @@ def map_figures(frame):
 def test_a_heat_map_shows_each_value_at_its_place(tmp_path):
     for layers, lr, psnr in [("4", "0.1", 20.0), ("10", "0.1", 21.0), ("4", "1", 22.0)]:
         job(tmp_path, [f"dip.layers={layers}", f"dip.lr={lr}"], metrics(psnr))
+    figure: Any
     (figure,) = map_figures(read_frame(tmp_path))
     assert figure.layout.yaxis.ticktext == ("4", "10") and figure.layout.xaxis.ticktext == ("0.1", "1")
     (drawn,) = figure.data

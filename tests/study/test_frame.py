@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from study_jobs import fit_metrics, job, metrics, mixed_sweep, table
+from support.study_jobs import fit_metrics, job, metrics, mixed_sweep, table
 
 from dipddpm.study import build, read_frame
 from dipddpm.study.columns import STOPPED
@@ -28,7 +28,7 @@ def test_a_frame_has_the_jobs_with_their_status_and_what_was_swept(mixed):
     ]  # fmt: skip
     assert frame["error"][2] == "the fit diverged: try a smaller dip.lr"
     assert (frame["result_psnr"][0], frame["nfe"][0]) == (25.5, 50)
-    assert frame.loc[4, "noisy_psnr":].isna().all(), "metrics.json is cut off"
+    assert frame.loc[[4], "noisy_psnr":].isna().all(axis=None), "metrics.json is cut off"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"result": 3}', "\x00\x01", "[" * 100_000])
@@ -135,8 +135,9 @@ def test_a_key_that_a_job_did_not_type_is_as_its_configuration_says(tmp_path):
     (default / ".hydra" / "hydra.yaml").write_text("hydra: {runtime: {choices: {dip: cnn, image: astronaut}}}")
     frame = read_frame(tmp_path).set_index("job")
     keys = ["dip", "dip.layers", "dip.lr", "ddpm.exact", "ddpm.start_t"]
-    assert frame.loc["defaults", keys].tolist() == ["cnn", 4, 1e-5, False, 25]
-    assert frame.loc["defaults", ["ddpm.steps", "image.box"]].isna().all()
+    (defaults,) = frame.loc[["defaults"]].to_dict("records")
+    assert [defaults[key] for key in keys] == ["cnn", 4, 1e-5, False, 25]
+    assert frame.loc[["defaults"], ["ddpm.steps", "image.box"]].isna().all(axis=None)
     assert swept(frame.reset_index()) == ["ddpm.exact", "ddpm.steps", "dip", "dip.layers"], "equal ones are not swept"
 
 

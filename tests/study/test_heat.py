@@ -2,7 +2,7 @@
 
 import itertools
 
-from study_jobs import job, metrics
+from support.study_jobs import job, metrics
 
 from dipddpm.study import read_frame
 from dipddpm.study.heat import MOST_MAPS, MOST_VALUES, heat_maps

@@ -6,8 +6,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from browser import chromium
-from study_jobs import fit_metrics, job, metrics
+from support.browser import chromium
+from support.study_jobs import fit_metrics, job, metrics
 
 from dipddpm.study import build
 

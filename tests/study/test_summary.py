@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from study_jobs import by_override, job, metrics, mixed_sweep, table
+from support.study_jobs import by_override, job, metrics, mixed_sweep, table
 
 from dipddpm.errors import UserError
 from dipddpm.study import __main__ as cli

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from study_jobs import by_override, fit_metrics, job, metrics, mixed_sweep, table
+from support.study_jobs import by_override, fit_metrics, job, metrics, mixed_sweep, table
 
 from dipddpm.study import build, read_frame
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
+from diffusers.models.unets.unet_2d import UNet2DOutput
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from dipddpm.diffusion.prior import Prior
@@ -19,10 +20,10 @@ class Oracle:
     def __init__(self) -> None:
         self.asked: list[tuple[int, int]] = []
 
-    def __call__(self, x: Any, t: Any) -> SimpleNamespace:
-        self.asked.append((len(x), int(torch.as_tensor(t).flatten()[0])))
+    def __call__(self, x: torch.Tensor, t: torch.Tensor) -> UNet2DOutput:
+        self.asked.append((len(x), int(t)))
         ab = LINEAR.alphas_cumprod[self.asked[-1][1]]
-        return SimpleNamespace(sample=(1 - ab).sqrt() * (x - ab.sqrt() * M) / (ab * S**2 + 1 - ab))
+        return UNet2DOutput(sample=(1 - ab).sqrt() * (x - ab.sqrt() * M) / (ab * S**2 + 1 - ab))
 
 
 def gaussian_prior() -> tuple[Prior, Oracle]:

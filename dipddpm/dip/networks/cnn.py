@@ -37,17 +37,20 @@ class CNN(nn.Module):
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {kernel_size}")
         widths = [3] + [channels] * (layers + 1) + [3]
-        self.convs = nn.ModuleList(
+        convs = [
             nn.Conv2d(a, b, kernel_size, padding=kernel_size // 2) for a, b in zip(widths, widths[1:], strict=False)
-        )
-        self.final_relu = final_relu
-        for conv in self.convs:
+        ]
+        for conv in convs:
             draw(conv, generator)
+        self.convs = nn.ModuleList(convs)
+        self.final_relu = final_relu
 
     @property
-    def last(self) -> nn.Module:
+    def last(self) -> nn.Conv2d:
         """The convolution to RGB."""
-        return self.convs[-1]
+        last = self.convs[-1]
+        assert isinstance(last, nn.Conv2d)
+        return last
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """Map z, shape (N, 3, H, W), to a picture of the same shape; at least 0 with ``final_relu``."""

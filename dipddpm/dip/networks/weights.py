@@ -9,12 +9,12 @@ from torch import nn
 
 
 @torch.no_grad()
-def draw(conv: nn.Module, generator: torch.Generator) -> None:
+def draw(conv: nn.Conv2d, generator: torch.Generator) -> None:
     """Draw the weights of a convolution in place, by PyTorch's default law for convolutions.
 
     Uniform within 1 / sqrt(fan in) for weights and bias (``kaiming_uniform_`` with a = sqrt(5)).
     """
-    assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+    assert conv.bias is not None
     bound = 1 / math.sqrt(conv.in_channels * conv.kernel_size[0] * conv.kernel_size[1])
     for p in (conv.weight, conv.bias):
         p.copy_(torch.empty(p.shape).uniform_(-bound, bound, generator=generator))
@@ -26,7 +26,7 @@ def dead_channels(output: torch.Tensor) -> list[int]:
 
 
 @torch.no_grad()
-def revive(net: nn.Module, last: nn.Module, z: torch.Tensor, generator: torch.Generator, attempts: int = 1000) -> int:
+def revive(net: nn.Module, last: nn.Conv2d, z: torch.Tensor, generator: torch.Generator, attempts: int = 1000) -> int:
     """Redraw the last layer until no output channel is zero everywhere.
 
     A channel whose ReLU is dead for the one input has no gradient, ever. Over 100 seeds 5% of 4x64
