@@ -176,7 +176,7 @@ def test_the_sigma_of_a_picture_that_is_resized_is_warned_of(configure, tmp_path
     Image.new("RGB", (32, 32), (200, 100, 50)).save(tmp_path / "mine.png")
     mine = ["image=noisy", f"image.path={tmp_path / 'mine.png'}", "noise.sigma=25", "dip.max_epochs=10"]
     run(configure(*mine, "image.size=32"), tmp_path / "as_it_is")
-    assert "after resizing" not in caplog.text
+    assert "the noise of the resized picture" not in caplog.text
     run(configure(*mine), tmp_path / "resized")
     assert "noise.sigma=25 is taken as the noise of the resized picture" in caplog.text
 

@@ -126,7 +126,7 @@ def test_a_fit_that_goes_on_elsewhere_says_what_differs(configure, tmp_path, mon
     caplog.set_level(logging.WARNING)
     runs.fit(configure(), Job(tmp_path / "run"))
     runs.fit(configure("dip.max_epochs=40"), Job(tmp_path / "run"))
-    assert "not bit-equal" not in caplog.text
+    assert "will not be bit-equal" not in caplog.text
     real = environment.describe
     monkeypatch.setattr("dipddpm.environment.describe", lambda *given: real(*given) | {"threads": 99})
     runs.fit(configure("dip.max_epochs=50"), Job(tmp_path / "run"))
