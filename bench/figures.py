@@ -1,10 +1,10 @@
-r"""Draw the two figures of the README: quality against cost, and the chain with its terms.
+r"""Draw the two figures of the README: the quality of starts against their cost, and the chain with its terms.
 
     python bench/figures.py                                    # from docs/results/quality_cost.csv
-    python bench/figures.py --table multirun/quality-cost      # writes that table anew from a sweep, then draws
+    python bench/figures.py --table multirun/quality-cost      # writes the table from a sweep first
 
-The sweep's commands stand in docs/results/starts.md. The chain shows a real fit and a real window of the built-in
-picture, which take some seconds.
+docs/results/starts.md has the commands of the sweep. The figure of the chain shows a fit and a window of the built-in
+picture; both run here, and take some seconds.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ FIGURES = {
     "result_stlpips": "stlpips",
     "total_evaluations_worth": "evaluations_worth",
 }
-STARTS = {  # name for people, colour (Okabe and Ito's, told apart without red and green)
+STARTS = {  # name for people, and a colour of Okabe and Ito's, which colour-blind readers can distinguish
     "none": ("no DIP: the noisy picture itself", "#0072b2"),
     "skip": ("small DIP (dip=skip)", "#e69f00"),
     "cnn": ("plain DIP (dip=cnn)", "#666666"),
 }
-OWN_LEVEL = 57  # whose noise is that of sigma 25
+OWN_LEVEL = 57  # the noise level of sigma 25
 BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#666666"
 
 
 def summarised(folder: Path) -> pd.DataFrame:
-    """Return the means over a sweep's pictures, one row a start, scheduler, first level and number of evaluations."""
+    """Return means over a sweep's pictures: one row for each start, scheduler, first level and number of evaluations."""
     jobs = dd.read_frame(folder)
     jobs = jobs[jobs["status"] == "complete"].rename(columns={**FIGURES, "ddpm.start_t": "start_t"})
     jobs["start"] = jobs["dip"].where(jobs["checkpoint"] != "none", "none")
@@ -54,7 +54,7 @@ def summarised(folder: Path) -> pd.DataFrame:
 
 
 def quality_cost(table: pd.DataFrame) -> Figure:
-    """Draw PSNR against total cost: a colour a start, a marker a way to step, a number a noise level."""
+    """Draw PSNR against total cost. Colours are starts, markers are kinds of steps, numbers are noise levels."""
     figure = Figure(figsize=(8, 5), dpi=200, layout="constrained")
     ax = figure.subplots()
     for start, (_, colour) in STARTS.items():
@@ -99,7 +99,7 @@ def _frame(ax: Axes) -> None:
 
 
 def chain(table: pd.DataFrame) -> Figure:
-    """Draw the chain as pictures by noise level, the DIP that enters it at level 50, and the costs of both."""
+    """Draw the chain as pictures by noise level, the DIP that starts at level 50, and the cost of both."""
     problem = dd.degrade(dd.read_picture("astronaut", size=64), noise=dd.Gaussian(25))
     fit = dd.fit_dip(problem, network="skip", device="cpu")
     prior = dd.load_prior("faces64", device="cpu")
@@ -120,13 +120,13 @@ def chain(table: pd.DataFrame) -> Figure:
 
 LEVELS = (1000, 500, 200, 100, 50, 25, 0)
 SIDE = 1.15
-LEFT = {level: 0.35 + 1.36 * i for i, level in enumerate(LEVELS)}  # of the picture of a level, inches
-TOP = 4.0  # bottom of those pictures
+LEFT = {level: 0.35 + 1.36 * i for i, level in enumerate(LEVELS)}  # left side of each level's picture, inches
+TOP = 4.0  # bottom of the pictures, inches
 AXIS = 3.72
 
 
 def _noised(clean: torch.Tensor | None, prior: dd.Prior) -> dict[int, torch.Tensor]:
-    """Return a picture at each level before the window, with the same noise in all."""
+    """Return the picture at each level before the window. All levels have the same noise, scaled."""
     assert clean is not None
     eps = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     found = {}
@@ -139,7 +139,7 @@ def _noised(clean: torch.Tensor | None, prior: dd.Prior) -> dict[int, torch.Tens
 def _picture(ax: Axes, left: float, bottom: float, picture: torch.Tensor, side: float = SIDE, alpha: float = 1) -> None:
     array = picture[0].permute(1, 2, 0).clamp(0, 1).numpy()
     ax.imshow(array, extent=(left, left + side, bottom, bottom + side), interpolation="nearest", alpha=alpha)
-    ax.set(xlim=(0, 10), ylim=(0, 6))  # imshow moves them
+    ax.set(xlim=(0, 10), ylim=(0, 6))  # imshow changes the limits
 
 
 def _text(ax: Axes, x: float, y: float, words: str, **how: Any) -> None:
@@ -188,7 +188,7 @@ def _draw_fit(ax: Axes, noisy: torch.Tensor, output: torch.Tensor, epoch: int, c
 
 
 def _draw_costs(ax: Axes, cost: float) -> None:
-    """Write what each part costs; one evaluation-worth is the arithmetic of one evaluation of the DDPM's network."""
+    """Write the cost of each part. One evaluation-worth is the arithmetic of one evaluation of the DDPM's network."""
     _text(ax, 0.35, 0.72, "cost in evaluations-worth", ha="left", weight="bold", fontsize=12)
     _text(ax, 0.35, 0.42, "1 = one evaluation of the DDPM", ha="left", fontsize=11)
     for x, words, colour in ((4.6, f"fit {cost:.0f}", ORANGE), (6.6, "window, 10 steps 10", BLUE)):
@@ -210,7 +210,7 @@ def save(figure: Figure, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path, metavar="SWEEP", help="folder of a sweep to make the table from")
+    parser.add_argument("--table", type=Path, metavar="SWEEP", help="folder of the sweep for the table")
     sweep = parser.parse_args().table
     if sweep:
         summarised(sweep).to_csv(TABLE, index=False)
