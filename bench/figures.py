@@ -42,7 +42,7 @@ BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#666666"
 
 
 def summarised(folder: Path) -> pd.DataFrame:
-    """Return means over a sweep's pictures: one row for each start, scheduler, first level and number of evaluations."""
+    """Return means over the pictures of a sweep: one row a start, scheduler, first level and number of evaluations."""
     jobs = dd.read_frame(folder)
     jobs = jobs[jobs["status"] == "complete"].rename(columns={**FIGURES, "ddpm.start_t": "start_t"})
     jobs["start"] = jobs["dip"].where(jobs["checkpoint"] != "none", "none")
