@@ -45,6 +45,22 @@ def tiny_prior(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def short_fits(monkeypatch):
+    """Let `dd.fit_dip` end after 20 epochs: documentation shows real fits, and its tests need none."""
+    from dataclasses import replace
+
+    import dipddpm as dd
+
+    fit_dip = dd.fit_dip
+
+    def short(problem, network=None, settings=None, **more):
+        settings = settings or dd.DipSettings.of(network if isinstance(network, str) else "cnn")
+        return fit_dip(problem, network, replace(settings, max_epochs=20), **more)
+
+    monkeypatch.setattr(dd, "fit_dip", short)
+
+
+@pytest.fixture
 def configure(tiny_prior, tmp_path):
     """Compose a configuration as the command line does: small, on the tiny prior, with its own store."""
     from hydra import compose, initialize_config_dir

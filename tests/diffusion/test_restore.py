@@ -6,6 +6,9 @@ import pytest
 import torch
 from support.gaussian import LINEAR, M, S, data, gaussian_prior
 
+from dipddpm.degradation.noise import NoNoise
+from dipddpm.degradation.operators import Mask
+from dipddpm.degradation.problem import degrade
 from dipddpm.diffusion import restore as restoring
 from dipddpm.diffusion.restore import iterate, posterior_mean, restore
 from dipddpm.diffusion.window import Window
@@ -87,3 +90,16 @@ def test_the_level_of_an_error_is_found_or_asked_for():
         restore(prior, noisy, Window(1001))
     with pytest.raises(ValueError, match="init 'matched' needs the rms error"):
         restore(prior, noisy, Window(57, init="matched"))
+
+
+def test_many_pictures_with_missing_pixels_keep_those_that_are_known():
+    prior, _ = gaussian_prior()
+    clean = torch.cat([data(25, (7, 5))[0], data(25, (7, 5))[0].flip(-1)]).clamp(0, 1)
+    problem = degrade(clean, NoNoise(), Mask(0.5))
+    restored = restore(prior, problem.noisy, Window(57, steps=5, scheduler="ddim"), problem).picture
+    assert isinstance(problem.operator, Mask) and problem.operator.known is not None
+    known = problem.operator.known.expand_as(clean)
+    assert known.shape == clean.shape and not known[0].equal(known[1]), "each picture has a mask of its own"
+    torch.testing.assert_close(restored[known], clean[known], atol=1e-6, rtol=0)
+    with pytest.raises(ValueError, match="samples=2 of 2 pictures cannot agree with y"):
+        restore(prior, problem.noisy, Window(57, samples=2), problem)
