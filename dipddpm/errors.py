@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-CLONE = Path(__file__).parents[1]  # an installed package has its environment's site-packages here
+CLONE = Path(__file__).parents[1]  # the folder of the clone; site-packages for an installed package
 
 
 class UserError(ValueError):

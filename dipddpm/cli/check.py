@@ -33,15 +33,15 @@ from dipddpm.names import LOOKS, MEASURED, SCRIPTS
 from dipddpm.runs.inspect import Seen, inspect, inspect_settings
 
 KEYS = config.known_keys(Config)
-VALUES = {key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)}  # the others are groups
+VALUES = {key for key in KEYS if not any(other.startswith(f"{key}.") for other in KEYS)}  # the other keys are groups
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 LISTS = ("image.box", "objective")  # keys whose one value is a list
 Points = tuple[list[str], list[list[str]]]
-MOST_REFUSALS = 5  # of a sweep's grid points, before the rest is only counted
+MOST_REFUSALS = 5  # refusals of a sweep's jobs that are printed; further ones are counted
 
 
 class Compose(Protocol):
-    """Composes a job's configuration from its overrides."""
+    """A function that composes a job's configuration from its overrides."""
 
     def __call__(self, *overrides: str) -> DictConfig: ...
 
@@ -60,7 +60,7 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
     if args.help or args.hydra_help or args.info or args.shell_completion:
         return
     name = args.config_name or "config"
-    seen: Seen | None = None if args.cfg else {}  # --cfg shows the configuration and looks at no file
+    seen: Seen | None = None if args.cfg else {}  # --cfg shows the configuration and reads no file
     refused: dict[str, str] = {}
 
     @functools.cache  # Hydra takes a fifth of a second to compose, and the jobs of a sweep share their groups

@@ -17,7 +17,7 @@ from dipddpm.config.schema import CHOICES
 from dipddpm.config.typing_errors import CHOICE, kind_wanted, no_choice, one_line, refusal
 from dipddpm.errors import UserError, install, suggestion, typed_as
 
-EXTRAS = {  # of pyproject.toml, by what needs them
+EXTRAS = {  # the extra of pyproject.toml that a choice needs
     "hydra/launcher=joblib": "joblib",
     "hydra/launcher=submitit_local": "submitit",
     "hydra/launcher=submitit_slurm": "submitit",
@@ -38,10 +38,10 @@ def explained(overrides: Sequence[str], schema: type = config.Config) -> Iterato
 
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Return overrides as Hydra reads them, while it is initialized."""
-    loader = GlobalHydra.instance().config_loader()  # which choices glob(*) means
+    loader = GlobalHydra.instance().config_loader()  # the parser needs it to expand glob(*)
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     for o in parsed:
-        if o.key_or_group.startswith(SPACE):  # where the sweeper has none yet, Hydra fails on an assertion
+        if o.key_or_group.startswith(SPACE):  # Hydra's answer would be a failed assertion
             raise UserError(
                 f"{o.input_line} is not allowed: type the swept keys themselves, such as seed=1,2, or write {SPACE} "
                 "into a file of conf/experiment"
@@ -81,7 +81,10 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         if not equals or not key:
             return f"{error.override} cannot be read: type key=value"
         quoted = f"'{key}=\"{value}\"'"
-        return f"{error.override} cannot be read: spaces and ~()[]{{}}:=, in a value need two quotes; type {quoted}"
+        return (
+            f"{error.override} cannot be read: spaces and ~()[]{{}}:=, in a value need two pairs of quotes; "
+            f"type {quoted}"
+        )
     if isinstance(error, OmegaConfBaseException):
         return refusal(error)
     return f"{' '.join(overrides)}: {' '.join(line.strip() for line in text.splitlines()[:2])}"

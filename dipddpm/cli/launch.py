@@ -32,8 +32,8 @@ from dipddpm.runs import fingerprints
 from dipddpm.runs.job import Job
 
 log = logging.getLogger(__name__)
-Objective = float | None | tuple[float | None, ...]  # what a sweeper gets: a number, or one for each name
-_LIMITED: list[int] = []  # the threads that jobs of this process were given
+Objective = float | None | tuple[float | None, ...]  # for a sweeper: a figure, or one figure for each name
+_LIMITED: list[int] = []  # the threads of this process's jobs so far
 
 
 def run_job(cfg: DictConfig, command: str) -> Objective:

@@ -62,7 +62,7 @@ def _merged(values: Any) -> DictConfig:
         typed[group] = OmegaConf.structured(choices[kind])
     merged = OmegaConf.merge(typed, values)
     assert isinstance(merged, DictConfig)
-    if merged.operator.get("file"):  # whose place it takes
+    if merged.operator.get("file"):  # a drawn mask replaces the random one
         merged.operator.missing = None
     return merged
 

@@ -102,7 +102,7 @@ class Poisson(Noise):
         if self.sigma == 0:
             return clean
         if not (photons := self.photons(clean)):
-            raise ValueError("a black picture has no photons to count, hence no Poisson noise")
+            raise ValueError("a black picture has no photons, and cannot have Poisson noise")
         return torch.poisson(photons * clean.cpu(), generator=generator).to(clean) / photons
 
     def words(self, clean: torch.Tensor) -> str:

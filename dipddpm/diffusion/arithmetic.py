@@ -22,7 +22,7 @@ def evaluation_gflop(prior: Prior, size: tuple[int, int]) -> float:
     return _of_network(type(unet), json.dumps(dict(unet.config), sort_keys=True), tuple(size))
 
 
-@cache  # to count takes as long as some evaluations, and the jobs of a sweep share their networks
+@cache  # a count takes as long as some evaluations, and the jobs of a sweep share their networks
 def _of_network(kind: type[torch.nn.Module], config: str, size: tuple[int, ...]) -> float:
     with torch.device("meta"):
         network = kind(**json.loads(config))

@@ -13,14 +13,17 @@ from dipddpm.diffusion.steps import PREDICTION_TYPES, estimates
 
 
 class Output(Protocol):
-    """What an evaluation returns, such as diffusers' UNet2DOutput: ``sample`` has the shape of x, (N, 3, H, W)."""
+    """The output of an evaluation, such as diffusers' UNet2DOutput. ``sample`` has the shape of x, (N, 3, H, W)."""
 
     @property
     def sample(self) -> Tensor: ...
 
 
 class Evaluate(Protocol):
-    """A diffusers UNet2DModel or the like: x, (N, 3, H, W), at t, the level less 1 as a 0-d int64 tensor."""
+    """A network that is called like diffusers' UNet2DModel.
+
+    x has the shape (N, 3, H, W). t is the noise level less 1, a 0-d int64 tensor.
+    """
 
     def __call__(self, x: Tensor, t: Tensor, /) -> Output: ...
 

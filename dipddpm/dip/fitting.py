@@ -1,4 +1,4 @@
-"""Run one fit with a Lightning Trainer: a new fit, or a kept one that goes on."""
+"""Run one fit with a Lightning Trainer. A kept fit is continued."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RunSettings:
 
 
 def run(module: DeepImagePrior, keeper: Keeper, rule: Rule, epochs: int, settings: RunSettings | None = None) -> None:
-    """Fit until the rule fires or ``epochs`` are reached. A kept fit goes on from its state.
+    """Fit until the rule fires or ``epochs`` are reached. A kept fit continues from its state.
 
     Args:
         module: A freshly built module. To continue a fit, it needs the fit's settings, seed and content.

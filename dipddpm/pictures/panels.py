@@ -46,7 +46,7 @@ def result_panel(items: Sequence[tuple[str, torch.Tensor]]) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class FitPanel:
-    """A fit in six pictures: both losses, y and the clean picture; z, the output, the best output.
+    """The panel of a fit. It shows both losses, y, the clean picture, z, the output and the best output.
 
     Attributes:
         loss_noisy: Mean squared error to y, one value an epoch.
@@ -57,8 +57,8 @@ class FitPanel:
         current: The output of the chosen epoch, same shape.
         best: The kept output of best PSNR, same shape, or None.
         marks: Epochs to mark in the chart, by name.
-        title: Over the whole.
-        given: The name of y.
+        title: Title of the panel.
+        given: Title of y.
     """
 
     loss_noisy: np.ndarray

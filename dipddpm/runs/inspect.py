@@ -21,7 +21,7 @@ from dipddpm.pictures.read import Box
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Seen = dict[tuple[str, ...], object]  # what each look found, by its name and what it was given
+Seen = dict[tuple[str, ...], object]  # the result of each check, by its name and arguments
 
 
 def inspect(c: Config, command: str, seen: Seen | None = None) -> None:
@@ -38,7 +38,7 @@ def inspect(c: Config, command: str, seen: Seen | None = None) -> None:
     inspect_settings(c, command)
     try:
         _Look(c, command, {} if seen is None else seen).at_all()
-    except (OSError, RuntimeError) as error:  # no permission, a name too long, a home of nobody
+    except (OSError, RuntimeError) as error:  # no permission, a long name, an unknown ~user
         raise UserError(f"a file or folder of the configuration cannot be read: {error}; type another path") from error
 
 

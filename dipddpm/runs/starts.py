@@ -190,7 +190,7 @@ def _rule(c: Config, problem: Problem) -> Stopping:
 
 
 def _work(c: Config, problem: Problem, rule: Stopping, folder: Path, key: str, before: Fit | None) -> None:
-    """Make or extend the fit. With a number as ``checkpoint`` it runs to that epoch, whatever the rule says."""
+    """Make or extend the fit. With a number as ``checkpoint`` it runs to that epoch, without a rule."""
     wanted = parse(c.checkpoint).epoch
     device = environment.choose_device(c.device)
     environment.warn_if_emulated("dip.precision", c.dip.precision.name, device)

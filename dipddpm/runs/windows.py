@@ -1,4 +1,4 @@
-"""The windows of a run: the one asked for, and the two starts that need no DIP."""
+"""The windows of a run: the window of the configuration, and the two starts without a DIP."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def error_of(given: float | None, problem: Problem, start: Start) -> StartError 
 
 
 def result_of(asked: Asked, problem: Problem, start: Start, prior: Prior) -> tuple[Restoration, Row]:
-    """Run the window that was asked for; return its restoration and its row of the table."""
+    """Run the window of the configuration; return its restoration and its row of the table."""
     w = asked.window
     sigma = asked.error.sigma if asked.error else None
     with progress.window_bar(f"window {w.first} to {w.end_t}", w.nfe) as watch:

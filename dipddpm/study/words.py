@@ -38,7 +38,7 @@ def summary(frame: pd.DataFrame) -> list[str]:
 
 
 def averaging(frame: pd.DataFrame) -> str:
-    """Return the sentence that says what a point of the chart is; empty for a sweep of one problem."""
+    """Return the sentence that explains the points of the chart; empty for a sweep of one problem."""
     over = problems(frame)
     if over.averaged:
         return f"Each point is the {_mean_of(over)}."

@@ -59,8 +59,8 @@ REFUSALS = [
     (["checkpoint=nothere.safetensors"], "checkpoint=nothere.safetensors: no such file; type stop, last, oracle"),
     (["dip.layers=4,6"], "type -m first: python sample.py -m ..."),
     (["layers"], "layers cannot be read: type key=value"),
-    (["image.path=me (1).png"], """in a value need two quotes; type 'image.path="me (1).png"'"""),
-    (["image.path=~/me.png"], """in a value need two quotes; type 'image.path="~/me.png"'"""),
+    (["image.path=me (1).png"], """in a value need two pairs of quotes; type 'image.path="me (1).png"'"""),
+    (["image.path=~/me.png"], """in a value need two pairs of quotes; type 'image.path="~/me.png"'"""),
     (["store=words.png"], "words.png is no folder; type store=<folder>"),
     (["image=file"], "image.path has no value: type image.path=<value>"),
 ]

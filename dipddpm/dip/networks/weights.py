@@ -34,7 +34,7 @@ def revive(net: nn.Module, last: nn.Conv2d, z: torch.Tensor, generator: torch.Ge
 
     Args:
         net: The network, which maps z to a picture.
-        last: Its last convolution.
+        last: The last convolution of the network.
         z: The fixed input, shape (1, 3, H, W).
         generator: CPU generator of the redraws.
         attempts: The largest number of redraws.
