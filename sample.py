@@ -1,4 +1,4 @@
-"""Start the DDPM from a Deep Image Prior: find the fit (or make it), then run the window.
+"""Restore a picture: fit a Deep Image Prior, or find a stored fit, then start the DDPM from it.
 
 python sample.py dip.layers=6 ddpm.start_t=50
 """

@@ -1,11 +1,11 @@
-"""What pyproject.toml cannot say: a wheel holds the repository's ``conf/`` as ``dipddpm/conf``."""
+"""Put the repository's ``conf/`` into wheels as ``dipddpm/conf``, which pyproject.toml alone cannot do."""
 
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-NO_COMMAND = "train_prior.yaml"  # of a clone's train_prior.py, which is not in a wheel
+NO_COMMAND = "train_prior.yaml"  # the configuration of train_prior.py, which is not in a wheel
 CONF = [p for p in sorted(Path("conf").rglob("*.yaml")) if p.name != NO_COMMAND]
 
 

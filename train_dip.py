@@ -1,4 +1,4 @@
-"""Fit a Deep Image Prior to one noisy picture and keep it.
+"""Fit a Deep Image Prior to one noisy picture, and store the fit.
 
 python train_dip.py image.path=me.png dip.layers=6
 """

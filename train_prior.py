@@ -20,7 +20,7 @@ def main(cfg: DictConfig) -> None:
         try:
             run.train(settings.typed(cfg))
         except KeyboardInterrupt:
-            sys.exit("stopped: the same command goes on from the last checkpoint")
+            sys.exit("stopped: to continue from the last checkpoint, type the same command")
 
 
 if __name__ == "__main__":

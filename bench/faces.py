@@ -1,4 +1,4 @@
-"""What the benches that sweep over a folder of faces ask on their command line, and read back."""
+"""The command line of the benches that sweep over a folder of faces, and their finished jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dipddpm.study.labels import as_text
 
 @dataclass(frozen=True)
 class Finished:
-    """A job that ended well: its folder, its values of the keys that any job typed (none for null), metrics.json."""
+    """A complete job: its folder, its values of all typed keys (without null values), and its metrics.json."""
 
     folder: Path
     overrides: dict[str, str]
@@ -28,37 +28,37 @@ class Finished:
 
 
 def arguments(description: str | None, out: str, *, named: bool = False) -> ArgumentParser:
-    """Return a parser of the folder, the faces of it, where to write, and what every job is given beside.
+    """Return a parser of the folder, the names of faces, the output folder, and overrides for every job.
 
     Args:
         description: The bench's docstring.
-        out: Default folder of its sweeps and fits.
-        named: Whether the faces have to be named; otherwise all are used.
+        out: Default folder of the sweeps and fits.
+        named: Whether ``--names`` is required; otherwise all faces are used by default.
     """
     parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path, help="folder of PNG faces, all of one size")
     every = "" if named else " (all)"
-    parser.add_argument("--names", nargs="+", required=named, help=f"of the faces to use, without .png{every}")
-    parser.add_argument("--out", type=Path, default=Path(out), help=f"sweeps and fits ({out})")
-    parser.add_argument("--only-table", action="store_true", help="run nothing")
-    parser.add_argument("--overrides", nargs="*", default=[], help="more of them for every job, such as threads=1")
+    parser.add_argument("--names", nargs="+", required=named, help=f"names of the faces, without .png{every}")
+    parser.add_argument("--out", type=Path, default=Path(out), help=f"folder of sweeps and fits ({out})")
+    parser.add_argument("--only-table", action="store_true", help="run nothing, print the table of finished jobs")
+    parser.add_argument("--overrides", nargs="*", default=[], help="overrides for every job, such as threads=1")
     return parser
 
 
 def parsed(parser: ArgumentParser) -> tuple[Namespace, list[Path]]:
-    """Return what was typed, and the paths of the faces; fewer than two, which have no interval, are refused."""
+    """Return the arguments, and the paths of the faces. Fewer than two faces are refused: they have no interval."""
     args = parser.parse_args()
     names = [args.pictures / f"{name}.png" for name in args.names or []]
     faces = names or sorted(args.pictures.glob("*.png"))
     if missing := [str(face) for face in faces if not face.is_file()]:
-        parser.error(f"there is no {missing[0]}")
+        parser.error(f"{missing[0]} does not exist: type names of faces in {args.pictures}")
     if len(faces) < 2:
-        parser.error(f"{args.pictures} has {len(faces)} of them: a paired interval takes two or more")
+        parser.error(f"{args.pictures}: faces given or found: {len(faces)}; a paired interval needs two or more")
     return args, faces
 
 
 def finished(parser: ArgumentParser, out: Path) -> list[Finished]:
-    """Return the jobs below ``out`` that ended well."""
+    """Return the complete jobs in ``out/jobs``."""
     try:
         return jobs_in(out / "jobs")
     except UserError as error:
@@ -66,7 +66,7 @@ def finished(parser: ArgumentParser, out: Path) -> list[Finished]:
 
 
 def jobs_in(sweep: Path) -> list[Finished]:
-    """Return the jobs of a sweep that ended well."""
+    """Return the complete jobs of a sweep."""
     frame = read_frame(sweep)
     frame = frame[frame["status"] == "complete"]
     keys = keys_of(frame)

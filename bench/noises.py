@@ -1,10 +1,10 @@
-r"""Starts from a DIP and from the noisy picture itself, where the noise is the DDPM's own and where it is not.
+r"""Compare starts from a DIP with starts from the noisy picture, for four kinds of noise.
 
     python bench/noises.py ../shared/data/faces256 --overrides threads=1 hydra/launcher=joblib hydra.launcher.n_jobs=2
 
-Every face is resized to the embedded prior's size and given noise of sigma 25 of each kind. The windows are real sweeps
-of sample.py into one folder, from the DIP (dip=skip) and without one (checkpoint=none), at each level: run again, it
-goes on with what is missing, and the DIP is fitted once a face and kind.
+Every face is resized to the prior's size, and gets noise of sigma 25 of each kind. A DDPM is trained on the first kind,
+white Gaussian noise. Sweeps of sample.py run a window from each noise level, with a DIP (dip=skip) and without one
+(checkpoint=none). A second run continues an unfinished one. The DIP is fitted once for each face and kind.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from prior_training.paired import paired_difference
 
 KINDS = ("gaussian", "poisson", "correlated", "impulse")
 LEVELS = ("25", "50", "75", "100", "150", "200")
-STARTS = {"none": "no DIP", "stop": "DIP"}  # by what checkpoint= says
+STARTS = {"none": "no DIP", "stop": "DIP"}  # names of the values of checkpoint
 SHOWN = {key: QUALITIES[key] for key in ("psnr", "stlpips")}
 
 
 def run(faces: Sequence[Path], out: Path, more: Sequence[str]) -> None:
-    """Run y at the level of its noise, with the rows of every run, and both starts at each level."""
+    """Run the window from y at the noise level of its noise, with baselines, and both starts at each level."""
     common = [f"image.path={','.join(map(str, faces))}", f"noise={','.join(KINDS)}", "dip=skip", "ddpm.steps=10",
               "ddpm.scheduler=ddim", f"store={out / 'fits'}", f"hydra.sweep.dir={out / 'jobs'}", *more]  # fmt: skip
     levels = [f"checkpoint={','.join(STARTS)}", f"ddpm.start_t={','.join(LEVELS)}", "baselines=false"]
@@ -38,7 +38,7 @@ def run(faces: Sequence[Path], out: Path, more: Sequence[str]) -> None:
 
 
 def table(jobs: Sequence[Finished], faces: Sequence[str]) -> list[str]:
-    """Return the table's lines: a start each, with its quality on each kind of noise, mean over the faces."""
+    """Return the lines of the table: one for each start, with its mean quality over the faces by kind of noise."""
     keys = ("image.path", "noise", "checkpoint", "ddpm.start_t")
     found = {tuple(job.overrides.get(key) for key in keys): job for job in jobs}
     lines, columns = [], [(kind, key, digits) for kind, (key, (_, digits)) in product(KINDS, SHOWN.items())]
@@ -46,7 +46,7 @@ def table(jobs: Sequence[Finished], faces: Sequence[str]) -> list[str]:
     def figures(row: str, key: str, kind: str, checkpoint: str, level: str) -> list[float]:
         wanted = [(face, kind, checkpoint, level) for face in faces]
         if lacking := [names for names in wanted if names not in found]:
-            raise SystemExit(f"error: no job of {lacking[0]}: run again, it goes on with what is missing")
+            raise SystemExit(f"error: no job of {lacking[0]}: to run it, type the same command without --only-table")
         return [figure(found[names], row, key) for names in wanted]
 
     def add(label: str, nfe: int, row: str, checkpoint: str, level: str) -> None:

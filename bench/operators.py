@@ -1,12 +1,12 @@
-r"""Where y tells a part of the picture: DIP starts, the completed y and pure noise, before the same few evaluations.
+r"""Compare starts from a DIP, from the completed y and from pure noise, where y holds only a part of the picture.
 
     python bench/operators.py ../shared/data/faces256 --problems half square \
         --overrides hydra/launcher=joblib hydra.launcher.n_jobs=2
 
-Every face is resized to the embedded prior's size and loses half of its pixels anywhere, or a square of a quarter of
-them in the middle, or becomes 4 times smaller. "Completed" is y filled or upscaled, which needs no network. The windows
-are real sweeps of sample.py with experiment=inpaint or superres into one folder: run again, it goes on with what is
-missing, and each DIP is fitted once.
+Every face is resized to the prior's size. It then loses half of its pixels at random places, or a square of a quarter
+of its pixels in the middle, or becomes 4 times smaller. "Completed" is y filled or upscaled without a network. Sweeps
+of sample.py run the windows, with experiment=inpaint or superres. A second run continues an unfinished one. Each DIP is
+fitted once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from prior_training.paired import paired_difference
 DIPS = ("cnn", "skip")
 LEVELS = ("50", "100", "200", "400", "600", "800")
 SHOWN = {key: QUALITIES[key] for key in ("psnr", "stlpips")}
-PROBLEMS = {  # by the name to type: for people, experiment, override of the operator
+PROBLEMS = {  # by the value of --problems: words for people, experiment, override of the operator
     "half": ("half of the pixels missing", "inpaint", "operator.missing=0.5"),
     "square": ("a square of a quarter missing", "inpaint", "operator.file="),
     "smaller": ("4 times smaller", "superres", "operator.factor=4"),
@@ -37,7 +37,7 @@ PROBLEMS = {  # by the name to type: for people, experiment, override of the ope
 
 
 def run(faces: Sequence[Path], experiment: str, operator: str, out: Path, more: Sequence[str]) -> None:
-    """Run the windows from both DIPs and from the completed picture, and those from noise."""
+    """Run the windows from both DIPs, from the completed picture, and from pure noise."""
     common = [f"image.path={','.join(map(str, faces))}", f"experiment={experiment}", operator, f"store={out / 'fits'}",
               f"hydra.sweep.dir={out / 'jobs'}", *more]  # fmt: skip
     levels = f"ddpm.start_t={','.join(LEVELS)}"
@@ -47,7 +47,7 @@ def run(faces: Sequence[Path], experiment: str, operator: str, out: Path, more: 
 
 
 def hole(faces: Sequence[Path], out: Path) -> str:
-    """Write the mask of a square in the middle, half as wide as the pictures, and return its path."""
+    """Write a mask with a square hole in the middle, half as wide as the pictures, and return its path."""
     with Image.open(faces[0]) as picture:
         width, height = picture.size
     mask = Image.new("L", (width, height), 255)
@@ -59,7 +59,7 @@ def hole(faces: Sequence[Path], out: Path) -> str:
 
 
 def table(jobs: Sequence[Finished], faces: Sequence[str], problems: Sequence[str]) -> list[str]:
-    """Return the table's lines: a start each, with its quality on each problem, mean over the faces."""
+    """Return the lines of the table: one for each start, with its mean quality over the faces for each problem."""
 
     def found(operator: str, dip: str = "cnn", **typed: str) -> list[Finished]:
         key, value = operator.split("=")
@@ -67,7 +67,9 @@ def table(jobs: Sequence[Finished], faces: Sequence[str], problems: Sequence[str
         overrides = [({"dip": "cnn", **j.overrides}, j) for j in jobs]
         of = {o["image.path"]: j for o, j in overrides if all(o.get(k) == v for k, v in wanted.items())}
         if lacking := [face for face in faces if face not in of]:
-            raise SystemExit(f"error: no job of {lacking[0]} with {wanted}: run again, it goes on with what is missing")
+            raise SystemExit(
+                f"error: no job of {lacking[0]} with {wanted}: to run it, type the same command without --only-table"
+            )
         return [of[face] for face in faces]
 
     def quality(key: str, operator: str, row: str, **typed: str) -> list[float]:
@@ -101,7 +103,7 @@ def table(jobs: Sequence[Finished], faces: Sequence[str], problems: Sequence[str
 
 def main() -> None:
     parser = arguments(__doc__, "outputs/operators")
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), help="(all)")
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), help="problems to run (all)")
     args, faces = parsed(parser)
     chosen = [PROBLEMS[name] for name in args.problems]
     operators = [d + hole(faces, args.out) * d.endswith("=") for _, _, d in chosen]

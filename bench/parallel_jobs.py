@@ -1,12 +1,11 @@
-"""Throughput of two jobs at once, the cores shared between them, against the same two in turn with all cores each.
+"""Compare the throughput of two jobs at once, which share the cores, with that of the same jobs one after the other.
 
     python bench/parallel_jobs.py --epochs 200 --rounds 2
 
-Runs `train_dip.py -m` on two fits of the default network in a fresh store, with Hydra's own launcher and with
-`hydra/launcher=joblib hydra.launcher.n_jobs=2` (needs the extra `joblib`), the two by turns. Prints the seconds of
-the fits alone, as their manifests say, and of the whole sweep, imports and summary included, and their ratio: above
-1, side by side is faster. Other work on the machine enters both; the load it makes is printed. A machine with spare
-cores tells more than a busy one.
+Runs `train_dip.py -m` on two fits of the default network in a fresh store, in turn with Hydra's own launcher and with
+`hydra/launcher=joblib hydra.launcher.n_jobs=2`, which needs the extra `joblib`. Prints epochs per second of the fits
+alone (from their manifests), seconds of the whole sweep (with imports and summary), and the ratios: above 1, two jobs
+at once are faster. Other work on the machine slows both, so the load is printed. Use a machine with idle cores.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ LAUNCHERS = {"in turn": [], "at once": ["hydra/launcher=joblib", "hydra.launcher
 
 
 def main() -> None:
-    """Measure by turns and print the table."""
+    """Measure both launchers in turn, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=2)
@@ -58,9 +57,9 @@ def main() -> None:
 
 
 def sweep(launcher: list[str], epochs: int) -> tuple[float, float, list[int]]:
-    """Return the seconds that both fits took, the whole sweep's, and the threads of each fit.
+    """Return the seconds of both fits, the seconds of the whole sweep, and the threads of each fit.
 
-    In turn, the fits take the sum of their seconds; at once, about the longer one's.
+    One after the other, the fits take the sum of their seconds. At once they take about the seconds of the longer one.
     """
     with tempfile.TemporaryDirectory() as folder:
         command = [

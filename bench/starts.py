@@ -1,10 +1,10 @@
-r"""Which level, init and network start a window best: the mean over several faces, with paired intervals.
+r"""Compare the noise levels, inits and networks that start a window: means over several faces, with paired intervals.
 
     python bench/starts.py ../shared/data/faces256 \
         --names congress_B001287 congress_C001067 congress_D000197 congress_G000551
 
-Every face is resized to the embedded prior's size and degraded as on the defaults. The windows are real sweeps of
-sample.py into one folder: run again, it goes on with what is missing, and each network is fitted once a face.
+Every face is resized to the prior's size, and gets the default noise. Sweeps of sample.py run the windows. A second run
+continues an unfinished one. Each network is fitted once for each face.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PLAIN = "DIP of 4 layers"
 
 
 def run(faces: Sequence[Path], out: Path, more: Sequence[str]) -> None:
-    """Run the sweeps, and once a face and window the starts that need no DIP."""
+    """Run the sweeps. The two starts without a DIP run once for each face and kind of window."""
     paths = "image.path=" + ",".join(map(str, faces))
     common = ["image=file", paths, f"hydra.sweep.dir={out / 'jobs'}", f"store={out / 'fits'}", *more]
     for sweep in [["ddpm.start_t=50"], ["ddpm.start_t=50", *QUICK], *([*s, "baselines=false"] for s in SWEEPS)]:
@@ -44,7 +44,7 @@ def run(faces: Sequence[Path], out: Path, more: Sequence[str]) -> None:
 
 
 def rows(jobs: Sequence[Finished]) -> list[str]:
-    """Return the table's lines, best first; differences are to the same faces' DIP output of 4 layers."""
+    """Return the lines of the table, best first. Differences are to the DIP outputs of 4 layers for the same faces."""
     groups: dict[tuple[str, ...], dict[str, Finished]] = defaultdict(dict)
     base: dict[str, Finished] = {}
     quick: dict[str, Finished] = {}
@@ -74,7 +74,7 @@ def rows(jobs: Sequence[Finished]) -> list[str]:
     add("no DIP, ddim over that window in 10 steps", "noisy_window", quick, fit=False)
     whole = {name: of for name, of in groups.items() if set(of) == set(faces)}
     for (network, start_t, init, scheduler, steps), of in whole.items():
-        known = " (oracle error)" if init == "matched" else ""  # from the clean picture
+        known = " (oracle error)" if init == "matched" else ""  # measured against the clean picture
         few = {"null": "", "1": " in one evaluation"}.get(steps, f" in {steps} steps")
         add(f"{network}, {init} at {start_t}{known}, {scheduler} to 0{few}", "result", of)
     for network, of in {name[0]: of for name, of in whole.items()}.items():
@@ -85,9 +85,9 @@ def rows(jobs: Sequence[Finished]) -> list[str]:
 def figure(job: Finished, row: str, key: str) -> float:
     value = job.figure(row, key)
     if value is None:
-        way_out = "run again, it goes on with what is missing"
-        if key == "stlpips":  # a done job stays as it is
-            way_out = 'type pip install -e ".[perceptual]", and run into another --out'
+        way_out = "to run the job, type the same command without --only-table"
+        if key == "stlpips":  # a done job is not run again
+            way_out = 'type pip install -e ".[perceptual]", then the same command with another --out'
         raise SystemExit(f"error: {job.folder} has no {row}.{key}: {way_out}")
     return value
 
@@ -98,7 +98,7 @@ def main() -> None:
     if not args.only_table:
         run(faces, args.out, args.overrides)
     jobs = finished(parser, args.out)
-    jobs = [j for j in jobs if j.overrides["image.path"] in map(str, faces)]  # the folder may hold others
+    jobs = [j for j in jobs if j.overrides["image.path"] in map(str, faces)]  # the folder may hold jobs of other faces
     print(f"{len(faces)} faces\n\n{HEAD}")
     print("\n".join(rows(jobs)))
 

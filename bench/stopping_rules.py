@@ -1,13 +1,13 @@
-"""Ask every stopping rule of one long fit of a published noisy picture: which epoch, and how far below the best.
+"""Apply every stopping rule to one long fit of a published noisy picture: the epoch, and its distance to the best PSNR.
 
     python bench/stopping_rules.py --picture F16 --noise 4 --side 128 --epochs 2000
 
-The pictures are those of the ES-WMV repository (Wang et al., https://arxiv.org/abs/2112.06074): 512x512, 8 bits,
-so that the noise is clipped at black and white; loss_floor is therefore asked twice, with the estimated and with the
-true noise. A box is cut from the middle, not resized: resizing would average the noise. The fit is stored: asked
-again, or for more epochs, it is found or extended, not made again.
+The pictures are those of the ES-WMV repository (Wang et al., https://arxiv.org/abs/2112.06074): 512x512, 8 bits, with
+noise that is clipped at black and white. loss_floor is therefore applied twice: with the estimated and with the true
+noise. A box is cut from the middle of the picture. The picture is not resized, because resizing lowers noise. The fit
+is stored: a second run finds it, and extends it for more epochs.
 
-PSNR is that of the weights of the epoch that a rule names, hence of the row after it (`dipddpm.dip.curves`).
+PSNR is that of the weights kept after the epoch of the rule, which the row after it measured (`dipddpm.dip.curves`).
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from dipddpm.runs import commands as runs
 from dipddpm.runs.job import Job
 
 ROOT = Path(__file__).parents[1]
-PATIENCES = (1000, 300, 100)  # the paper's, and shorter ones
+PATIENCES = (1000, 300, 100)  # epochs: the paper's patience, and shorter ones
 
 
 def cut(source: Path, side: int, target: Path) -> np.ndarray:
-    """Write the middle ``side`` x ``side`` pixels of an .npz as PNG; return them on the 0-255 scale."""
+    """Write the middle ``side`` x ``side`` pixels of an .npz file as PNG; return them on the 0-255 scale."""
     with np.load(source, allow_pickle=False) as file:
         pixels = file["arr_0"]
     top, left = ((n - side) // 2 for n in pixels.shape[:2])
@@ -47,7 +47,7 @@ def cut(source: Path, side: int, target: Path) -> np.ndarray:
 
 
 def fit(args: argparse.Namespace, noisy: Path, clean: Path, folder: Path) -> dict[str, Any]:
-    """Fit as the command line does, without a rule; return what metrics.json says."""
+    """Fit as train_dip.py does, without a stopping rule; return the content of metrics.json."""
     config.register()
     overrides = [
         "image=noisy", f"image.path={noisy}", f"image.reference={clean}", f"image.size={args.side}",
@@ -61,12 +61,12 @@ def fit(args: argparse.Namespace, noisy: Path, clean: Path, folder: Path) -> dic
 
 
 def ask(curves: Curves, sigma_estimated: float, sigma_true: float) -> dict[str, Stop | None]:
-    """Return what every rule says of a fit.
+    """Return the answer of every rule for a fit.
 
     Args:
-        curves: Of the fit.
-        sigma_estimated: Noise on the 0-255 scale, as a run without a clean picture knows it.
-        sigma_true: Root mean square of noisy minus clean, on the same scale.
+        curves: The curves of the fit.
+        sigma_estimated: The estimated rms noise on the 0-255 scale, known without a clean picture.
+        sigma_true: The rms of noisy minus clean picture on the 0-255 scale.
     """
     answers = {
         f"loss_floor, sigma {s:.1f} ({source})": loss_floor(curves, threshold=(s / 255) ** 2)
@@ -78,7 +78,7 @@ def ask(curves: Curves, sigma_estimated: float, sigma_true: float) -> dict[str, 
 
 
 def psnr_of_weights(curves: Curves, epoch: int) -> float:
-    """PSNR of the weights after ``epoch``: row ``epoch`` + 1 measured it, index ``epoch`` from 0."""
+    """Return the PSNR of the weights kept after ``epoch``, which row ``epoch`` + 1 (index ``epoch``) measured."""
     psnr = curves.column("psnr")
     return float(psnr[epoch]) if epoch < len(psnr) else math.nan
 
@@ -104,14 +104,20 @@ def table(curves: Curves, answers: dict[str, Stop | None]) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Every stopping rule on one fit of a published noisy picture.")
     parser.add_argument("--picture", choices=("F16", "House"), default="F16")
-    parser.add_argument("--noise", type=int, choices=(2, 4), default=4, help="the data set's level (4)")
+    parser.add_argument(
+        "--noise", type=int, choices=(2, 4), default=4, help="noise strength in the data set's numbering (4)"
+    )
     parser.add_argument("--side", type=int, default=128, help="pixels of the square cut from the middle (128)")
     parser.add_argument("--epochs", type=int, default=2000, help="length of the fit (2000)")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the fit (fp32)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="precision of the fit (fp32)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data/eswmv", help="folder of the .npz files")
-    parser.add_argument("--store", type=Path, default=Path("outputs/fits"), help="of the fits (outputs/fits)")
-    parser.add_argument("--out", type=Path, default=Path("outputs/stopping_rules"), help="pictures, metrics, table")
+    parser.add_argument(
+        "--store", type=Path, default=Path("outputs/fits"), help="folder of the stored fits (outputs/fits)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("outputs/stopping_rules"), help="folder of pictures, metrics and table"
+    )
     args = parser.parse_args(argv)
     folder = args.out / f"{args.picture}-noise{args.noise}-{args.side}"
     noisy_png, clean_png = folder / "noisy8.png", folder / "clean8.png"

@@ -1,11 +1,11 @@
-"""How reading and summarising a sweep, and looking up a fit, grow with the number of jobs and of stored fits.
+"""Measure how the time to read and summarise a sweep, and to find a fit, grows with the number of jobs and of fits.
 
     python bench/study_scale.py --sizes 100 1000 10000
 
-Writes N job folders as a sweep leaves them (one in fifty failed, one in fifty unfinished) and N stored fits into a
-temporary folder. Prints each time as a multiple of the one at the smallest N, so that linear growth reads as N's own
-ratio. Times are of the processor and this process alone: what else runs does not count. The first build of each
-size is left out: it imports pandas and plotly.
+Writes N job folders like those of a sweep (one in fifty failed, one in fifty unfinished) and N stored fits into a
+temporary folder. Prints each time as a multiple of the time at the smallest N; the row "linear" has the ratio of N.
+Times are processor times of this process, so that other work on the machine does not count. The first build of each
+size is not measured, because it imports pandas and plotly.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LAYERS, LEVELS = (2, 4, 6, 8, 10), (10, 25, 50, 100, 200, 300, 400, 500, 600, 70
 
 
 def main() -> None:
-    """Measure every size and print the table of ratios."""
+    """Measure every size, and print the table of ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", type=int, default=[100, 1000, 10000])
     sizes = sorted(parser.parse_args().sizes)
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def measure(folder: Path, n: int) -> dict[str, float]:
-    """Return seconds of each operation among ``n`` jobs and ``n`` fits."""
+    """Return the processor seconds of each operation with ``n`` jobs and ``n`` fits."""
     sweep = folder / "sweep"
     write_sweep(sweep, n)
     build(sweep)
@@ -76,7 +76,7 @@ def measure(folder: Path, n: int) -> dict[str, float]:
 
 
 def best(work: Callable[[], object], times: int = 3) -> float:
-    """Return the shortest of a few runs in processor seconds: what disturbs a run only ever adds to it."""
+    """Return the shortest of a few runs, in processor seconds: disturbances only lengthen a run."""
     taken = []
     for _ in range(times):
         begun = time.process_time()
@@ -86,7 +86,7 @@ def best(work: Callable[[], object], times: int = 3) -> float:
 
 
 def write_sweep(folder: Path, n: int) -> None:
-    """Write ``n`` jobs over layers, start_t and as many seeds as it takes; one fit for each layers and seed."""
+    """Write ``n`` jobs over layers, start_t and seeds, with one fit for each pair of layers and seed."""
     draw = random.Random(0)
     folder.mkdir()
     Image.new("RGB", (64, 64), (90, 120, 150)).save(folder / "picture.png")
@@ -126,7 +126,7 @@ def metrics(psnr: float, layers: int, start_t: int, key: str) -> dict[str, Any]:
 
 
 def write_store(root: Path, n: int) -> tuple[FitStore, dict[str, Any]]:
-    """Write ``n`` fits, one of them whole; return the store and the request of that one."""
+    """Write ``n`` fits, one of them whole; return the store and the request of the whole fit."""
     store = FitStore(root)
     request: dict[str, Any] = {
         "version": 1, "pixels": "ab" * 8, "size": [64, 64], "degrade": {"kind": "gaussian", "sigma": 25.0},

@@ -1,4 +1,4 @@
-"""What a result depends on beyond the configuration, to be stored beside it."""
+"""The device, the arithmetic and the versions that a result depends on beside its configuration."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ def choose_device(device: str) -> str:
 
 
 def exact_arithmetic() -> None:
-    """Let fp32 mean fp32 on a GPU in this process, and the same input give the same output.
+    """Make a GPU compute fp32 as fp32, and give the same output for the same input, in this process.
 
-    cuDNN's convolutions would otherwise take TF32, which rounds like half precision, and add up in any order; matrix
-    products would where the process was told so before.
+    By default cuDNN's convolutions use TF32, which rounds like half precision, and add up in any order. Matrix products
+    use TF32 in a process that allowed it before.
     """
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
 
 
 def has_bf16(device: str) -> bool:
-    """Return whether bf16 is fast on a device; emulated, it is some forty times slower than fp32."""
+    """Return whether a device computes bf16 itself. Emulated bf16 is about forty times slower than fp32."""
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def warn_if_emulated(key: str, precision: str, device: str) -> None:
-    """Say so when a precision that was asked for is slow here; ``key`` is how it was typed."""
+    """Warn that bf16 is slow on a device that emulates it. ``key`` is the key as typed, such as ``dip.precision``."""
     if precision == "bf16" and not has_bf16(device):
-        log.warning("%s=bf16 is emulated on this processor and many times slower: type %s=fp32", key, key)
+        log.warning("%s=bf16 is emulated on this processor, many times slower than fp32: type %s=fp32", key, key)
 
 
 def describe(device: str, precision: str, memory_format: torch.memory_format = torch.channels_last) -> dict[str, Any]:
@@ -70,5 +70,5 @@ def describe(device: str, precision: str, memory_format: torch.memory_format = t
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what stands in the way of bit-equality between two runs, as ``threads 2 -> 4``."""
+    """Return the differences between two environments that prevent bit-equality, each as ``threads 2 -> 4``."""
     return [f"{k} {before.get(k)} -> {now.get(k)}" for k in DECISIVE if before.get(k) != now.get(k)]

@@ -1,4 +1,4 @@
-"""What a user can get wrong."""
+"""Refusals: the one line that a user sees for a request that cannot be met, and the commands that it names."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ CLONE = Path(__file__).parents[1]  # an installed package has its environment's 
 
 
 class UserError(ValueError):
-    """A request that cannot be met: one line that says what was given, what is allowed, what to type.
+    """A request that cannot be met. Its text is one line: the value given, the values allowed, the override to type.
 
-    The entry points print it and leave with exit code 2. Inside a sweep it is an ordinary exception,
-    so that the other jobs go on.
+    The entry points print the line and leave with exit code 2. Inside a sweep the error is an ordinary exception: the
+    other jobs go on.
     """
 
 
@@ -25,14 +25,14 @@ def suggestion(key: str, known: Iterable[str]) -> str:
 
 
 def typed_as(entry: str) -> str:
-    """Return what to type for an entry point.
+    """Return the command that starts an entry point.
 
     Args:
         entry: A script of the repository (``sample.py``) or a module (``dipddpm.fits``).
 
     Returns:
-        ``python sample.py`` or ``python -m dipddpm.fits`` in a clone. ``dipddpm-sample`` or ``dipddpm-fits`` of an
-        installed package, and where the user typed such a command.
+        ``python sample.py`` or ``python -m dipddpm.fits`` in a clone. ``dipddpm-sample`` or ``dipddpm-fits`` for an
+        installed package, and for a user who typed such a command.
     """
     if _in_clone():
         return f"python {entry}" if entry.endswith(".py") else f"python -m {entry}"
@@ -40,7 +40,7 @@ def typed_as(entry: str) -> str:
 
 
 def install(extra: str) -> str:
-    """Return what to type to install an extra of pyproject.toml."""
+    """Return the pip command that installs an extra of pyproject.toml."""
     return f'pip install -e ".[{extra}]"' if _in_clone() else f'pip install "dipddpm[{extra}]"'
 
 
@@ -50,14 +50,23 @@ def _in_clone() -> bool:
 
 
 def need(ok: bool, key: str, given: object, allowed: str) -> None:
-    """Refuse a value unless ``ok``: one line with the key as typed, what was given, what is allowed."""
+    """Refuse a value unless ``ok``: the line has the key as typed, the value given and the values ``allowed``.
+
+    Raises:
+        UserError: When ``ok`` is false.
+    """
     if not ok:
         raise UserError(f"{key}={given} is not allowed: {allowed}")
 
 
 def error_unknown(why: Sequence[str], start: str = "DIP output") -> UserError:
-    """Return the refusal of settings that need the error of what a window starts from, where nothing gives it."""
+    """Return the refusal of settings that need the error of a window's start, where that error is unknown.
+
+    Args:
+        why: The settings as typed, such as ``ddpm.start_t=auto``.
+        start: The name of the picture that the window starts from.
+    """
     return UserError(
-        f"{' and '.join(why)} needs the error of the {start}, which the noisy picture alone does not "
-        "tell: type ddpm.error_sigma=<0-255 scale>, or a level and another init"
+        f"{' and '.join(why)} cannot be used: the error of the {start} is unknown without a clean picture; type "
+        "ddpm.error_sigma=<0-255 scale>, image.reference=<clean file>, or ddpm.start_t=<level> ddpm.init=scaled"
     )

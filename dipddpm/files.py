@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, their hashes, and the forms of what JSON holds."""
+"""Write files whole or not at all, hash them, and bring JSON values into one form."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder, which takes the place of ``path`` when the block ends.
+    """Yield a temporary path in the same folder, which replaces ``path`` when the block ends.
 
-    When the block raises, ``path`` is as it was and the temporary file is gone. What was written is on the disk
-    before it takes its place: so a power cut leaves the old file or the new one, and an error that the file
-    system reports late (a full disk, a lost server) is raised here. Its permissions are those of any new file,
-    whatever the writer made of them.
+    When the block raises, ``path`` stays as it was and the temporary file is removed. The bytes are flushed to the disk
+    before the replacement. A power cut therefore leaves the old file or the new one, and a late error of the file
+    system, such as a full disk, is raised here. The file gets the permissions of any new file.
+
+    Raises:
+        OSError: When the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     temporary.touch(exist_ok=False)
-    mode = temporary.stat().st_mode  # as the user's umask gives it
+    mode = temporary.stat().st_mode  # from the user's umask
     try:
         yield temporary
-        temporary.chmod(mode)  # safetensors leaves a file that its owner alone can read
+        temporary.chmod(mode)  # safetensors writes files that only their owner can read
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -36,18 +38,22 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as indented JSON, atomically."""
+    """Write ``value`` as indented JSON, whole or not at all.
+
+    Raises:
+        ValueError: When ``value`` holds NaN or infinity.
+    """
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def canonical(value: object) -> str:
-    """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
+    """Return the canonical JSON text of a value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested dict as one level with dotted names."""
+    """Return a nested mapping as a flat dict with dotted names."""
     out: dict[str, Any] = {}
     for name, value in values.items():
         key = f"{prefix}{name}"
@@ -67,7 +73,7 @@ def is_kept_file(checkpoint: object) -> bool:
 
 
 def link(path: Path, target: Path) -> None:
-    """Let ``path`` be a relative symbolic link to ``target``, in place of any older one."""
+    """Make ``path`` a relative symbolic link to ``target``. An older file or link at ``path`` is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.symlink_to(os.path.relpath(target.resolve(), path.parent.resolve()))

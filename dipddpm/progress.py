@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 
 def bar(unit: str) -> Progress:
-    """Return a progress bar that counts ``unit`` and has a field ``note`` for what is new."""
+    """Return a progress bar that counts ``unit`` and has a text field ``note``."""
     count = f"{{task.completed:.0f}}/{{task.total}} {unit}"
     return Progress(
         TextColumn("{task.description}"),
@@ -23,7 +23,7 @@ def bar(unit: str) -> Progress:
 
 @contextmanager
 def window_bar(name: str, evaluations: int) -> Iterator[Callable[[float], None]]:
-    """Show a bar over a window's evaluations; yields what is to be called with those done since."""
+    """Show a bar over a window's evaluations; yield a function that takes the evaluations done since its last call."""
     with bar("evaluations") as progress:
         task = progress.add_task(name, total=evaluations, note="")
         yield lambda done: progress.advance(task, done)

@@ -1,4 +1,4 @@
-"""Named choices that a user can add to: networks, stopping rules, inits."""
+"""Choices by name, to which a user can add: networks, stopping rules, inits, kinds of noise, operators."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Registry(dict[str, T]):
         NETWORKS["mine"]
 
     Args:
-        kind: What the choices are, for error messages.
+        kind: The noun for one choice, for error messages.
     """
 
     def __init__(self, kind: str) -> None:

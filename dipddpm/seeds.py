@@ -1,4 +1,4 @@
-"""One generator a purpose: every draw follows from (seed, purpose, what it is about) alone."""
+"""One random generator for each purpose. Seed, purpose and subject of a draw determine it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def derive(seed: int, purpose: str, *parts: str | int) -> int:
     """Return a seed in 0..2^63 - 1 for one purpose.
 
     Args:
-        seed: The user's.
-        purpose: What is drawn, such as ``"noise"``.
-        parts: What it is drawn for, such as a picture's content hash and a sample's index.
+        seed: The seed of the run.
+        purpose: The name of the draw, such as ``"noise"``.
+        parts: The subject of the draw, such as a picture's content hash and a sample's index.
     """
     text = json.dumps([seed, purpose, *parts])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
@@ -33,7 +33,7 @@ def generator(seed: int, purpose: str, *parts: str | int) -> torch.Generator:
 
 
 def content_hash(pixels: npt.ArrayLike) -> str:
-    """Return 16 hexadecimal digits over dtype, shape and values of an array or CPU tensor."""
+    """Return a hash of dtype, shape and values of an array or CPU tensor: 16 hexadecimal digits."""
     array = np.ascontiguousarray(pixels)
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     digest.update(array.tobytes())

@@ -1,6 +1,6 @@
-"""Model cards: of a prior that ``train_prior.py`` trained, and of the one in the package.
+"""Model cards: for a prior that ``train_prior.py`` trained, and for the prior in the package.
 
-Both are filled templates. What a card says about a network is read from its folder.
+Both are filled templates. The facts about a network are read from its folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prior_training import judge
 from prior_training.evaluation import table
 
 CARD = "README.md"
-SHOWN = {  # keys of unet/config.json
+SHOWN = {  # keys of unet/config.json, and their words
     "sample_size": "side of the pictures, pixels",
     "block_out_channels": "channels by resolution",
     "layers_per_block": "residual blocks a resolution",
@@ -31,11 +31,11 @@ SHOWN = {  # keys of unet/config.json
 
 
 def write_own(folder: Path, record: dict[str, Any]) -> None:
-    """Write the card of a prior beside it.
+    """Write the model card of a trained prior into its folder.
 
     Args:
         folder: diffusers folder of the prior.
-        record: What training/training.json holds.
+        record: The content of training/training.json.
     """
     data, settings = record["data"], record["settings"]
     left_out = f"{len(data['left_out'])} could not be read. " if data["left_out"] else ""
@@ -69,16 +69,16 @@ def embedded(folder: Path, evaluation: dict[str, Any]) -> str:
     """Return the text of the card of the prior in the package.
 
     Args:
-        folder: Of that prior.
-        evaluation: What `prior_training.judge.evaluate` returned, and the ``packages`` that it was measured with.
+        folder: The folder of the prior.
+        evaluation: The result of `prior_training.judge.evaluate`, with the versions of the ``packages`` that it used.
 
     Raises:
-        ValueError: When the evaluation is of other weights than the folder's.
+        ValueError: When the evaluation has the hash of other weights than the folder's.
     """
     weights = prior_folder.weights_file(folder)
     digest = sha256(weights)
     if evaluation["sha256"] != digest:
-        raise ValueError(f"evaluation.json is of other weights than {weights.name}: evaluate again")
+        raise ValueError(f"evaluation.json is of other weights than {weights.name}: run scripts/model_card.py again")
     size = weights.stat().st_size
     return _fill(
         "card_faces64.md",
@@ -93,7 +93,7 @@ def embedded(folder: Path, evaluation: dict[str, Any]) -> str:
 
 
 def _fill(template: str, folder: Path, **values: object) -> str:
-    """Fill a template with ``values`` and with what the folder says of its network."""
+    """Fill a template with ``values`` and with the facts about the folder's network."""
     network = prior.load(folder)
     config = prior_folder.read_json(prior_folder.network_folder(folder) / "config.json")
     side = network.sample_size

@@ -1,4 +1,4 @@
-"""The command line of ``train_prior.py``: what was typed is checked before any work."""
+"""The command line of ``train_prior.py``, checked before any work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prior_training.settings import CONF, Settings, typed
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Print a `UserError` in one line and leave with exit code 2."""
+    """Print a `UserError` of the block in one line, and leave with exit code 2."""
     try:
         yield
     except UserError as error:
@@ -32,13 +32,13 @@ def check_arguments(argv: Sequence[str]) -> None:
         argv: The arguments without the program's name.
 
     Raises:
-        UserError: One line: what was given, what is allowed, what to type.
+        UserError: One line: the value given, the values allowed, the override to type.
     """
     args, unread = get_args_parser().parse_known_args(list(argv))
     if args.multirun:
-        raise UserError("-m would train many priors in one folder: leave it out, and type out=<folder> for each")
+        raise UserError("-m is not allowed: type one command for each prior, without -m and with its own out=<folder>")
     if unread:
-        raise UserError(f"{' '.join(unread)} is not understood: type options such as --cfg first, then key=value")
+        raise UserError(f"{' '.join(unread)} cannot be read: type options such as --cfg first, then key=value")
     if args.help or args.hydra_help or args.info or args.cfg or args.shell_completion:
         return
     try:

@@ -1,6 +1,6 @@
-"""Two priors end to end: a sweep of ``sample.py`` over held-out pictures, then the paired differences.
+"""Compare two priors end to end: a sweep of ``sample.py`` over held-out pictures, then the paired differences.
 
-The prior does not enter a DIP fit, so each picture is fitted once. A sweep that is run again goes on.
+A DIP fit does not depend on the prior, so each picture is fitted once. A second call continues an unfinished sweep.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SAMPLE = Path(__file__).parents[1] / "sample.py"
 
 
 def write_pictures(pictures: Pictures, folder: Path) -> list[Path]:
-    """Write each picture as a PNG file named after its content, unless it is there; return the files."""
+    """Write each picture as a PNG file named after its content, unless the file exists; return the files."""
     files = [folder / f"{seeds.content_hash(pixels)}.png" for pixels in pictures.pixels]
     for file, pixels in zip(files, pictures.pixels, strict=True):
         if not file.exists():
@@ -36,16 +36,16 @@ def write_pictures(pictures: Pictures, folder: Path) -> list[Path]:
 
 
 def restore(files: Sequence[Path], priors: Sequence[Path], out: Path, overrides: Sequence[str]) -> list[pd.DataFrame]:
-    """Restore each picture with each prior: a sweep inside ``out/jobs``, from fits in ``out/fits``.
+    """Restore each picture with each prior, in a sweep inside ``out/jobs`` with fits in ``out/fits``.
 
     Args:
-        files: Clean pictures.
+        files: Files of clean pictures.
         priors: diffusers folders.
-        out: Folder of the sweep.
-        overrides: More, as for sample.py.
+        out: The parent folder of sweep and fits.
+        overrides: Further overrides for sample.py.
 
     Returns:
-        For each prior a row a picture, in the order of ``files``, with the columns of `read_frame`.
+        One frame for each prior: a row for each of ``files``, in their order, with the columns of `read_frame`.
 
     Raises:
         UserError: When the sweep fails.
@@ -55,24 +55,24 @@ def restore(files: Sequence[Path], priors: Sequence[Path], out: Path, overrides:
     command += ["image=file", "baselines=false", *overrides]
     command += [f"prior.path={','.join(map(str, priors))}", f"image.path={','.join(map(str, files))}"]
     if subprocess.run(command, stdout=sys.stderr).returncode:  # stdout is for the comparison
-        raise UserError(f"the sweep in {folder} failed, see above: the same command goes on")
+        raise UserError(f"the sweep in {folder} failed, as shown above: to continue, type the same command")
     jobs = read_frame(folder).set_index(["prior.path", "image.path"])
     return [jobs.loc[[(str(prior), str(file)) for file in files]] for prior in priors]
 
 
 def summarise(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, Any]:
-    """Compare what `restore` returned for two priors.
+    """Compare the frames that `restore` returned for two priors.
 
     Returns:
-        JSON types: ``count``, and for each quality that all jobs have the means of the DIP output (``dip``) and of the
-        results (``old``, ``new``), and the paired difference ``new_minus_old``.
+        JSON types: ``count`` is the number of pictures. For each quality that all jobs have, ``dip``, ``old`` and
+        ``new`` are the means of the DIP output and of both results; ``new_minus_old`` is the paired difference.
 
     Raises:
-        UserError: When a picture's two jobs started from different fits, or from none.
+        UserError: When the two jobs of a picture started from different fits, or without a fit.
     """
     fits = [jobs["fit_key"].astype("string").fillna("").tolist() for jobs in (old, new)]
     if fits[0] != fits[1] or not all(fits[0]):
-        raise UserError("the two priors start from no common fits: leave out checkpoint=none or checkpoint=<file>")
+        raise UserError("the two priors have no common fits: leave checkpoint=none or checkpoint=<file> out")
     found: dict[str, Any] = {"count": len(old)}
     for quality in QUALITIES:
         columns = (old[f"dip_{quality}"], old[f"result_{quality}"], new[f"result_{quality}"])

@@ -1,8 +1,8 @@
-"""Denoisers that were not learnt, for comparison with a prior: they know sigma and see one picture.
+"""Classical denoisers, for comparison with a prior. They get one noisy picture and its sigma, and learn from no others.
 
-A picture here is float64, shape (H, W, 3), in [0, 1] up to noise, which is neither clipped nor
-quantised; sigma is on the same scale. Total variation and non-local means have free parameters: `tune`
-takes those with the best mean PSNR on other pictures than are judged. BM3D runs as its authors set it.
+A picture here is float64, shape (H, W, 3), in [0, 1] plus noise, which is neither clipped nor quantised. sigma is on
+the same scale. Total variation and non-local means have free settings: `tune` chooses those with the best mean PSNR on
+pictures that are not judged. BM3D runs with its authors' settings.
 
 References:
     Chambolle, An algorithm for total variation minimization and applications, 2004
@@ -25,19 +25,19 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-GRIDS: dict[str, dict[str, tuple[float, ...]]] = {  # the best are inside, not at an edge
+GRIDS: dict[str, dict[str, tuple[float, ...]]] = {  # the best values are inside the grid, not at its edge
     "total variation": {"weight": tuple(round(0.3 + 0.1 * i, 1) for i in range(13))},  # times sigma
     "non-local means": {
         "h": tuple(round(0.3 + 0.1 * i, 1) for i in range(7)),  # times sigma
         "patch_size": (3, 5, 7),
-        "patch_distance": (6,),  # beats 11 on 64x64 faces, at both levels
+        "patch_distance": (6,),  # better than 11 on 64x64 faces, at both noise levels
     },
 }
 
 
 @dataclass(frozen=True)
 class Denoiser:
-    """A method with its settings, called with (noisy picture, sigma)."""
+    """A method with its settings. It is called with (noisy picture, sigma), and returns a picture clipped to [0, 1]."""
 
     name: str
     run: Callable[[np.ndarray, float], np.ndarray]
@@ -48,14 +48,14 @@ class Denoiser:
 
 
 def total_variation(noisy: np.ndarray, sigma: float, *, weight: float) -> np.ndarray:
-    """Chambolle's algorithm on all channels together; ``weight`` is in units of sigma."""
+    """Denoise by Chambolle's algorithm on all channels together; ``weight`` is in units of sigma."""
     from skimage.restoration import denoise_tv_chambolle
 
     return denoise_tv_chambolle(noisy, weight=weight * sigma, channel_axis=-1)
 
 
 def non_local_means(noisy: np.ndarray, sigma: float, *, h: float, **patch: float) -> np.ndarray:
-    """Non-local means in the form that subtracts the noise from patch distances; ``h`` in units of sigma."""
+    """Denoise by non-local means, with the noise subtracted from patch distances; ``h`` is in units of sigma."""
     from skimage.restoration import denoise_nl_means
 
     sizes: Any = {name: int(value) for name, value in patch.items()}
@@ -63,11 +63,11 @@ def non_local_means(noisy: np.ndarray, sigma: float, *, h: float, **patch: float
 
 
 def bm3d_colour(noisy: np.ndarray, sigma: float) -> np.ndarray:
-    """BM3D for colour pictures, its authors' ``np`` profile and opponent colours."""
-    # By name, since it is an extra: nothing else, the type checker included, may need it.
+    """Denoise by BM3D for colour pictures, with its authors' ``np`` profile and opponent colours."""
+    # Imported by name, because bm3d is an extra: without it the type checker must not fail.
     bm3d = importlib.import_module("bm3d")
     profile = bm3d.BM3DProfile()
-    profile.num_threads = 1  # more give slightly other results each time, and no speed at 64x64
+    profile.num_threads = 1  # more threads change the last digits from run to run, and are no faster at 64x64
     return bm3d.bm3d_rgb(noisy, sigma, profile)
 
 
@@ -79,13 +79,13 @@ BM3D = Denoiser("BM3D", bm3d_colour)
 
 
 def tune(name: str, clean: Sequence[np.ndarray], sigma: float, seed: int = 0) -> Denoiser:
-    """Return the method of `METHODS` with the settings of `GRIDS` that have the best mean PSNR.
+    """Return the method of `METHODS` with the settings in `GRIDS` that have the best mean PSNR.
 
     Args:
-        name: Of the method.
-        clean: Pictures that are not among those to be judged; the noise is drawn here.
-        sigma: Of the noise.
-        seed: Of the noise.
+        name: The name of the method.
+        clean: Clean pictures that are not judged. The function draws their noise.
+        sigma: Standard deviation of the noise, in [0, 1] units.
+        seed: Seed of the noise.
     """
     rng = np.random.default_rng(seed)
     noisy = [picture + sigma * rng.standard_normal(picture.shape) for picture in clean]
@@ -98,12 +98,12 @@ def tune(name: str, clean: Sequence[np.ndarray], sigma: float, seed: int = 0) ->
 
 
 def psnr(output: np.ndarray, clean: np.ndarray) -> float:
-    """PSNR in dB of one picture that is in [0, 1] already."""
+    """Return the PSNR in dB of one picture in [0, 1]; it is not clipped here."""
     return float(-10 * np.log10(np.mean((output - clean) ** 2)))
 
 
 def to_arrays(pictures: Iterable[torch.Tensor]) -> list[np.ndarray]:
-    """Turn (3, H, W) tensors into pictures as this module takes them."""
+    """Turn tensors of shape (3, H, W) into float64 arrays of shape (H, W, 3)."""
     return [p.permute(1, 2, 0).double().numpy() for p in pictures]
 
 

@@ -1,7 +1,7 @@
-"""Judge a network by one evaluation a picture: the error of its noise estimate, the PSNR of its clean estimate.
+"""Judge a network by one evaluation for each picture: the error of its noise estimate, the PSNR of its clean estimate.
 
-At level t a clean picture x0 becomes x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps. One evaluation estimates eps,
-hence the posterior mean of x0 (Ho et al., https://arxiv.org/abs/2006.11239, eq. 15).
+At noise level t a clean picture x0 becomes x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps. One evaluation estimates
+eps, and with it the posterior mean of x0 (Ho et al., https://arxiv.org/abs/2006.11239, eq. 15).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Watch = Callable[[int], None]
 
 
 def noisy_states(pictures: torch.Tensor, ab: torch.Tensor, level: int) -> tuple[torch.Tensor, ...]:
-    """Return (x0, eps, x_t), float32, [-1, 1]; the noise depends on the level alone.
+    """Return (x0, eps, x_t), float32, in [-1, 1] units. Only the level determines the noise.
 
     Args:
         pictures: uint8, shape (N, 3, H, W).
-        ab: alpha_bar of the level, a 0-d tensor.
-        level: In 1..T.
+        ab: ``alpha_bar`` of the level, a 0-d tensor.
+        level: The noise level, 1..T.
     """
     x0 = to_state(pictures.float() / 255)
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(level))
@@ -35,7 +35,7 @@ def noisy_states(pictures: torch.Tensor, ab: torch.Tensor, level: int) -> tuple[
 
 @torch.no_grad()
 def estimate_once(unet: torch.nn.Module, x_t: torch.Tensor, level: int, watch: Watch | None = None) -> torch.Tensor:
-    """Return the network's noise estimate for the states of a level, float32 on the CPU."""
+    """Return the network's noise estimate for states at a noise level: float32, on the CPU, in the states' shape."""
     device, estimates = next(unet.parameters()).device, []
     for chunk in x_t.split(BATCH_SIZE):
         estimates.append(unet(chunk.to(device), level - 1).sample.float().cpu())
@@ -55,14 +55,15 @@ def errors_by_level(
 
     Args:
         unet: diffusers UNet2DModel that predicts epsilon.
-        schedule: That it was trained with.
+        schedule: The noise schedule that the network was trained with.
         pictures: uint8, shape (N, 3, H, W).
-        levels: In 1..T.
-        watch: Called with the number of pictures after each evaluation.
+        levels: Noise levels in 1..T.
+        watch: Called after each evaluation with the number of its pictures.
 
     Returns:
-        A row a level, JSON types: ``level``, ``sigma`` (0-255 scale), ``epsilon_error`` (mean squared) and ``psnr`` of
-        the clipped clean estimate in dB, averaged over the pictures. The noise is the same in every call.
+        One row for each level, of JSON types: ``level``, ``sigma`` (0-255 scale), ``epsilon_error`` (mean squared error
+        of the noise estimate) and ``psnr`` (dB, of the clipped clean estimate, mean over the pictures). Every call uses
+        the same noise.
     """
     rows = []
     for level in levels:

@@ -1,6 +1,6 @@
-"""Judge a prior on pictures that it has not seen: one evaluation by level, and against denoisers that do not learn.
+"""Judge a prior on pictures that it was not trained on: one evaluation by noise level, against classical denoisers.
 
-x_t / sqrt(alpha_bar) is x0 plus white noise of known sigma: that is what the other denoisers get.
+The classical denoisers get x_t / sqrt(alpha_bar), which is x0 plus white noise of known sigma.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from prior_training.evaluation import LEVELS, errors_by_level, estimate_once, no
 from prior_training.paired import Difference, paired_difference
 from prior_training.pictures import evenly
 
-AGAINST = (50, 100)  # levels: sigma 22.0 and 43.2
+AGAINST = (50, 100)  # noise levels of the comparison: sigma 22.0 and 43.2
 BM3D = (denoisers.BM3D,)
 Watch = Callable[[int], None]
 
@@ -39,14 +39,15 @@ def evaluate(
     """Measure a prior.
 
     Args:
-        folder: Of the prior.
-        held_out: uint8, shape (N, 3, H, W).
-        against: So many of them, evenly spread, are also cleaned by denoisers that do not learn; 0 leaves these out.
-        tuning: Other pictures, which the settings of those denoisers are chosen on; needed where there are any.
-        watch: Called with the number of pictures that a method has cleaned, `evaluations` in all.
+        folder: The folder of the prior.
+        held_out: Held-out pictures, uint8, shape (N, 3, H, W).
+        against: Number of the held-out pictures, evenly spread, that classical denoisers clean too; 0: none.
+        tuning: Other pictures, same type and size, to choose the settings of those denoisers on; needed by ``against``.
+        watch: Called with the number of pictures that a method has cleaned; they sum to `evaluations`.
 
     Returns:
-        JSON types, with the SHA-256 of the weights that they belong to.
+        JSON types: ``sha256`` of the weights, the number of ``pictures``, ``levels`` (rows of `errors_by_level`) and,
+        with ``against``, ``denoisers``.
     """
     network = prior.load(folder)
     rows = errors_by_level(network.unet, network.schedule, held_out, watch=watch)
@@ -61,7 +62,7 @@ def evaluate(
 
 
 def evaluations(pictures: int, against: int) -> int:
-    """Return how many pictures `evaluate` cleans, over all methods and levels."""
+    """Return the number of pictures that `evaluate` cleans, over all methods and noise levels."""
     methods = len(denoisers.METHODS) + len(BM3D) + 1
     return len(LEVELS) * pictures + len(AGAINST) * methods * min(pictures, against)
 
@@ -73,24 +74,24 @@ def against_denoisers(
     others: Sequence[denoisers.Denoiser] = BM3D,
     watch: Watch | None = None,
 ) -> list[dict[str, Any]]:
-    """Let the prior and the other denoisers clean the same noisy pictures.
+    """Let the prior and classical denoisers clean the same noisy pictures.
 
     Args:
         network: The prior.
-        pictures: uint8, shape (N, 3, H, W), N at least 2.
-        tuning: Likewise, other pictures: those that free settings are chosen on.
-        others: Denoisers beside the tuned ones.
+        pictures: uint8, shape (N, 3, H, W), N of 2 or more.
+        tuning: Other pictures, same type and size, to choose free settings on.
+        others: Denoisers without free settings.
         watch: As for `evaluate`.
 
     Returns:
-        A level, JSON types: its sigma (0-255 scale), the PSNR of the noisy pictures and of the prior,
-        and for each method PSNR, settings and how much the prior is above it, per picture.
+        One row for each noise level, of JSON types: ``level``, ``sigma`` (0-255 scale), ``psnr`` of the noisy pictures
+        and of the prior, and ``methods`` with PSNR, settings and the paired difference ``prior_above``.
     """
     examples = denoisers.to_arrays(tuning / 255)
     results = []
     for level in AGAINST:
         ab = network.schedule.alpha_bar(level)
-        sigma = network.schedule.sigma(level) / 255  # of y in [0, 1]
+        sigma = network.schedule.sigma(level) / 255  # in [0, 1] units, as y
         x0, _, x_t = noisy_states(pictures, ab, level)
         clean, y = to_picture(x0), to_picture(x_t / ab.sqrt())
         estimate = estimate_once(network.unet, x_t, level, watch)
@@ -110,7 +111,7 @@ def against_denoisers(
 
 
 def tables(result: dict[str, Any]) -> str:
-    """Return the Markdown tables of what `evaluate` measured."""
+    """Return the result of `evaluate` as Markdown tables."""
     text = f"One evaluation on {result['pictures']} held-out pictures:\n\n" + evaluation.table(result["levels"])
     if others := result.get("denoisers"):
         text += f"\nThe same noisy pictures cleaned by others, {others['pictures']} of these pictures:\n\n"

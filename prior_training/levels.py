@@ -1,8 +1,8 @@
-"""The noise levels that training draws: most of them where windows are, some everywhere.
+"""Draw the noise levels of a training: most of them at the levels of windows, the others over the whole chain.
 
-A share of each batch has a log-normal ratio of noise to picture, as EDM draws it (Karras et al.,
-https://arxiv.org/abs/2206.00364, table 1). The rest is uniform over all levels. The random numbers of a batch are
-stratified (Kingma et al., https://arxiv.org/abs/2107.00630, appendix I.1), so that every batch sees the whole chain.
+A share of each batch has a log-normal ratio of noise to picture, as in EDM (Karras et al.,
+https://arxiv.org/abs/2206.00364, table 1). The others have uniform levels. The random numbers of a batch are stratified
+(Kingma et al., https://arxiv.org/abs/2107.00630, appendix I.1), so that every batch covers the whole chain.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ def draw_levels(u: torch.Tensor, alphas_cumprod: torch.Tensor, share: float, mea
 
     Args:
         u: Shape (N,), in [0, 1).
-        alphas_cumprod: Of the schedule, shape (T,), falling.
-        share: In [0, 1]: u below it become log-normal, the others uniform.
-        mean: Of the natural logarithm of sqrt((1 - a) / a), a from ``alphas_cumprod``.
-        std: Standard deviation of the same.
+        alphas_cumprod: diffusers' tensor of the schedule, shape (T,), falling.
+        share: In [0, 1]. A u below it becomes log-normal, any other uniform.
+        mean: Mean of the natural logarithm of sqrt((1 - a) / a), a from ``alphas_cumprod``.
+        std: Standard deviation of that logarithm.
 
     Returns:
-        int64 timesteps as a network takes them, shape (N,), in [0, T - 1].
+        int64 timesteps for the network (noise levels less 1), shape (N,), in [0, T - 1].
     """
     T = len(alphas_cumprod)
     log_ratio = ((1 - alphas_cumprod) / alphas_cumprod).sqrt().log()  # rises with the timestep

@@ -1,11 +1,11 @@
 """Muon for the kernels of a network, AdamW for the rest.
 
 Muon (Jordan et al., https://kellerjordan.github.io/posts/muon/) makes the update of a weight matrix nearly orthogonal,
-so that all its directions are learnt at one speed. With the scale of Liu et al. (https://arxiv.org/abs/2502.16982) it
-takes AdamW's learning rate. A convolution counts as the matrix (out, in x height x width).
+so that all directions are learnt at one speed. With the scale of Liu et al. (https://arxiv.org/abs/2502.16982) Muon
+uses AdamW's learning rate. A convolution counts as the matrix (out, in x height x width).
 
-``torch.optim.Muon`` takes matrices only, and works in bfloat16 also where a processor has to emulate that: there one
-step took longer than the gradient.
+``torch.optim.Muon`` is not used. It accepts only matrices, and always computes in bfloat16: on a processor that
+emulates bfloat16 one step took longer than the gradient.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from torch import nn
 
 from dipddpm.environment import has_bf16
 
-QUINTIC = (3.4445, -4.7750, 2.0315)  # of X -> aX + b(XX')X + c(XX')^2 X (Jordan et al.)
+QUINTIC = (3.4445, -4.7750, 2.0315)  # a, b, c of X -> aX + b(XX')X + c(XX')^2 X (Jordan et al.)
 ITERATIONS = 5
 
 
 def orthogonalized(matrix: torch.Tensor) -> torch.Tensor:
-    """Return a matrix of the same singular vectors whose singular values are all near 1 (0.7 to 1.2).
+    """Return a matrix with the same singular vectors, and with singular values near 1 (0.7 to 1.2).
 
     Args:
-        matrix: Shape (M, N), of the precision to compute in. A zero matrix stays zero.
+        matrix: Shape (M, N), in the precision of the computation. A zero matrix stays zero.
     """
     a, b, c = QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
@@ -41,9 +41,9 @@ class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum and without weight decay, for kernels of any number of dimensions.
 
     Args:
-        kernels: Parameters of two dimensions or more; the first is that of the outputs.
-        lr: Learning rate; an update has rms of about 0.2 lr.
-        momentum: Of the gradients.
+        kernels: Parameters of two or more dimensions. The first dimension is that of the outputs.
+        lr: Learning rate. An update has an rms of about 0.2 lr.
+        momentum: Decay of the average of the gradients, from 0 to below 1.
     """
 
     def __init__(self, kernels: Iterable[nn.Parameter], lr: float, momentum: float = 0.95):

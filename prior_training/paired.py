@@ -1,7 +1,7 @@
-"""The mean difference of two measurements of the same pictures, and how sure it is.
+"""The mean difference of two methods on the same pictures, with its confidence interval.
 
-Pictures differ in difficulty by far more than methods differ in quality, so only the differences per
-picture are averaged; the interval is Student's, over pictures.
+Pictures differ in difficulty far more than methods differ in quality. The difference is therefore taken for each
+picture. The interval is Student's, over the pictures.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from statistics import fmean, stdev
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference with its confidence interval, over ``count`` pairs."""
+    """A mean difference over ``count`` pairs, with its confidence interval from ``low`` to ``high``."""
 
     mean: float
     low: float
@@ -30,20 +30,23 @@ class Difference:
 
 
 def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Difference:
-    """Return the mean of a - b: mean +- t s / sqrt(n), t the quantile of Student's t with n - 1 degrees.
+    """Return the mean of a - b with the interval mean +- t s / sqrt(n).
+
+    s is the standard deviation of the differences, and t the quantile of Student's distribution with n - 1 degrees of
+    freedom.
 
     Args:
-        a: One number a picture.
-        b: The same pictures' numbers by the other method, in the same order.
-        confidence: Probability that an interval so made holds the true mean.
+        a: One number for each picture.
+        b: The numbers of the other method for the same pictures, in the same order.
+        confidence: Probability that such an interval holds the true mean.
 
     Raises:
-        ValueError: When the two differ in length or hold fewer than 2 pairs.
+        ValueError: When a and b differ in length, or hold fewer than 2 numbers.
     """
-    from scipy.stats import t  # comes with scikit-image
+    from scipy.stats import t  # scipy is a dependency of scikit-image
 
     if len(a) != len(b) or len(a) < 2:
-        raise ValueError(f"{len(a)} and {len(b)} numbers: must be as many of both, at least 2")
+        raise ValueError(f"{len(a)} and {len(b)} numbers: both must have the same length, 2 or more")
     differences = [x - y for x, y in zip(a, b, strict=True)]
     mean = fmean(differences)
     half = float(t.ppf((1 + confidence) / 2, len(a) - 1)) * stdev(differences) / math.sqrt(len(a))

@@ -1,6 +1,6 @@
-"""Read the pictures of a folder or of a tar, all cut and resized to one square, and hold some of them out.
+"""Read the pictures of a folder or a tar, cut and resize all to one square size, and hold some of them out.
 
-What a single file may be (EXIF orientation, transparency, 16 bits) is up to ``dipddpm.pictures.read``. Importing this
+``dipddpm.pictures.read`` reads each file, with its EXIF orientation, transparency and 16-bit values. Importing this
 module imports no torch.
 """
 
@@ -36,8 +36,8 @@ class Pictures:
     Attributes:
         pixels: uint8, shape (N, 3, size, size).
         names: N paths inside the folder or tar.
-        left_out: Why a picture could not be read, by name.
-        enlarged: How many were smaller than ``size`` pixels.
+        left_out: The reason for each picture that could not be read, by name.
+        enlarged: The number of pictures smaller than ``size`` pixels.
     """
 
     pixels: np.ndarray
@@ -47,10 +47,10 @@ class Pictures:
 
 
 def check(source: str) -> None:
-    """Refuse a folder or tar with fewer than two pictures, by their names alone.
+    """Refuse a folder or tar that has fewer than two files with the names of pictures. Reads no picture.
 
     Raises:
-        UserError: One line that says what to type.
+        UserError: One line: the value given, and the override to type.
     """
     if not source:
         raise UserError(f"data is missing: {WAY_OUT}")
@@ -66,14 +66,14 @@ def read(
     """Read pictures, cut each to a square at its centre, and resize it.
 
     Args:
-        source: A folder, searched with its subfolders, or a tar, compressed or not. Names that begin with a dot are
-            skipped, as are files of other kinds.
+        source: A folder with its subfolders, or a tar, which may be compressed. Names that begin with a dot, and files
+            of other kinds, are skipped.
         size: Pixels a side.
-        count: Read only so many, evenly spread over the sorted names.
-        watch: Called with the number of pictures looked at and the number to look at.
+        count: Number of pictures to read, evenly spread over the sorted names; None: all.
+        watch: Called with the number of files read so far, and the number of all files to read.
 
     Raises:
-        UserError: When ``source`` is neither, or holds no picture that can be read.
+        UserError: When ``source`` is neither folder nor tar, or holds no picture that can be read.
     """
     names = _names(source)
     names = [names[i] for i in evenly(len(names), count)]
@@ -99,7 +99,7 @@ def read(
 
 
 def read_once(source: Path, size: int, folder: Path, watch: Callable[[int, int], None] | None = None) -> Pictures:
-    """Read as `read` does, and keep the result in ``folder``: the next call takes it from there."""
+    """Read pictures as `read` does, and keep the result in ``folder``. The next call loads it from there."""
     told, array = folder / "pictures.json", folder / "pictures.npy"
     wanted = {"data": str(source), "size": size}
     if told.exists():
@@ -107,7 +107,7 @@ def read_once(source: Path, size: int, folder: Path, watch: Callable[[int, int],
         if wanted == {key: kept.pop(key) for key in wanted}:
             return Pictures(np.load(array), **kept)
     found = read(source, size, watch=watch)
-    told.unlink(missing_ok=True)  # the two files agree, or there is one alone
+    told.unlink(missing_ok=True)  # first, so that a kill never leaves two files that disagree
     with replacing(array) as temporary, temporary.open("wb") as file:
         np.save(file, found.pixels)
     write_json(told, wanted | {"names": found.names, "left_out": found.left_out, "enlarged": found.enlarged})
@@ -118,12 +118,12 @@ def hold_out(n: int, share: float, seed: int) -> tuple[torch.Tensor, torch.Tenso
     """Draw the pictures that training does not see.
 
     Args:
-        n: Pictures in all, 2 or more.
-        share: Of them, above 0 and below 1; at least one picture lands on either side.
-        seed: The user's.
+        n: Number of all pictures, 2 or more.
+        share: Share of pictures to hold out, above 0 and below 1. Both parts get at least one picture.
+        seed: Seed of the draw.
 
     Returns:
-        Rising indices for training, and of the held-out pictures.
+        The rising indices of the pictures to train on, and those of the held-out pictures.
     """
     import torch
 
@@ -135,7 +135,7 @@ def hold_out(n: int, share: float, seed: int) -> tuple[torch.Tensor, torch.Tenso
 
 
 def evenly(n: int, count: int | None) -> list[int]:
-    """Return ``count`` of the indices below ``n``, evenly spread from the first to the last; all for None."""
+    """Return ``count`` of the indices below ``n``, evenly spread from the first to the last; None: all."""
     if count is None or count >= n:
         return list(range(n))
     return np.linspace(0, n - 1, count).round().astype(int).tolist()
@@ -156,14 +156,14 @@ def _names(source: Path) -> list[str]:
 
 @contextmanager
 def _files(source: Path, names: set[str]) -> Iterator[Iterator[tuple[str, Path]]]:
-    """Yield the names in the order in which they are quickest to read, each with a file that holds its picture."""
+    """Yield the names in the fastest order to read, each with a file that holds its picture."""
     if source.is_dir():
         yield ((name, source / name) for name in sorted(names))
         return
     with tempfile.TemporaryDirectory() as folder, _tar(source) as tar:
 
         def extracted() -> Iterator[tuple[str, Path]]:
-            for member in tar:  # in the order of the tar: a compressed one cannot go back
+            for member in tar:  # in the order of the tar, because a compressed tar cannot go back
                 if member.name in names and (data := tar.extractfile(member)):
                     file = Path(folder, f"picture{Path(member.name).suffix}")
                     file.write_bytes(data.read())

@@ -1,4 +1,4 @@
-"""What a training leaves: TensorBoard curves and samples, its record, the diffusers folder, the model card."""
+"""Write the outputs of a training: TensorBoard curves and samples, its record, the diffusers folder, the model card."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from prior_training.samples import draw, grid
 from prior_training.settings import RECORD, plain
 from prior_training.training import Training
 
-BANDS = 10  # of timesteps, each with its own curve of the error
-STEPS = 50  # between points of the curves
-DDIM_STEPS = 25
+BANDS = 10  # bands of noise levels, each with its own curve of the error
+STEPS = 50  # steps between two points of the curves
+DDIM_STEPS = 25  # evaluations for a sample
 
 
 class Report:
-    """Writes about a training.
+    """The writer of a training's outputs.
 
     Args:
-        training: About to begin or to go on. Curves that a killed run wrote beyond its checkpoint are dropped.
-        pictures: All that were read.
-        held_out: Indices of those that the training does not see.
+        training: The training, before its first step in this process. Curves that a killed run wrote after its
+            checkpoint are dropped.
+        pictures: All pictures that were read.
+        held_out: Indices of the held-out pictures.
     """
 
     def __init__(self, training: Training, pictures: Pictures, held_out: Sequence[int]):
@@ -55,13 +56,13 @@ class Report:
         self._steps: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def step(self, index_t: torch.Tensor, errors: torch.Tensor) -> float | None:
-        """Take in what `Training.step` returned.
+        """Add the result of `Training.step`. Every `STEPS` steps, write the mean error, and that of each band.
 
         Returns:
-            Every `STEPS` steps the mean error since the last time, which is also written, as is that of each band.
+            The mean error since the last point of the curves; None between two points.
 
         Raises:
-            UserError: When it is not finite, so that no further checkpoint is written.
+            UserError: When the mean error is not finite. No further checkpoint is then written.
         """
         self._steps.append((index_t, errors))
         if len(self._steps) < STEPS:
@@ -105,13 +106,13 @@ class Report:
     def _refuse_unless_finite(self, error: float) -> None:
         if not error < float("inf"):
             raise UserError(
-                f"lr={self.training.settings.lr:g} is too large: the error is no number after "
-                f"{self.training.seen} pictures; type a smaller lr and another out="
+                f"lr={self.training.settings.lr:g} is too large: the error is not finite after "
+                f"{self.training.seen} pictures; type a smaller lr, and another out=<folder>"
             )
 
 
 def save_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:
-    """Write a diffusers folder so that each of its files is whole at any time."""
+    """Write a diffusers folder. Each of its files is replaced whole."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         pipeline.save_pretrained(temporary)
         for file in (path for path in Path(temporary).rglob("*") if path.is_file()):

@@ -1,4 +1,4 @@
-"""A training from the pictures to the diffusers folder; a killed one goes on."""
+"""Run a training, from the pictures to the diffusers folder. A killed training can be continued."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from prior_training.report import Report
 from prior_training.settings import Settings
 from prior_training.training import Training
 
-NAMED = 5  # damaged pictures whose reasons are printed; training.json has all
+NAMED = 5  # damaged pictures whose reasons are printed; training.json has all reasons
 
 
 def train(settings: Settings) -> None:
-    """Train until ``settings.pictures`` have been seen; go on from the checkpoint where ``settings.out`` holds one.
+    """Train on ``settings.pictures`` pictures, repeats counted. A checkpoint in ``settings.out`` is continued.
 
     Raises:
-        UserError: When the pictures cannot be read, the device is not there, another training writes into ``out``, or
+        UserError: When the pictures cannot be read, the device does not exist, another training writes into ``out``, or
             the error is no longer finite.
     """
     device = choose_device(settings.device)
@@ -39,13 +39,13 @@ def train(settings: Settings) -> None:
         checkpoint = settings.work / "checkpoint.pt"
         if checkpoint.exists():
             training.load(checkpoint)
-            print(f"going on from {checkpoint} at {training.seen} pictures")
+            print(f"continuing from {checkpoint} after {training.seen} pictures")
         learnt, held_out = pictures.hold_out(len(found.names), settings.held_out, settings.seed)
-        print(f"{len(learnt)} pictures to learn from, {len(held_out)} held out (their names: training.json)")
+        print(f"{len(learnt)} pictures to train on, {len(held_out)} held out (training.json has their names)")
         parameters = sum(p.numel() for p in training.unet.parameters())
         print(f"{parameters:,} parameters, on {device} in {settings.precision.name}")
         _learn(training, Report(training, found, held_out.tolist()), torch.from_numpy(found.pixels)[learnt], checkpoint)
-    print(f"done: type prior.path={settings.out} image.path=<file>; to go on, pictures=<more than {training.seen}>")
+    print(f"done: to use it, type prior.path={settings.out}; to continue, pictures=<more than {training.seen}>")
 
 
 def _learn(training: Training, report: Report, learnt: torch.Tensor, checkpoint: Path) -> None:
@@ -64,12 +64,12 @@ def _learn(training: Training, report: Report, learnt: torch.Tensor, checkpoint:
                     break
             training.seconds += spent
             report.checkpoint()
-            training.save(checkpoint)  # last: killed before it, the training goes on from the one before
+            training.save(checkpoint)  # last: after a kill the training continues from the checkpoint before
     report.writer.close()
 
 
 def _read(settings: Settings) -> pictures.Pictures:
-    """Read the pictures, or take those that an earlier run read, and say which are left out."""
+    """Read the pictures, or load those that an earlier run read, and print the reasons for those left out."""
     with progress.bar("pictures") as bar:
         task = bar.add_task("reading", total=None, note="")
         found = pictures.read_once(
@@ -82,11 +82,11 @@ def _read(settings: Settings) -> pictures.Pictures:
     for reason in list(found.left_out.values())[:NAMED]:
         print(f"left out: {reason}")
     if found.left_out:
-        print(f"{len(found.left_out)} pictures left out (training.json names all)")
+        print(f"{len(found.left_out)} pictures left out (training.json has all names)")
     if found.enlarged:
         print(f"{found.enlarged} pictures are smaller than size={settings.size} and were enlarged")
     if len(found.names) < 2:
-        raise UserError(f"data={settings.data} holds one picture that can be read: give 2 or more")
+        raise UserError(f"data={settings.data} holds only one picture that can be read: give 2 or more")
     return found
 
 
@@ -96,7 +96,7 @@ def _alone(settings: Settings) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise UserError(f"out={settings.out}: another training writes there; type another out=") from error
+        raise UserError(f"out={settings.out} is in use by another training: type another out=<folder>") from error
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Pictures drawn from noise alone, by the whole chain or by few DDIM steps."""
+"""Draw pictures from pure noise, by the whole chain or by a few DDIM steps."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def draw(
 
     Args:
         unet: diffusers UNet2DModel.
-        scheduler: diffusers DDPMScheduler that it was trained with.
-        indices: Of the samples; each has noise of its own, whatever the others are.
-        steps: Evaluations of DDIM, evenly spaced; None runs the whole chain of DDPM.
-        seed: Of the noise.
+        scheduler: diffusers DDPMScheduler of the network's training.
+        indices: Indices of the samples. The noise of a sample depends on its index and the seed only.
+        steps: Evaluations of DDIM, evenly spaced; None: the whole DDPM chain.
+        seed: Seed of the noise.
 
     Returns:
         float32, shape (len(indices), 3, H, W), in [0, 1].
@@ -44,7 +44,11 @@ def draw(
 
 
 def grid(pictures: torch.Tensor) -> torch.Tensor:
-    """Lay (N, 3, H, W) pictures out in rows, as square as N allows; black where there are none."""
+    """Lay pictures, shape (N, 3, H, W), out in a grid that is nearly square. Empty places are black.
+
+    Returns:
+        Shape (3, rows x H, columns x W).
+    """
     n, c, h, w = pictures.shape
     columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)

@@ -1,6 +1,6 @@
 """The keys of conf/train_prior.yaml, their ranges, and the network that they describe.
 
-The YAML file says what each key means. This module imports no torch: it checks a command before any work.
+The YAML file explains each key. This module imports no torch, because it checks a command before any work.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Loss = Enum("Loss", "log_mse mse")
 Precision = Enum("Precision", "fp32 bf16")
 
 CONF = Path(__file__).parents[1] / "conf"
-WORK = "training"  # folder inside `out`: what the training needs, and a prior does not
+WORK = "training"  # folder inside `out` for the files that only the training needs
 RECORD = "training.json"
-WIDTHS = (32, 64, 128)  # channels at full, half and quarter resolution; coarser ones have the last
-# These keys may change when a training goes on:
+WIDTHS = (32, 64, 128)  # channels at full, half and quarter resolution; coarser resolutions have the last number
+# These keys may change when a training is continued:
 FREE = (
     "out",
     "pictures",
@@ -92,13 +92,13 @@ ConfigStore.instance().store("train_prior_schema", Settings)  # so that Hydra re
 
 
 def typed(cfg: DictConfig) -> Settings:
-    """Return what Hydra composed as checked settings, ``unet.channels`` filled in.
+    """Return the composed configuration as checked settings, with ``unet.channels`` filled in.
 
     Raises:
         UserError: For an unknown key, a wrong type, a value outside its range, or ``data`` without pictures.
     """
     with explained([], Settings):
-        given = OmegaConf.to_container(cfg)  # plain, so that a key added with + is refused, too
+        given = OmegaConf.to_container(cfg)  # a plain container, so that a key added with + is refused
         s: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), {"data": ""}, given))
     for key in ("pictures", "batch_size", "warmup_pictures", "eval_pictures"):
         need(getattr(s, key) >= 1, key, getattr(s, key), "1 or more")
@@ -163,7 +163,7 @@ def _check_unet(unet: UNetSettings, size: int) -> None:
 
 
 def _refuse_another_training(s: Settings) -> None:
-    """Refuse settings that the checkpoint in ``out`` was not made with, except those of `FREE`."""
+    """Refuse settings that differ from those of the checkpoint in ``out``, except the keys of `FREE`."""
     try:
         before = flat(json.loads((s.work / RECORD).read_text())["settings"])
     except FileNotFoundError:
@@ -171,4 +171,6 @@ def _refuse_another_training(s: Settings) -> None:
     for key, now in flat(plain(s)).items():
         if key not in FREE and before.get(key) != now:
             now, had = (str(value).replace(" ", "") for value in (now, before.get(key)))
-            raise UserError(f"{key}={now}, but the training in {s.out} has {key}={had}: type that, or another out=")
+            raise UserError(
+                f"{key}={now}, but the training in {s.out} has {key}={had}: type {key}={had}, or another out=<folder>"
+            )

@@ -1,7 +1,7 @@
-"""A network in training: its batches, its steps, and the checkpoint that it goes on from.
+"""A network in training: its batches, its steps, and its checkpoint.
 
 The network predicts epsilon under the linear schedule of Ho et al. (https://arxiv.org/abs/2006.11239): T = 1000,
-betas from 1e-4 to 0.02, as google/ddpm-celebahq-256 does.
+betas from 1e-4 to 0.02. google/ddpm-celebahq-256 has the same schedule.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from prior_training.settings import Loss, Optimizer, Precision, Settings, build_
 
 
 class Training:
-    """Everything that changes while a prior is trained.
+    """The state of a training: network, averaged weights, optimisers, random generator and counters.
 
     Args:
-        settings: Checked by `prior_training.settings.typed`.
+        settings: The settings, checked by `prior_training.settings.typed`.
         device: ``cpu``, ``cuda`` or ``cuda:<n>``.
 
     Attributes:
-        seen: Pictures so far, repeats included.
-        seconds: Spent on them; whoever calls `step` counts.
+        seen: Number of pictures so far, repeats included.
+        seconds: Seconds of the training so far. The caller of `step` counts them.
     """
 
     def __init__(self, settings: Settings, device: str):
@@ -48,13 +48,13 @@ class Training:
             self.optimizers = muon_and_adamw(self.unet, settings.lr)
         else:
             self.optimizers = [adamw(self.unet.parameters(), settings.lr)]
-        # On the CPU, so that a training may go on on another device.
+        # On the CPU, so that a training may be continued on another device.
         self.generator = seeds.generator(settings.seed, "training")
         self.seen, self.seconds = 0, 0.0
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the next step: linear warm-up, constant, linear decay to 0."""
+        """The learning rate of the next step. It rises linearly, stays constant, and falls linearly to 0."""
         s = self.settings
         warm = min(1.0, (self.seen + s.batch_size) / s.warmup_pictures)
         decay = min(1.0, max(0.0, (s.pictures - self.seen) / (s.decay_fraction * s.pictures)))
@@ -64,7 +64,7 @@ class Training:
         """Learn from one batch.
 
         Args:
-            pictures: uint8, shape (N, 3, size, size), on the CPU: to draw from, with repeats.
+            pictures: uint8, shape (N, 3, size, size), on the CPU. The batch is drawn from them, with repeats.
 
         Returns:
             Timesteps, and the mean squared error of epsilon of each picture, both of shape (batch_size,) on the CPU.
@@ -88,7 +88,7 @@ class Training:
 
     @contextmanager
     def averaged(self) -> Iterator[UNet2DModel]:
-        """Let the network have its averaged weights inside the block, and yield it."""
+        """Give the network its averaged weights inside the block, and yield the network."""
         self.ema.store(self.unet.parameters())
         self.ema.copy_to(self.unet.parameters())
         try:
@@ -98,7 +98,7 @@ class Training:
             self.unet.train()
 
     def save(self, file: Path) -> None:
-        """Write all that changes; whole or not at all."""
+        """Write the state of the training, whole or not at all."""
         state = {
             "unet": self.unet.state_dict(),
             "ema": self.ema.state_dict(),
@@ -111,7 +111,7 @@ class Training:
             torch.save(state, temporary)
 
     def load(self, file: Path) -> None:
-        """Go on from what `save` wrote with the same settings."""
+        """Restore a state that `save` wrote with the same settings."""
         state = torch.load(file, map_location="cpu")
         self.unet.load_state_dict(state["unet"])
         self.ema.load_state_dict(state["ema"])

@@ -1,4 +1,4 @@
-"""Judge a prior on held-out pictures: the PSNR of one evaluation by noise level.
+"""Judge a prior on held-out pictures: the PSNR of one evaluation at each of nine noise levels.
 
 python scripts/eval_prior.py                                        # the prior in the package
 python scripts/eval_prior.py outputs/prior/mine <folder or tar>
@@ -25,23 +25,23 @@ from prior_training.cli import refusals
 
 PRIOR = Path(__file__).parents[1] / "dipddpm" / "assets" / "faces64"
 PICTURES = Path("../shared/data/faces64-val.tar")
-TUNED_ON = 40  # pictures
+TUNED_ON = 40  # pictures to choose the settings of other denoisers on
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `measured` is told."""
+    """Add the options of `measured`."""
     parser.add_argument("pictures", nargs="?", type=Path, default=PICTURES, help="folder or tar of held-out pictures")
-    parser.add_argument("--limit", type=int, help="use so many, evenly spread over their names; default: all")
-    parser.add_argument("--denoisers", type=int, default=0, metavar="N", help="let other denoisers clean N of them")
-    parser.add_argument("--tune-on", type=Path, help="pictures for their settings; default: faces64-train.tar beside")
+    parser.add_argument("--limit", type=int, help="number of pictures, evenly spread over the names; default: all")
+    parser.add_argument("--denoisers", type=int, default=0, metavar="N", help="also run other denoisers on N pictures")
+    parser.add_argument("--tune-on", type=Path, help="folder or tar to tune them on; default: faces64-train.tar beside")
 
 
 def measured(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dict[str, Any]:
-    """Return what `judge.evaluate` measures, with a progress bar on stderr."""
+    """Return the result of `judge.evaluate`, with a progress bar on stderr."""
     if args.denoisers and importlib.util.find_spec("bm3d") is None:
-        parser.error('--denoisers needs bm3d: type pip install -e ".[eval]", or leave it out')
+        parser.error('--denoisers needs bm3d: type pip install -e ".[eval]", or leave --denoisers out')
     if args.denoisers == 1:
-        parser.error("--denoisers=1: an interval needs 2 or more pictures")
+        parser.error("--denoisers=1 is not allowed: 2 or more pictures, for an interval")
     size = prior_folder.sample_size(args.prior)
 
     def read(source: Path, count: int | None) -> torch.Tensor:
@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prior", nargs="?", type=Path, default=PRIOR, help="diffusers folder")
     add_options(parser)
-    parser.add_argument("--json", type=Path, help="also write the numbers there")
+    parser.add_argument("--json", type=Path, help="file for the numbers as JSON")
     args = parser.parse_args()
     result = measured(parser, args)
     print(judge.tables(result), end="")

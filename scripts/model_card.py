@@ -1,9 +1,9 @@
-"""Write the model card of the prior in the package from measured numbers and from its own files.
+"""Write the model card of the prior in the package, from measured numbers and the prior's files.
 
     python scripts/model_card.py --denoisers 50   # measure again
     python scripts/model_card.py --keep           # fill the template with the numbers in evaluation.json
 
-The numbers are kept beside the card, in evaluation.json, with the SHA-256 of the weights that they are of.
+The numbers are kept beside the card, in evaluation.json, with the SHA-256 of the measured weights.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EVALUATION = "evaluation.json"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     eval_prior.add_options(parser)
-    parser.add_argument("--keep", action="store_true", help="take the numbers from evaluation.json, measure nothing")
+    parser.add_argument("--keep", action="store_true", help="use the numbers in evaluation.json, measure nothing")
     args = parser.parse_args(namespace=argparse.Namespace(prior=eval_prior.PRIOR))
     file = args.prior / EVALUATION
     if args.keep:

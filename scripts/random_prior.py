@@ -3,9 +3,9 @@
     python scripts/random_prior.py outputs/prior/random256
     python sample.py experiment=celebahq256 prior.path=outputs/prior/random256
 
-It denoises nothing, but costs what the real network costs: 113,673,219 parameters, 256x256
-pictures, 455 MB. So the 256x256 setting can be tried, and timed, without the Hub. `--tiny` writes
-the same blocks with few channels, for 64x64 pictures.
+The network cannot denoise, but has the cost of the real one: 113,673,219 parameters, 256x256 pictures, 455 MB. With it
+the 256x256 setting can be tried and timed without the Hub. `--tiny` writes the same blocks with few channels, for 64x64
+pictures.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ TINY = {"sample_size": 64, "block_out_channels": (8, 8, 16, 16, 32, 32), "norm_n
 
 
 def write_prior(folder: Path, *, tiny: bool = False, seed: int = 0) -> UNet2DModel:
-    """Write the network and its scheduler as a DDPMPipeline folder; return the network."""
+    """Write a random network and its scheduler as a DDPMPipeline folder; return the network."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet = UNet2DModel(**(ARCHITECTURE | TINY if tiny else ARCHITECTURE))
@@ -57,12 +57,12 @@ def write_prior(folder: Path, *, tiny: bool = False, seed: int = 0) -> UNet2DMod
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="written; must not hold a prior yet")
+    parser.add_argument("folder", type=Path, help="folder to write; must not hold a prior yet")
     parser.add_argument("--tiny", action="store_true", help="few channels, 64x64 pictures")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights")
     args = parser.parse_args()
     if (args.folder / "model_index.json").exists():
-        parser.error(f"{args.folder} holds a prior already; name another folder")
+        parser.error(f"{args.folder} holds a prior already: type another folder")
     unet = write_prior(args.folder, tiny=args.tiny, seed=args.seed)
     print(f"{args.folder}: {unet.num_parameters():,} random parameters")
 

@@ -1,10 +1,10 @@
-"""Draw pictures from noise alone with a prior: by the whole chain and by 50 DDIM steps, a grid of each.
+"""Draw pictures from pure noise with a prior: one grid by the whole chain, and one by 50 DDIM steps.
 
     python scripts/sample_prior.py --out outputs/prior/samples
 
-Both start from the same noise. The whole chain is 1000 evaluations a picture, which on one CPU core is more than an
-hour for 64 pictures; `--only ddim` leaves it out. Each batch is kept when it is done, in a folder beside the grid that
-is named after the weights and the seed: the same command goes on.
+Both start from the same noise. The whole chain takes 1000 evaluations for each picture: more than an hour for 64
+pictures on one CPU core. `--only ddim` leaves it out. Each finished batch is kept in a folder beside the grid, named
+after the weights and the seed. To continue a stopped command, type it again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=("ddpm", "ddim"), help="only one of the two")
+    parser.add_argument("--only", choices=("ddpm", "ddim"), help="draw only this grid")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     args = parser.parse_args()
     device = environment.choose_device(args.device)

@@ -1,1 +1,1 @@
-"""What is checked before any work, and one job wherever a launcher runs it."""
+"""The commands: they check the command line before any work, and run one job in each process of a launcher."""

@@ -1,7 +1,7 @@
-"""Checks what was typed before any work: a mistake is answered by one line and exit code 2. Imports no torch.
+"""Check the command line before any work. A mistake gives one line and exit code 2. Imports no torch.
 
-Hydra answers a bad override with many lines and exit code 1, and composes the jobs of a sweep one by one as their turn
-comes. Here every job is composed and checked before the first one starts.
+Hydra gives many lines and exit code 1 for a bad override. It also composes each job of a sweep only when the job's turn
+comes. This module composes and checks every job before the first one starts.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class Compose(Protocol):
 
 
 def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
-    """Compose and check what was typed, every grid point of a sweep included; leave with 2 if it is bad.
+    """Compose and check the job, or every job of a grid; leave with exit code 2 if one is refused.
 
-    Of a search, whose points nobody knows beforehand, the ends and choices of its space are checked.
+    The jobs of a search are not known beforehand: its space is checked at the ends of ranges and at each choice.
 
     Args:
-        command: ``fit`` or ``sample``: what the entry point runs.
+        command: ``fit`` or ``sample``, the function that the entry point runs.
         argv: The arguments without the program's name; None reads the command line.
     """
     config.register()
@@ -69,11 +69,11 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
 
     try:
         if unread:
-            raise UserError(f"{' '.join(unread)} is not understood: type options such as -m first, then key=value")
+            raise UserError(f"{' '.join(unread)} cannot be read: type options such as -m first, then key=value")
         refuse_old(args.overrides)
         conf = Path(args.config_path).absolute() if args.config_path else conf_folder()
         if not conf.is_dir():
-            raise UserError(f"--config-path {args.config_path}: there is no folder {conf}; give one that is like conf/")
+            raise UserError(f"--config-path {args.config_path}: there is no folder {conf}; give a copy of conf/")
         with initialize_config_dir(str(conf), version_base="1.3"):
             more = [f"hydra.searchpath=[{Path(args.config_dir).absolute().as_uri()}]"] if args.config_dir else []
             typed = [*more, *args.overrides]
@@ -97,7 +97,7 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> None:
 
 
 def _single(config_name: str, overrides: Sequence[str], command: str, seen: Seen | None) -> Points:
-    """Return the one job to check, as `_points` does; refuse what only a sweep can run."""
+    """Return the one job to check, as `_points` does; refuse overrides that only a sweep can run."""
     way_out = f"type -m first: {typed_as(SCRIPTS[command])} -m ..."
     with explained(overrides):
         for o in parse(overrides):
@@ -122,9 +122,9 @@ def _single(config_name: str, overrides: Sequence[str], command: str, seen: Seen
 
 
 def _points(config_name: str, overrides: Sequence[str], command: str, seen: Seen | None) -> Points:
-    """Return the overrides of Hydra's own keys, and those of the jobs to check.
+    """Return the overrides of Hydra's own keys, and the overrides of each job to check.
 
-    These are all of a grid's, or those at the ends of a search's space.
+    The jobs to check are all jobs of a grid, or those at the ends of a search's space.
     """
     with explained(overrides):
         parsed = parse(overrides)
@@ -141,18 +141,18 @@ def _points(config_name: str, overrides: Sequence[str], command: str, seen: Seen
         for o in sweep:
             if o.is_sweep_override() and o.key_or_group in hydra.job.config.override_dirname.exclude_keys:
                 raise UserError(
-                    f"{o.input_line} does not tell jobs apart: it says how they run and not what, and is not in their "
-                    f"folders' names; to measure each, type {EXCLUDED}=[]"
+                    f"{o.input_line} cannot be swept: the names of job folders leave this key out, so its jobs would "
+                    f"share a folder; to have the key in the names, type {EXCLUDED}=[]"
                 )
             if o.is_interval_sweep():
                 raise UserError(
-                    f"{o.input_line} is no list of values for a grid: type {o.key_or_group}=range(first,end,step), "
-                    "or let a sweeper search it with hydra/sweeper=optuna"
+                    f"{o.input_line} is a range to search, and a grid needs values: type "
+                    f"{o.key_or_group}=range(first,end,step), or search the range with hydra/sweeper=optuna"
                 )
         points = hydra_private.grid_points(sweep)
     if not points:
         empty = next(o.input_line for o in sweep if o.is_sweep_override() and not list(o.sweep_iterator()))
-        raise UserError(f"{empty} has no value: a sweep over it has no job")
+        raise UserError(f"{empty} has no value, so the sweep has no job: type values, such as seed=1,2")
     return own, points
 
 
@@ -165,9 +165,9 @@ def _check_launcher(launcher: DictConfig) -> None:
 
 
 def _ends(sweep: Sequence[Override]) -> list[list[str]]:
-    """Return the first corner of a search's space, and this with each other choice or end in turn."""
+    """Return the first corner of a search's space, then that corner with each other choice or end in turn."""
     values: dict[str, list[str]] = {}
-    for o in sorted(sweep, key=lambda o: not o.is_sweep_override()):  # a value given beside a range takes its place
+    for o in sorted(sweep, key=lambda o: not o.is_sweep_override()):  # a single value replaces a range of the same key
         key, value = o.get_key_element(), o.value()
         if isinstance(value, IntervalSweep):
             values[key] = [f"{key}={value.start}", f"{key}={value.end}"]
@@ -184,17 +184,17 @@ def _ends(sweep: Sequence[Override]) -> list[list[str]]:
 
 
 def _fraction(refusal: str, overrides: Sequence[str]) -> str:
-    """Return what to type where a search over fractions was refused."""
+    """Return the override to type instead of a refused search over fractions, or nothing."""
     key = refusal.partition("=")[0]
     given = [o for o in overrides if o.startswith(f"{key}=interval(")]
     return f"; for whole numbers type {key}=int({given[0].partition('=')[2]})" if given else ""
 
 
 def _check_directions(c: Config, sweeper: DictConfig, command: str) -> None:
-    """Refuse a search that its sweeper would give up after the first jobs, or that looks for the worst."""
+    """Refuse a search that fails after its first jobs, or that looks for the worst figures."""
     for name in c.objective:
         if command == "fit" and not name.startswith("dip."):
-            raise UserError(f"objective={name} is nothing that train_dip.py measures: type objective=[dip.psnr]")
+            raise UserError(f"objective={name} is not measured by train_dip.py: type objective=[dip.psnr]")
     given = sweeper.get("direction", "minimize")
     names = [str(getattr(d, "name", d)) for d in (given if isinstance(given, Sequence | ListConfig) and
              not isinstance(given, str) else [given])]  # fmt: skip
@@ -204,16 +204,17 @@ def _check_directions(c: Config, sweeper: DictConfig, command: str) -> None:
             raise UserError(f"{typed} is not allowed: minimize or maximize{suggestion(name, ('minimize', 'maximize'))}")
     if len(names) != len(c.objective):
         raise UserError(
-            f"{typed} has {len(names)}, but objective=[{','.join(c.objective)}] has {len(c.objective)}: one of each"
+            f"{typed} has the wrong number of directions ({len(names)}): type one for each figure of "
+            f"objective=[{','.join(c.objective)}] ({len(c.objective)})"
         )
     for objective, name in zip(c.objective, names, strict=True):
         wanted = "maximize" if objective in MEASURED and objective not in LOOKS else "minimize"
         if name != wanted:
-            raise UserError(f"{typed} would {name} {objective}: {wanted} it")
+            raise UserError(f"{typed} would {name} {objective}: type {wanted} in its place")
     costs = [o for o in c.objective if o.startswith("cost.")]
     if costs and parse_checkpoint(c.checkpoint).kind == "file":
         raise UserError(
-            f"objective={costs[0]} is not known of a start from a file, whose fit nobody counted: type "
+            f"objective={costs[0]} is unknown with a file as checkpoint, which does not hold the cost of its fit: type "
             "checkpoint=<epoch>, or objective=[result.psnr,result.nfe]"
         )
     unknown = [o for o in c.objective if o in MEASURED]
@@ -221,11 +222,14 @@ def _check_directions(c: Config, sweeper: DictConfig, command: str) -> None:
         raise UserError(f"objective={unknown[0]} needs a clean picture: type image.reference=<file>, or image=file")
     looks = [o for o in c.objective if o in LOOKS]
     if looks and not stlpips_weights():
-        raise UserError(f"objective={looks[0]} is not installed: type {install('perceptual')}")
+        raise UserError(f"objective={looks[0]} needs the weights of ST-LPIPS: type {install('perceptual')}")
 
 
 def _check_point(overrides: Sequence[str], composed: Compose, command: str, seen: Seen | None) -> None:
-    """Compose and check one job; ``seen`` holds what was found for the jobs before, and None looks at no file."""
+    """Compose and check one job.
+
+    ``seen`` holds the findings of the jobs before; with None no file is read.
+    """
     with explained(overrides):
         parsed = parse(overrides)
         values = [o for o in parsed if o.type == OverrideType.CHANGE and o.get_key_element() in VALUES]

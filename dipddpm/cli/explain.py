@@ -1,4 +1,4 @@
-"""Overrides as Hydra reads them, and one line for the errors about them. Imports no torch."""
+"""Parse overrides as Hydra does, and turn Hydra's errors about them into one line. Imports no torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPACE = "hydra.sweeper.params"
 
 @contextmanager
 def explained(overrides: Sequence[str], schema: type = config.Config) -> Iterator[None]:
-    """Make a `UserError` of what Hydra and omegaconf raise about overrides of the keys of ``schema``."""
+    """Turn the exceptions of Hydra and omegaconf about overrides of the keys of ``schema`` into a `UserError`."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
@@ -49,17 +49,17 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         group, _, key = o.key_or_group.partition(".")
         if key == "kind" and group in CHOICES:
             value = str(o.input_line).partition("=")[2].replace("clean", "file")
-            raise UserError(f"{o.input_line} is not typed, a choice sets it: type {group}={value}")
+            raise UserError(f"{o.input_line} is not allowed: the choice of {group} sets it; type {group}={value}")
     return parsed
 
 
 def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
-    """Return one line for what Hydra and omegaconf say in several."""
+    """Return one line for an error that Hydra or omegaconf describes in several."""
     text = str(error)
     cause = error.__cause__ or error.__context__
     if found := re.search(r"Could not override '([^']+)'", text):
         if found[1].startswith("hydra."):
-            return f"{found[1]} is not a key of Hydra's: {typed_as('sample.py')} --cfg hydra shows those that it has"
+            return f"{found[1]} is not a key of Hydra: to see its keys, type {typed_as('sample.py')} --cfg hydra"
         return config.unknown_key(found[1], schema, overrides)
     if found := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
         group, choice = found.groups()
@@ -79,9 +79,9 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
         if not equals or not key:
-            return f"{error.override} cannot be read: overrides are key=value"
+            return f"{error.override} cannot be read: type key=value"
         quoted = f"'{key}=\"{value}\"'"
-        return f"{error.override} cannot be read: a value with spaces or any of ~()[]{{}}:=, is quoted twice, {quoted}"
+        return f"{error.override} cannot be read: spaces and ~()[]{{}}:=, in a value need two quotes; type {quoted}"
     if isinstance(error, OmegaConfBaseException):
         return refusal(error)
     return f"{' '.join(overrides)}: {' '.join(line.strip() for line in text.splitlines()[:2])}"

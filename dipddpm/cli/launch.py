@@ -1,7 +1,7 @@
-"""One job of an entry point, wherever Hydra's launcher runs it: its threads, whether it is done, how it ends.
+"""Run one job of an entry point in the process that Hydra's launcher chose: set threads, skip done jobs, record errors.
 
-A job's folder is complete when it holds metrics.json, which is written last; a failed one holds error.txt.
-Imports no torch before it has to: threads must be set first, and a job that is done needs none.
+A job writes metrics.json last: a folder that holds it is complete. The folder of a failed job holds error.txt.
+The module imports no torch at its top: threads must be set before torch is imported, and a done job needs no torch.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ _LIMITED: list[int] = []  # the threads that jobs of this process were given
 
 
 def run_job(cfg: DictConfig, command: str) -> Objective:
-    """Run one job in its folder, or find that it was done before.
+    """Run one job in its folder, unless the folder holds its result already.
 
     Args:
-        cfg: What Hydra composed.
+        cfg: The configuration that Hydra composed.
         command: ``fit`` or ``sample``, a function of `dipddpm.runs.commands`.
 
     Returns:
-        The figures that ``objective`` names, for a sweeper: a number, or a tuple where it names several; None
-        where there are none, such as a PSNR without a clean picture.
+        The figures that ``objective`` names, for a sweeper: one number, or a tuple of several. An unknown figure is
+        None, such as a PSNR without a clean picture.
 
     Raises:
-        Exception: Whatever the job raises, after its traceback is in the job's log and its line in
-            error.txt. A `UserError` outside a sweep leaves with exit code 2 and one line.
+        Exception: Every exception of the job, once its traceback is in the job's log and its line in error.txt. A
+            `UserError` outside a sweep leaves with exit code 2 and one line.
     """
     hydra = HydraConfig.get()
     job = Job(Path(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN, tuple(hydra.overrides.task))
@@ -63,7 +63,7 @@ def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -
         c = config.typed(cfg)
         if job.sweep and done_before(job.folder, c, command):
             log.info("done before: %s", job.folder)
-            failed.unlink(missing_ok=True)  # of an attempt that could not see that it was done
+            failed.unlink(missing_ok=True)  # a later attempt failed before it could compare files
             return objective(c, job.folder)
         _spare_inputs(c, job)
         for stale in (failed, job.folder / "metrics.json"):
@@ -74,8 +74,8 @@ def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -
         getattr(runs, command)(c, job)
         return objective(c, job.folder)
     except (SystemExit, KeyboardInterrupt) as stop:
-        # Lightning makes the first of SIGTERM, without a code: the sweep would end as if all were done; and of Ctrl-C.
-        log.error("stopped by a signal: the same command goes on")
+        # Lightning turns SIGTERM and Ctrl-C into SystemExit without a code, and the sweep would end as if it were done.
+        log.error("stopped by a signal: to continue, type the same command")
         _leave_note(failed, STOPPED)
         interrupted = isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt)
         code = 128 + signal.SIGINT if interrupted else getattr(stop, "code", None)
@@ -94,22 +94,22 @@ def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -
 
 
 def _spare_inputs(c: Config, job: Job) -> None:
-    """Refuse a run whose pictures would take the place of those that it reads, as ``hydra.run.dir=.`` may."""
+    """Refuse a run whose pictures would overwrite its inputs, which ``hydra.run.dir=.`` can cause."""
     folder, key_of_folder = job.folder.resolve(), "hydra.sweep.dir" if job.sweep else "hydra.run.dir"
     for key, path in fingerprints.inputs(c).items():
-        for file in (path.absolute(), path.resolve()):  # a link, and what it leads to
+        for file in (path.absolute(), path.resolve()):  # a link, and the file that it leads to
             if file.parent.resolve() == folder and any(file.match(pattern) for pattern in LEFT):
                 raise UserError(
-                    f"{key}={path} would be overwritten: the run leaves pictures of such names in {folder}; type "
+                    f"{key}={path} would be overwritten: the run writes pictures of such names to {folder}; type "
                     f"{key_of_folder}=<another folder>"
                 )
 
 
 def done_before(folder: Path, c: Config, command: str) -> bool:
-    """Return whether a folder holds this job's result: whole, by the same command, of the same configuration and files.
+    """Return whether a folder holds this job's whole result, of the same command, configuration and input files.
 
     Raises:
-        UserError: When a file that the configuration names is not there any more.
+        UserError: When a file that the configuration names does not exist any more.
     """
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
@@ -120,18 +120,18 @@ def done_before(folder: Path, c: Config, command: str) -> bool:
         if metrics["command"] != command or stored != wanted:
             return False
         if stlpips_weights() and any(_look_up(metrics, o) is None for o in c.objective if o in LOOKS):
-            return False  # it ran before they were installed
+            return False  # the job ran before the weights were installed
         before = metrics["inputs"]
     except (OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError):
         return False
     now = fingerprints.of(c, command)
     if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
-        log.info("done before, but of another %s: run again", ", ".join(changed))
+        log.info("done before with another %s: the job runs again", ", ".join(changed))
     return not changed
 
 
 def objective(c: Config, folder: Path) -> Objective:
-    """Return the figures of a job's metrics.json that ``objective`` names: one number, or a tuple of several."""
+    """Return the figures that ``objective`` names from a job's metrics.json: one number, or a tuple of several."""
     metrics = json.loads((folder / "metrics.json").read_text())
     values = tuple(_look_up(metrics, name) for name in c.objective)
     return values[0] if len(values) == 1 else values
@@ -143,27 +143,27 @@ def _look_up(metrics: Mapping[str, Any], name: str) -> float | None:
 
 
 def share_of_threads(launcher: Mapping[str, Any], cores: int | None = None) -> int | None:
-    """Return the threads of one of several jobs that a launcher runs on this machine at once.
+    """Return the number of threads for each of the jobs that a launcher runs on this machine at once.
 
-    Two processes that both use both of two cores can be 30 times slower than in turn.
+    Two processes that share two cores, with two threads each, can be 30 times slower than one after the other.
 
     Args:
         launcher: Hydra's ``launcher`` node.
-        cores: That this process may use; None asks the machine.
+        cores: Cores that this process may use; None asks the machine.
 
     Returns:
-        None where jobs run in turn, or a cluster says no number: torch then takes all cores.
+        None where jobs run one after the other, or a cluster gives no number: torch then takes all cores.
     """
     for key in ("cpus_per_task", "num_cpus"):  # submitit; ray
         given = launcher.get(key) or (launcher.get("ray") or {}).get("remote", {}).get(key)
         if given:
-            return max(1, int(given))  # ray's may be a fraction
+            return max(1, int(given))  # ray allows a fraction
     if "ray" in launcher or str(launcher.get("_target_")).endswith("LocalLauncher"):
         return 1  # ray counts one core a job; submitit_local starts all jobs at once, however many there are
-    if "array_parallelism" in launcher:  # submitit_slurm: what was allocated, 1 where the job asked for nothing
+    if "array_parallelism" in launcher:  # submitit_slurm: the allocated cores, 1 for a job that asked for none
         allocated = os.environ.get("SLURM_CPUS_ON_NODE", "")
         return int(allocated) if allocated.isdigit() else None
-    jobs = launcher.get("n_jobs")  # joblib: -1 is one a core
+    jobs = launcher.get("n_jobs")  # joblib: -1 is one job a core
     if jobs is None:
         return None
     cores = cores or _usable_cores()
@@ -172,9 +172,9 @@ def share_of_threads(launcher: Mapping[str, Any], cores: int | None = None) -> i
 
 
 def _usable_cores() -> int:
-    """Return the cores that this process may use: fewer than the machine has where it is bound to some of them."""
+    """Return the number of cores that this process may use, which can be fewer than the machine has."""
     try:
-        from joblib import cpu_count  # what its launcher counts jobs by; knows the quotas of containers too
+        from joblib import cpu_count  # joblib's launcher counts jobs by it; it knows the quotas of containers too
 
         return cpu_count()
     except ImportError:
@@ -184,8 +184,8 @@ def _usable_cores() -> int:
 def distinct_fits_first(argv: Sequence[str]) -> list[str]:
     """Order a sweep's arguments so that the keys which determine a fit vary fastest.
 
-    Jobs run in the order of the grid. With the fit's keys last, the first jobs want different fits, and
-    workers side by side do not queue for one while others wait to be made.
+    Jobs run in the order of the grid. With the fit's keys last, the first jobs need different fits. Parallel workers
+    then make different fits at once; otherwise all of them would wait for the same one.
     """
 
     def of_fit(argument: str) -> bool:
@@ -204,7 +204,7 @@ def distinct_fits_first(argv: Sequence[str]) -> list[str]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Let one job at a time write into a folder: a grid may name the same job twice, a user start it twice."""
+    """Let one job at a time write into a folder. A grid can hold a job twice, and a user can start it twice."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".job.lock")
     try:
@@ -219,7 +219,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _set_threads(threads: int | None) -> None:
-    """Set the threads of this process, None for all cores; works fully only before torch is imported."""
+    """Set the threads of this process; None means all cores. It has full effect only before torch is imported."""
     if not threads:
         if not _LIMITED:
             return
@@ -232,9 +232,9 @@ def _set_threads(threads: int | None) -> None:
 
 
 def _leave_note(path: Path, line: str) -> None:
-    """Write error.txt whole or not at all: an empty one would say that the job failed and hide why."""
+    """Write error.txt whole or not at all: an empty file would hide why the job failed."""
     try:
         with replacing(path) as temporary:
             temporary.write_text(line + "\n")
-    except OSError as error:  # a full disk may be why the job failed; the terminal has its log and its exception
+    except OSError as error:  # such as a full disk, which may be why the job failed
         print(f"error: {path} could not be written ({error.strerror}); it would say: {line}", file=sys.stderr)

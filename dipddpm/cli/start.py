@@ -1,4 +1,4 @@
-"""From the command line to Hydra: check what was typed, then let Hydra compose it and run the jobs."""
+"""From the command line to Hydra: check the arguments, then let Hydra compose the configuration and run the jobs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dipddpm.config.folder import conf_folder
 
 
 def start(job: Callable[[DictConfig], Objective], command: str) -> None:
-    """Run what was typed, or leave with exit code 2 and one line.
+    """Run the jobs of the command line, or leave with exit code 2 and one line.
 
     Args:
-        job: Runs one job. Its module gives runs their name (``hydra.job.name``), and launchers send it to other
-            processes by the name of its module: so each command has a module of its own.
-        command: ``fit`` or ``sample``: what the jobs run.
+        job: Runs one job. Hydra names runs after its module (``hydra.job.name``), and launchers send it to other
+            processes by the name of its module. Each command therefore has a module of its own.
+        command: ``fit`` or ``sample``, the function that the jobs run.
     """
     check_arguments(command)
     sys.argv[1:] = distinct_fits_first(sys.argv[1:])

@@ -9,10 +9,10 @@ from dipddpm.cli.start import start
 
 
 def job(cfg: DictConfig) -> Objective:
-    """Run one job; returns what ``objective`` names."""
+    """Run one job; return the figures that ``objective`` names."""
     return run_job(cfg, "fit")
 
 
 def main() -> None:
-    """Run what was typed."""
+    """Run the command line."""
     start(job, "fit")

@@ -7,9 +7,9 @@
 | ``oracle`` | the kept epoch of best PSNR; needs a clean picture |
 | ``250`` | epoch 250; the fit is extended to it where it is shorter |
 | ``<file>.safetensors`` | the picture in the file of a kept epoch, of any fit; nothing is fitted |
-| ``none`` | y itself, completed where the operator took a part of it away; nothing is fitted |
+| ``none`` | the noisy picture y; an operator's missing part is completed; nothing is fitted |
 
-Every ``dip.checkpoint_every``-th epoch is kept.
+A fit keeps every ``dip.checkpoint_every``-th epoch. A kept epoch is a file with weights and a picture.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ ALLOWED = "stop, last, oracle, an epoch, the path of a kept epoch (*.safetensors
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What ``checkpoint`` means.
+    """A parsed value of ``checkpoint``.
 
     Attributes:
         kind: One of the six meanings.
-        epoch: Of ``epoch``: the number. `check_kept` refuses one that is not kept.
-        file: Of ``file``: its path, with ``~`` expanded.
+        epoch: The number, where the kind is ``epoch``. `check_kept` refuses an epoch that is not kept.
+        file: The path, where the kind is ``file``, with ``~`` expanded.
     """
 
     kind: Literal["stop", "last", "oracle", "epoch", "file", "none"]
@@ -49,7 +49,7 @@ def parse(value: object) -> Checkpoint:
     """Return the meaning of a value of ``checkpoint``.
 
     Raises:
-        UserError: One line: what was given, what is allowed.
+        UserError: When the value has none of the six meanings.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return Checkpoint("epoch", epoch=value)
@@ -65,7 +65,7 @@ def check_kept(epoch: int, every: int) -> None:
     """Refuse an epoch that is not kept, and name its neighbours.
 
     Args:
-        epoch: As given.
+        epoch: The epoch as typed.
         every: ``dip.checkpoint_every``.
 
     Raises:

@@ -1,7 +1,7 @@
-"""From what Hydra composed to checked dataclasses. Imports no torch.
+"""Turn the configuration that Hydra composed into checked dataclasses. Imports no torch.
 
-Unknown keys are refused however they are typed: Hydra refuses ``dip.lyers=3`` by the schema in the defaults list, and
-`typed` refuses ``+dip.lyers=3`` and ``++dip.lyers=3``, which switch that off.
+Unknown keys are refused in every spelling. Hydra refuses ``dip.lyers=3`` by the schema in the defaults list. ``+`` and
+``++`` before a key switch that check off, so `typed` refuses ``+dip.lyers=3`` and ``++dip.lyers=3``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def typed(cfg: DictConfig) -> Config:
     """Return the composed configuration as checked dataclasses.
 
     Args:
-        cfg: What Hydra composed (its own ``hydra`` node is ignored).
+        cfg: The configuration that Hydra composed. Its node ``hydra`` is ignored.
 
     Raises:
         UserError: For an unknown key, a wrong type, a missing value, or a value outside its range.
@@ -47,7 +47,7 @@ def typed(cfg: DictConfig) -> Config:
 
 
 def _merged(values: Any) -> DictConfig:
-    """Return values of the configuration's keys as omegaconf's typed node, each choice with its own dataclass."""
+    """Return the values as a typed node of omegaconf, with the dataclass of the choice for each group."""
     typed = OmegaConf.structured(Config)
     for group, choices in CHOICES.items():
         node = values.get(group)
@@ -68,16 +68,16 @@ def _merged(values: Any) -> DictConfig:
 
 
 def plain(config: object) -> dict[str, Any]:
-    """Return a dataclass as builtins (enums as their names), for printing, hashing and saving."""
+    """Return a dataclass as builtins, for printing, hashing and saving. Enums become their names."""
     values: Any = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
     return values
 
 
 def read_back(stored: Any) -> dict[str, Any]:
-    """Return the config.yaml of an older run as builtins, with the keys that came since at their defaults.
+    """Return the config.yaml of an older run as builtins. Newer keys get their defaults.
 
     Raises:
-        ValueError: For what is no configuration, or has a key that there is not any more.
+        ValueError: When the value is no configuration, or has a key that does not exist any more.
     """
     try:
         return plain(_merged(stored))
@@ -86,7 +86,7 @@ def read_back(stored: Any) -> dict[str, Any]:
 
 
 def known_keys(schema: type, prefix: str = "") -> list[str]:
-    """Return the dotted names of all keys of a schema, groups included; of a group those of all its choices."""
+    """Return the dotted names of all keys of a schema, the groups and the keys of all their choices included."""
     keys = []
     hints = get_type_hints(schema)
     for f in fields(schema):
@@ -116,12 +116,12 @@ def _refuse_unknown(values: dict[Any, Any]) -> None:
 
 
 def unknown_key(key: str, schema: type = Config, typed: Sequence[str] = ()) -> str:
-    """Return the one line that refuses a key which the schema, or the choice made of its group, does not have.
+    """Return the line that refuses a key which is not in the schema, or not in the chosen dataclass of its group.
 
     Args:
-        key: As typed.
-        schema: Of the configuration.
-        typed: All overrides, from which the line takes the value; none where they are not known.
+        key: The key as typed.
+        schema: The dataclass of the configuration.
+        typed: All overrides. The line takes the value of the key from them; empty where they are not known.
     """
     group, _, name = key.rpartition(".")
     if schema is Config and (choices := CHOICES.get(group)):
@@ -130,7 +130,7 @@ def unknown_key(key: str, schema: type = Config, typed: Sequence[str] = ()) -> s
             own = "own" in having and "image=noisy" in typed
             given = next((o.lstrip("+") for o in typed if o.lstrip("+").startswith(f"{key}=")), f"{key}=<value>")
             return (
-                f"{key} is not a key of the {group} that is chosen, but of {group}={', '.join(having)}: type "
+                f"{key} is a key of {group}={', '.join(having)} only: type "
                 f"{group}={'own' if own else having[0]} {given}"
             )
     known = known_keys(schema)
@@ -145,6 +145,6 @@ def _missing(cfg: DictConfig) -> set[str]:
 
 
 def register() -> None:
-    """Make the schema and the folder-name resolver known to Hydra."""
+    """Register the schema and the resolver of folder names with Hydra."""
     ConfigStore.instance().store(name="schema", node=Composed)
     OmegaConf.register_new_resolver("job_slug", job_slug, replace=True)

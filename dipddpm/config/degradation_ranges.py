@@ -1,4 +1,4 @@
-"""The ranges of ``image``, ``noise`` and ``operator``, and the sizes of pictures that go with them."""
+"""The ranges of ``image``, ``noise`` and ``operator``, and the picture sizes that they allow."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ from dipddpm.config.schema import (
 from dipddpm.errors import UserError, need
 from dipddpm.names import SMALLEST
 
-# Of noise.sigma, 0-255 scale: photons can be counted, and there are no more impulses than values.
+# Least and largest noise.sigma (0-255 scale). Below 0.1 photons are too many to count; above 127.5 a picture may have
+# too few values to hit.
 STRENGTHS = {"poisson": (0.1, 255.0), "impulse": (0.1, 127.5)}
-BLURS = 16  # y is at least this many widths of the blur wide; with fewer, the strength of the noise is chance
+BLURS = 16  # least side of y in widths of the blur; on a smaller y the strength of the noise varies by chance
 
 
 def check_degradation(c: Config) -> None:
-    """Refuse a picture, a noise and an operator that do not go together, or values outside their ranges.
+    """Refuse a combination of picture, noise and operator that is not allowed, and values outside their ranges.
 
     Raises:
         UserError: One line that names the key as typed.
@@ -56,14 +57,14 @@ def _check_image(image: ImageConfig) -> None:
     size_ok = image.size == "auto" or (
         isinstance(image.size, int) and not isinstance(image.size, bool) and image.size >= SMALLEST
     )
-    need(size_ok, "image.size", image.size, "auto (the prior's) or a number of pixels from 8")
+    need(size_ok, "image.size", image.size, "auto (the prior's size) or 8 or more pixels")
     need(image.box is None or len(image.box) == 4, "image.box", image.box, "[left,top,right,bottom]")
 
 
 def _check_operator(c: Config) -> None:
     a = c.operator
     if isinstance(a, DownscaleOperator):
-        need(a.factor >= 2, "operator.factor", a.factor, "2 or more times smaller")
+        need(a.factor >= 2, "operator.factor", a.factor, "2 or more (times smaller)")
     if not isinstance(a, MaskOperator) or a.file:
         return
     need(a.file is None, "operator.file", a.file, "the path of a mask, or null")
@@ -83,7 +84,7 @@ def _check_pair(image: ImageConfig, noise: NoiseConfig) -> None:
     if isinstance(image, NoisyImage) and isinstance(noise, AddedNoise):
         kind = noise.kind.name
         raise UserError(
-            f"noise={kind} adds noise to a clean picture, but image=noisy is restored as it is: type noise=own, or "
+            f"noise={kind} adds noise to a clean picture, but image=noisy has noise already: type noise=own, or "
             "image=file"
         )
 
@@ -93,8 +94,8 @@ def _check_own(c: Config, partial: bool) -> None:
     sigma = c.noise.sigma
     if partial and sigma is None:
         raise UserError(
-            f"operator={c.operator.kind.name} with image=noisy needs noise.sigma: noise is not estimated from such a "
-            "picture; type noise=none if it has none, or noise.sigma=<0-255 scale>"
+            f"operator={c.operator.kind.name} with image=noisy needs noise.sigma, which is estimated only from a whole "
+            "picture: type noise.sigma=<0-255 scale>, or noise=none if the picture has no noise"
         )
     inside = sigma is None or 0 < sigma <= 255 or (partial and sigma == 0)
     allowed = "from 0 to 255 (0-255 scale)" if partial else "above 0, to 255 (0-255 scale), or null to estimate it"
@@ -102,7 +103,7 @@ def _check_own(c: Config, partial: bool) -> None:
 
 
 def _check_added(noise: AddedNoise, partial: bool) -> None:
-    """Refuse noise that a picture may not be able to have."""
+    """Refuse a strength of noise that some pictures cannot have."""
     kind, sigma = noise.kind.name, noise.sigma
     if kind in STRENGTHS:
         least, most = STRENGTHS[kind]
@@ -118,14 +119,14 @@ def _check_added(noise: AddedNoise, partial: bool) -> None:
 
 
 def check_sides(c: Config, size: int) -> None:
-    """Refuse an operator or a noise that does not suit a picture.
+    """Refuse an operator or a noise that the size of the picture does not allow.
 
     Args:
-        c: Checked.
+        c: The configuration, checked.
         size: Pixels a side of the picture.
 
     Raises:
-        UserError: Where the picture cannot be made as many times smaller, or the blur of the noise is too wide for it.
+        UserError: When ``operator.factor`` does not divide the size, or the blur of the noise is too wide for y.
     """
     if isinstance(c.operator, DownscaleOperator):
         whole = [f for f in range(2, size // SMALLEST + 1) if size % f == 0]
@@ -134,19 +135,19 @@ def check_sides(c: Config, size: int) -> None:
     if isinstance(c.noise, CorrelatedNoise):
         side = size // factor_of(c)
         need(c.noise.correlation <= side / BLURS, "noise.correlation", c.noise.correlation,
-             f"at most {side / BLURS:g} pixels where y has {side} a side")  # fmt: skip
+             f"at most {side / BLURS:g} pixels for a noisy picture of {side}x{side}")  # fmt: skip
 
 
 def check_small(c: Config, given: tuple[int, int], size: int) -> None:
-    """Refuse a picture whose size does not suit ``operator=downscale``.
+    """Refuse a picture whose size ``operator=downscale`` does not allow.
 
     Args:
-        c: Checked.
+        c: The configuration, checked.
         given: Width and height of the picture, after cutting.
         size: Pixels a side of the restored picture.
 
     Raises:
-        UserError: Where a clean picture is smaller than ``size``, or y is not ``operator.factor`` times smaller.
+        UserError: When a clean picture is smaller than ``size``, or y is not ``operator.factor`` times smaller.
     """
     if not isinstance(c.operator, DownscaleOperator):
         return
@@ -155,7 +156,7 @@ def check_small(c: Config, given: tuple[int, int], size: int) -> None:
     if isinstance(c.image, CleanImage):
         if min(given) < size:
             raise UserError(
-                f"{named}, no clean picture of image.size={size}: to make it larger, type image=noisy noise=none"
+                f"{named}, too small for image.size={size}: to make a small picture larger, type image=noisy noise=none"
             )
         return
     wanted = size // f
@@ -169,32 +170,33 @@ def check_small(c: Config, given: tuple[int, int], size: int) -> None:
         way_out = "cut it with image.box=[left,top,right,bottom], or type image=file if it is the clean picture"
     else:
         way_out = f"type image.size={f * width}"
-    raise UserError(f"{named}, but operator.factor={f} makes {size}x{size} of {wanted}x{wanted}: {way_out}")
+    raise UserError(f"{named}, but operator.factor={f} with image.size={size} needs {wanted}x{wanted}: {way_out}")
 
 
 def magnification(c: Config) -> int:
-    """Return how many times larger than the picture given the restored one is, each way."""
+    """Return the side of the restored picture divided by the side of the given one."""
     return factor_of(c) if isinstance(c.image, NoisyImage) else 1
 
 
 def check_mask_size(c: Config, given: tuple[int, int], size: int) -> None:
-    """Refuse a damaged picture that would be resized: its holes would be mixed into the known pixels.
+    """Refuse to resize a picture with holes: resizing mixes missing pixels with known ones.
 
     Args:
-        c: Checked.
+        c: The configuration, checked.
         given: Width and height of the picture, after cutting.
         size: Pixels a side of the restored picture.
 
     Raises:
-        UserError: Where a given y with a mask has other sides.
+        UserError: When y has a mask and its sides are not ``size``.
     """
     if isinstance(c.image, NoisyImage) and (mask := mask_of(c)) and min(given) != size:
         raise UserError(
-            f"operator.file={mask}: {c.image.path} would be resized to {size}x{size}, which mixes missing pixels with "
-            f"known ones: cut both with image.box=[left,top,right,bottom], or give both at {size}x{size}"
+            f"operator.file={mask} cannot be used: image.path={c.image.path} would be resized to {size}x{size}, which "
+            "mixes missing pixels with known ones; cut both with image.box=[left,top,right,bottom], or give both at "
+            f"{size}x{size}"
         )
 
 
 def enlarged(box: Sequence[int] | None, times: int) -> list[int] | None:
-    """Return the box of the same part in a picture that is ``times`` as large."""
+    """Return the box of the same part of the scene in a picture ``times`` as large."""
     return None if box is None else [times * v for v in box]

@@ -1,4 +1,4 @@
-"""Where the configuration files are."""
+"""The folder of the configuration files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def conf_folder() -> Path:
-    """Return the folder of the configuration files.
-
-    It lies in an installed package. In a clone it is ``conf/``, beside the package.
-    """
+    """Return the folder of the configuration files: inside an installed package, or ``conf/`` beside it in a clone."""
     installed = PACKAGE / "conf"
     return installed if installed.is_dir() else PACKAGE.parent / "conf"

@@ -7,19 +7,20 @@ import re
 from collections.abc import Sequence
 
 LONGEST = 120  # characters of the readable part; file systems allow 255 in all
-LONG_WORD = 24  # a longer one, such as a path, comes last and may be cut
+LONG_WORD = 24  # characters; a longer word, such as a path, comes last and may be cut
 
 
 def job_slug(overrides: Sequence[str], command: str = "sample", ignored: Sequence[str] = ()) -> str:
     """Return a folder name for a job from its overrides: ``layers=4,start_t=50-a6b597c2``.
 
-    The readable part has the last word of each key, the long ones last; the hash is over the sorted
-    overrides. So the name depends on the job alone and does not move when the grid around it grows.
+    The readable part has the last word of each key; long words come last. The hash is over the sorted overrides. The
+    name depends on the job alone: it stays the same when the grid grows.
 
     Args:
-        overrides: As typed, such as ``["dip.layers=4", "ddpm.start_t=50"]``.
-        command: The entry point's; another than ``sample`` stands in the name, so that a sweep's folder can hold both.
-        ignored: Keys that say how to run and not what, such as ``threads``: a job found on another machine is the same.
+        overrides: The overrides as typed, such as ``["dip.layers=4", "ddpm.start_t=50"]``.
+        command: The entry point's command. A command other than ``sample`` stands in the name, so that one folder can
+            hold the jobs of both.
+        ignored: Keys that do not change the result, such as ``threads``. They stay out of the name.
     """
     texts = sorted(text for o in overrides if _key(text := str(o)) not in ignored)
     own = [] if command == "sample" else [command]

@@ -1,7 +1,7 @@
-"""What this project uses of Hydra's private modules, in one place. Imports no torch.
+"""The only uses of Hydra's private modules. Imports no torch.
 
-Hydra 1.3 has no public way to parse its command line, to change values of a composed configuration, or to list the jobs
-of a grid. tests/config/test_hydra_private.py fails where a release changes one of them.
+Hydra 1.3 has no public function that parses its command line, changes values of a composed configuration, or lists the
+jobs of a grid. tests/config/test_hydra_private.py fails when a release of Hydra changes one of the private ones.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def apply_overrides(overrides: Sequence[Override], cfg: DictConfig) -> None:
     """Change values of a composed configuration in place, as the last step of composing does.
 
     Raises:
-        HydraException: For a key that there is not, or a value of the wrong type.
+        HydraException: For a key that does not exist, or a value of the wrong type.
     """
     ConfigLoaderImpl._apply_overrides_to_config(list(overrides), cfg)
 

@@ -1,4 +1,4 @@
-"""The ranges of the configuration's values. A refusal names the key as typed, the value given, the values allowed."""
+"""The ranges of the configuration's values. A refusal has the key as typed, the value given and the values allowed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ DRAWLESS = ("raw", "scaled")  # inits that draw no noise
 
 
 def check(c: Config) -> None:
-    """Refuse values outside their ranges, naming the key as typed.
+    """Refuse values outside their ranges.
 
     Raises:
-        UserError: One line: what was given, what is allowed.
+        UserError: One line with the key as typed, the value given and the values allowed.
     """
 
     dip, stopping = c.dip, c.stopping
@@ -39,14 +39,14 @@ def check(c: Config) -> None:
     need(c.threads is None or c.threads >= 1, "threads", c.threads, "1 or more, or null")
     need(c.panel_every >= 1, "panel_every", c.panel_every, "1 epoch or more")
     need(c.prior.revision is None or c.prior.repo is not None, "prior.revision", c.prior.revision,
-         f"null where there is no prior.repo, as for prior={c.prior.name}")  # fmt: skip
+         f"null, because prior={c.prior.name} has no prior.repo")  # fmt: skip
     need(bool(c.store), "store", c.store, "a folder for the fits, such as outputs/fits")
     need(bool(c.objective), "objective", c.objective, "a list of figures, such as [result.psnr]")
     for name in c.objective:
         need(name in OBJECTIVES, "objective", name, f"one of {', '.join(OBJECTIVES)}{suggestion(name, OBJECTIVES)}")
     of_dip = [o for o in c.objective if o.startswith("dip.")]
     need(not of_dip or c.checkpoint != "none", "objective", ",".join(of_dip),
-         "a figure of the result with checkpoint=none")  # fmt: skip
+         "with checkpoint=none, which fits no DIP, a figure of the result, such as result.psnr")  # fmt: skip
     _check_checkpoint(c)
     _check_window(c.ddpm)
 
@@ -59,30 +59,30 @@ def _check_network(d: DipConfig) -> None:
     odd = d.kernel_size >= 1 and d.kernel_size % 2 == 1
     need(odd, "dip.kernel_size", d.kernel_size, "an odd number, such as 3 or 5")
     need(not (skip and d.final_relu), "dip.final_relu", d.final_relu,
-         "the skip network ends in a sigmoid; type dip=skip, which sets what goes with it")  # fmt: skip
+         "false for the skip network, which ends in a sigmoid; type dip=skip dip.final_relu=false")  # fmt: skip
 
 
 def check_halvings(d: DipConfig, size: int) -> None:
-    """Refuse a skip network whose smallest scale is too small to be normalised, or to be padded by reflection.
+    """Refuse a skip network whose coarsest resolution is too small to be normalised, or to be padded by reflection.
 
     Args:
         d: The network's settings.
         size: Pixels a side of the picture.
 
     Raises:
-        UserError: One line that names how often a picture of this size can be halved.
+        UserError: One line with the largest ``dip.layers`` for a picture of this size.
     """
     if d.network.name != "skip":
         return
     least = max(2, d.kernel_size // 2 + 1)
     most = max((n for n in range(size.bit_length()) if math.ceil(size / 2**n) >= least), default=0)
     need(d.layers <= most, "dip.layers", d.layers,
-         f"at most {most} with dip=skip at {size}x{size}, as each halves the picture"
+         f"at most {most} with dip=skip at {size}x{size}, because each layer halves the picture"
          + f"; type dip.layers={most}" * bool(most))  # fmt: skip
 
 
 def need_an_error(c: Config) -> list[str]:
-    """Return the settings that need the error of the picture that the window starts from, as typed."""
+    """Return the settings, as typed, that need the rms error of the picture that the window starts from."""
     given = {"ddpm.start_t": c.ddpm.start_t, "ddpm.init": c.ddpm.init.name}
     return [f"{key}={value}" for key, value in given.items() if value in ("auto", "matched")]
 
@@ -104,14 +104,14 @@ def _is_int(value: object) -> bool:
 
 def _check_window(d: DdpmConfig) -> None:
     start_ok = d.start_t == "auto" or (_is_int(d.start_t) and 1 <= d.start_t <= T)
-    need(start_ok, "ddpm.start_t", d.start_t, f"auto or a level from 1 to {T}")
-    need(0 <= d.end_t < T, "ddpm.end_t", d.end_t, f"a level from 0 to {T - 1}, below ddpm.start_t")
+    need(start_ok, "ddpm.start_t", d.start_t, f"auto or a noise level from 1 to {T}")
+    need(0 <= d.end_t < T, "ddpm.end_t", d.end_t, f"a noise level from 0 to {T - 1}, below ddpm.start_t")
     if isinstance(d.start_t, int):
-        below = f"a level below ddpm.start_t={d.start_t}, from 0 to {d.start_t - 1}"
+        below = f"a noise level below ddpm.start_t={d.start_t}, from 0 to {d.start_t - 1}"
         need(d.end_t < d.start_t, "ddpm.end_t", d.end_t, below)
         span = d.start_t - d.end_t
         need(d.steps is None or d.steps <= span, "ddpm.steps", d.steps,
-             f"from 1 to {span}, the levels between ddpm.start_t and ddpm.end_t")  # fmt: skip
+             f"from 1 to {span}, the number of levels from ddpm.start_t down to ddpm.end_t")  # fmt: skip
     need(d.steps is None or d.steps >= 1, "ddpm.steps", d.steps, "1 or more, or null")
     need(d.samples >= 1, "ddpm.samples", d.samples, "1 or more")
     need(d.snapshot_every >= 1, "ddpm.snapshot_every", d.snapshot_every, "1 level or more")
@@ -127,6 +127,6 @@ def _check_window(d: DdpmConfig) -> None:
 def _one_picture(d: DdpmConfig, why: str, way_out: str) -> UserError:
     """Return the refusal of several samples of a window that draws no noise."""
     return UserError(
-        f"ddpm.samples={d.samples} would be {d.samples} times one picture: {why} from ddpm.init={d.init.name} draws no "
-        f"noise; type ddpm.samples=1, {way_out}"
+        f"ddpm.samples={d.samples} would give the same picture {d.samples} times: {why} from "
+        f"ddpm.init={d.init.name} draws no noise; type ddpm.samples=1, {way_out}"
     )

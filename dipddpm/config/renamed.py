@@ -1,4 +1,7 @@
-"""Keys that had another name: ``degrade`` became ``noise``, ``operator`` and ``image=noisy``. Imports no torch."""
+"""Refuse the old group ``degrade``, and give its new spelling by ``noise``, ``operator`` and ``image=noisy``.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ WITHOUT_NOISE = ("experiment=inpaint", "experiment=superres")  # these choose no
 
 
 def refuse_old(overrides: Sequence[str]) -> None:
-    """Refuse overrides of the group ``degrade``, and name the overrides that take their place.
+    """Refuse overrides of the group ``degrade``, and name the overrides that replace them.
 
     Args:
-        overrides: All that was typed; with ``+``, ``++`` or ``~`` before a key, or a list of values after it, too.
+        overrides: All overrides as typed. A key may have ``+``, ``++`` or ``~`` before it, and several values after it.
 
     Raises:
-        UserError: One line with all old overrides and what to type instead.
+        UserError: One line with all old overrides and their new spelling.
     """
     typed = [o.lstrip("+~") for o in overrides]
     old = [o for o in typed if _key(o).partition(".")[0] == OLD]
@@ -36,13 +39,13 @@ def _key(override: str) -> str:
 
 
 def _listed(value: str) -> list[str]:
-    """Return the values of a list, as a sweep has it, or the one value."""
+    """Return the values of a sweep's list, or the one value."""
     return [one.strip() for one in value.removeprefix("choice(").removesuffix(")").split(",") if one]
 
 
 def _renamed(old: Sequence[str], typed: Sequence[str]) -> list[str]:
-    """Return the new spelling of the old overrides, beside the others that were typed."""
-    values = {_key(o).partition(".")[2]: o.partition("=")[2] for o in old}  # the group itself stands under ""
+    """Return the new spelling of the old overrides; ``typed`` holds all overrides, old and new."""
+    values = {_key(o).partition(".")[2]: o.partition("=")[2] for o in old}  # the key "" stands for the group
     kinds = [kind for name in ("", "kind") for kind in _listed(values.get(name, ""))]
     own = "none" in kinds or "image=noisy" in typed
     experiment = any(e in typed for e in WITHOUT_NOISE)
@@ -65,12 +68,12 @@ def _renamed(old: Sequence[str], typed: Sequence[str]) -> list[str]:
             text = "a key of noise or operator"
         new += [one for one in text.split(" ") if one == "or" or one not in new]
     if any(one.startswith("noise=") and one != "noise=none" for one in new):
-        new = [one for one in new if one != "noise=none"]  # of mask or downscale, with a noise beside it
+        new = [one for one in new if one != "noise=none"]  # mask and downscale bring noise=none; another noise wins
     return new
 
 
 def _choice(kinds: Sequence[str]) -> str:
-    """Return the new spelling of a choice of the group, or of several that a sweep takes in turn."""
+    """Return the new spelling of a choice of the group, or of a sweep's several choices."""
     if len(kinds) > 1 and not set(kinds) & set(CHOICES):
         return f"noise={','.join(kinds)}"
     return " or ".join(CHOICES.get(kind, f"noise={kind}") for kind in kinds) or "noise=gaussian"

@@ -1,7 +1,7 @@
-"""Keys, types and choices of the configuration; values and their reasons stand in ``conf/``. Imports no torch.
+"""Keys, types and choices of the configuration. The values and their reasons stand in ``conf/``. Imports no torch.
 
-Each choice of the groups ``image``, ``noise`` and ``operator`` has keys of its own. `CHOICES` holds one dataclass a
-``kind``; the key ``kind`` says which one a configuration has, and each choice's file sets it.
+Each choice of the groups ``image``, ``noise`` and ``operator`` has keys of its own. `CHOICES` holds one dataclass for
+each choice. The key ``kind`` names the dataclass of a configuration; the choice's file in ``conf/`` sets it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class ImageConfig:
 
 @dataclass
 class CleanImage(ImageConfig):
-    """A clean picture: the operator is applied to it, and noise is added."""
+    """A clean picture x. The operator is applied to it, and noise is added: y = A x + noise."""
 
 
 @dataclass
 class NoisyImage(ImageConfig):
-    """A picture that is y itself."""
+    """A picture that is damaged already: y itself."""
 
     reference: str | None = None
 
@@ -53,12 +53,12 @@ class CorrelatedNoise(AddedNoise):
 
 @dataclass
 class NoNoise(NoiseConfig):
-    """No noise is added; with ``image=noisy``: the picture has none."""
+    """No noise is added. With ``image=noisy`` the picture has no noise."""
 
 
 @dataclass
 class OwnNoise(NoiseConfig):
-    """The noise that a given y has: of this sigma, or estimated where it is null."""
+    """The noise that a given y has already. Where sigma is null, it is estimated."""
 
     sigma: float | None = None
 
@@ -145,7 +145,7 @@ class DdpmConfig:
 
 @dataclass
 class Config:
-    """The configuration of both entry points; ``train_dip.py`` leaves ``ddpm`` and ``baselines`` unread."""
+    """The configuration of both entry points. ``train_dip.py`` does not read ``ddpm`` and ``baselines``."""
 
     image: ImageConfig = MISSING
     noise: NoiseConfig = MISSING
@@ -167,7 +167,7 @@ class Config:
 
 @dataclass
 class Composed(Config):
-    """The schema that Hydra composes with. It takes the keys of a choice from its file; `CHOICES` checks them later."""
+    """The schema that Hydra composes with. It accepts every key of the three groups; `CHOICES` checks them later."""
 
     image: Any = MISSING
     noise: Any = MISSING
@@ -180,20 +180,20 @@ def has_clean(c: Config) -> bool:
 
 
 def reference_of(c: Config) -> str | None:
-    """Return the path of the clean picture behind a noisy one, where one is given."""
+    """Return the path of the clean picture behind a noisy one, or None."""
     return c.image.reference if isinstance(c.image, NoisyImage) else None
 
 
 def mask_of(c: Config) -> str | None:
-    """Return the path of a drawn mask, where one is given."""
+    """Return the path of a drawn mask, or None."""
     return c.operator.file if isinstance(c.operator, MaskOperator) else None
 
 
 def factor_of(c: Config) -> int:
-    """Return how many times smaller than the picture y is, each way."""
+    """Return the side of the picture divided by the side of y: 1, or ``operator.factor``."""
     return c.operator.factor if isinstance(c.operator, DownscaleOperator) else 1
 
 
 def is_partial(c: Config) -> bool:
-    """Return whether y tells only a part of the picture: pixels are missing, or it is smaller."""
+    """Return whether y holds only a part of the picture: pixels are missing, or y is smaller."""
     return not isinstance(c.operator, IdentityOperator)

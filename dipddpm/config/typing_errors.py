@@ -1,4 +1,4 @@
-"""One line for what omegaconf says in several about a value of the wrong type. Imports no torch."""
+"""Turn omegaconf's errors about values of the wrong type, which have several lines, into one. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from dipddpm.errors import suggestion
 
-KINDS = {  # of values, by what omegaconf says of another kind
+KINDS = {  # the wanted kind of value, by the words of omegaconf's error
     "could not be converted to Integer": "a whole number",
     "could not be converted to Float": "a number",
     "is not a valid bool": "true or false",
@@ -16,7 +16,7 @@ VALUE = re.compile(r"Value '(.*?)'(?: of type| is not| could)")
 
 
 def one_line(error: BaseException) -> str:
-    """Return the first line of an omegaconf error together with the key it is about."""
+    """Return the key that an omegaconf error is about, and the first line of the error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key")), "")
     text = lines[0] if lines else type(error).__name__
@@ -24,7 +24,7 @@ def one_line(error: BaseException) -> str:
 
 
 def refusal(error: BaseException) -> str:
-    """Return an omegaconf error as ``key=value is not allowed: a number``, where it is about a value."""
+    """Return an omegaconf error about a value as ``key=value is not allowed: a number``; other errors as `one_line`."""
     reason = one_line(error)
     key = reason.partition(":")[0]
     if choice := CHOICE.search(reason):
@@ -34,10 +34,10 @@ def refusal(error: BaseException) -> str:
 
 
 def kind_wanted(reason: str) -> str:
-    """Return the kind of value that omegaconf wanted instead, or nothing where it says of none."""
+    """Return the kind of value that omegaconf wanted, or the empty string where the error names no kind."""
     return next((kind for said, kind in KINDS.items() if said in reason), "")
 
 
 def no_choice(given: str, choice: re.Match[str]) -> str:
-    """Return the refusal of a word that is none of a key's; ``choice`` is a match of `CHOICE`."""
+    """Return the refusal of a word that the key does not take; ``choice`` is a match of `CHOICE`."""
     return f"{given} is not allowed: one of {choice[2]}{suggestion(choice[1], choice[2].split(', '))}"

@@ -1,8 +1,8 @@
-"""Noise of a given rms, and the noise of a given picture.
+"""Add noise of a given rms, and estimate the noise of a picture.
 
-Every kind has the expected squared error sigma^2, over the picture and over draws, so that kinds are compared at one
-strength. Pictures are in [0, 1], sigma is on the 0-255 scale, and s = sigma / 255. The noisy picture is neither clipped
-nor quantised.
+Every kind has the expected squared error sigma^2, as a mean over the picture and over draws: kinds can be compared at
+one strength. Pictures are in [0, 1], sigma is on the 0-255 scale, and s = sigma / 255. The noisy picture is neither
+clipped nor quantised.
 
 References:
     Donoho and Johnstone, Ideal spatial adaptation by wavelet shrinkage, 1994 (`estimate_sigma`),
@@ -24,10 +24,10 @@ from dipddpm.registry import Registry
 
 @dataclass(frozen=True)
 class Noise(ABC):
-    """A kind of noise. A new kind is a subclass with a ``name`` and `add`; it can be registered in `NOISES`.
+    """A kind of noise. A new kind is a subclass with a ``name`` and `add`; `NOISES` registers it under its name.
 
     Attributes:
-        sigma: Expected rms of the noise, 0-255 scale.
+        sigma: Expected rms of the noise on the 0-255 scale, 0 or more.
     """
 
     name: ClassVar[str]
@@ -39,14 +39,14 @@ class Noise(ABC):
 
         Args:
             clean: Shape (N, 3, H, W), in [0, 1].
-            generator: CPU generator; every draw comes from it.
+            generator: CPU generator of all draws.
 
         Returns:
-            Shape, dtype and device of ``clean``; may leave [0, 1].
+            Shape, dtype and device of ``clean``; values may lie outside [0, 1].
         """
 
     def words(self, clean: torch.Tensor) -> str:
-        """Return the strength in the terms of the kind, such as ``photons: 50 where the picture is white``, or nothing.
+        """Return the strength in units of the kind, such as ``photons: 50 where the picture is white``, or "".
 
         Args:
             clean: Shape (N, 3, H, W), in [0, 1].
@@ -60,9 +60,9 @@ NOISES: Registry[type[Noise]] = Registry("noise")
 @NOISES.register("gaussian")
 @dataclass(frozen=True)
 class Gaussian(Noise):
-    """White Gaussian noise: y = x + s n, with n ~ N(0, 1) for every value by itself.
+    """White Gaussian noise: y = x + s n, with an independent n ~ N(0, 1) for every value.
 
-    It is the noise that a DDPM was trained to tell from a picture.
+    A DDPM is trained on this kind of noise.
 
     Attributes:
         sigma: Standard deviation on the 0-255 scale, 0 or more.
@@ -78,26 +78,26 @@ class Gaussian(Noise):
 @NOISES.register("poisson")
 @dataclass(frozen=True)
 class Poisson(Noise):
-    """Counts of photons: y = Poisson(p x) / p, where a white value counts p photons.
+    """Noise of counted photons: y = Poisson(p x) / p, where p is the number of photons of a white value.
 
-    The variance of a value is x / p, on average mean(x) / p, so that p = mean(x) / s^2 gives the rms s. Bright pixels
-    are noisier than dark ones. y is 0 or more.
+    The variance of a value is x / p, and its mean over the picture is mean(x) / p. Hence p = mean(x) / s^2 gives the
+    rms s. Bright pixels are noisier than dark ones. y is 0 or more.
 
     Attributes:
-        sigma: Expected rms on the 0-255 scale, 0 or more. At 0.1 a white value counts some millions of photons.
+        sigma: Expected rms on the 0-255 scale, 0 or more. At 0.1 a white value has millions of photons.
     """
 
     name = "poisson"
 
     def photons(self, clean: torch.Tensor) -> float:
-        """Return p, the photons that a white value counts, for a picture of shape (N, 3, H, W)."""
+        """Return p, the number of photons of a white value, for pictures of shape (N, 3, H, W)."""
         return clean.mean().item() / (self.sigma / 255) ** 2
 
     def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Return the picture with noise, as `Noise.add`.
+        """Return the picture with noise; arguments and result as for `Noise.add`.
 
         Raises:
-            ValueError: For a black picture.
+            ValueError: For a black picture, which has no photons.
         """
         if self.sigma == 0:
             return clean
@@ -112,19 +112,19 @@ class Poisson(Noise):
 @NOISES.register("impulse")
 @dataclass(frozen=True)
 class Impulse(Noise):
-    """Salt and pepper: each value becomes 0 or 1 with the chance q / 2 each, and stays with the chance 1 - q.
+    """Salt and pepper: each value becomes 0 with probability q / 2 and 1 with probability q / 2, or stays.
 
-    A value x that is hit has the expected squared error (x^2 + (1 - x)^2) / 2, at least 1/4, so that
-    q = s^2 / mean((x^2 + (1 - x)^2) / 2) gives the rms s. Each colour is hit by itself.
+    A changed value x has the expected squared error (x^2 + (1 - x)^2) / 2, which is at least 1/4. Hence
+    q = s^2 / mean((x^2 + (1 - x)^2) / 2) gives the rms s. The three colours of a pixel are drawn independently.
 
     Attributes:
-        sigma: Expected rms on the 0-255 scale, from 0 to 127.5, which every picture can have.
+        sigma: Expected rms on the 0-255 scale, from 0 to 127.5. Some pictures cannot have more.
     """
 
     name = "impulse"
 
     def share(self, clean: torch.Tensor) -> float:
-        """Return q, the share of the values that are hit, for a picture of shape (N, 3, H, W)."""
+        """Return q, the expected share of the values that change, for pictures of shape (N, 3, H, W)."""
         return (self.sigma / 255) ** 2 / ((clean.square() + (1 - clean).square()) / 2).mean().item()
 
     def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -156,7 +156,7 @@ class Correlated(Noise):
         return clean + self.sigma / 255 * noise.to(clean.device)
 
     def _blurred(self, white: torch.Tensor) -> torch.Tensor:
-        """Blur periodically, and scale: the expected square of each value stays 1."""
+        """Return the noise blurred with periodic borders, and scaled: the expected square of each value stays 1."""
         rows, columns = (torch.fft.fftfreq(n) for n in white.shape[-2:])
         transfer = torch.exp(-2 * (torch.pi * self.correlation) ** 2 * (rows[:, None].square() + columns.square()))
         transfer /= transfer.square().mean().sqrt()  # white noise has the same power at every frequency
@@ -179,10 +179,10 @@ class NoNoise(Noise):
 
 
 def estimate_sigma(noisy: torch.Tensor) -> float:
-    """Estimate the rms of white noise in a picture, by scikit-image; other noise is underestimated.
+    """Estimate the rms of white noise in a picture. Noise that is not white is underestimated.
 
-    The median of the finest wavelet coefficients (Donoho and Johnstone), averaged over the channels that are not
-    constant.
+    The estimate is the scaled median of the finest wavelet coefficients (Donoho and Johnstone), by scikit-image. It is
+    averaged over the channels that are not constant.
 
     Args:
         noisy: Shape (1, 3, H, W), in [0, 1] units.
@@ -191,7 +191,7 @@ def estimate_sigma(noisy: torch.Tensor) -> float:
         Sigma on the 0-255 scale, above 0.
 
     Raises:
-        ValueError: Where there is nothing to estimate from, as in a picture of one colour.
+        ValueError: When every channel is constant, as in a picture of one colour.
     """
     from skimage.restoration import estimate_sigma as by_wavelets
 

@@ -2,10 +2,10 @@
 
     A'                      the adjoint: <A x, u> = <x, A' u>
     A A' = I / spread^2     every operator here has this, so that A+ = spread^2 A'
-    P = A+ A                the part of a picture that y tells
+    P = A+ A                the projection onto the part of a picture that A measures
 
-A sampler and a DIP work with pictures of full size, so y is made one: `Operator.complete` returns an x with A x = y.
-`Operator.replace` puts the part that y tells into another picture: x + P (y - x).
+A sampler and a DIP need pictures of full size: `Operator.complete` turns y into an x with A x = y. `Operator.replace`
+puts the measured part of y into another picture: x + P (y - x).
 
 References:
     Ulyanov, Vedaldi and Lempitsky, Deep Image Prior, 2018, eq. 4 and 5, https://arxiv.org/abs/1711.10925
@@ -30,15 +30,15 @@ from dipddpm.registry import Registry
 class Operator(torch.nn.Module):
     """A of y = A x + noise. A new operator is a subclass with a ``name``, `measure`, `adjoint` and `complete`.
 
-    `OPERATORS` holds those that have a name in the configuration.
+    `OPERATORS` holds the operators that have a name in the configuration.
 
     Attributes:
-        name: The word that the configuration and metrics.json have for it.
-        partial: Whether y tells only a part of the picture.
-        noise_first: Whether noise is added to the picture before A is applied: y = A (x + noise). A must then take
-            values away and leave the others as they are.
-        shown_as: Name of the picture that shows P y to people, without ``.png``.
-        completion: What `complete` does to y, as a past participle: ``filled``.
+        name: The operator's word in the configuration and in metrics.json.
+        partial: Whether y holds only a part of the picture.
+        noise_first: Whether noise is added before A is applied: y = A (x + noise). Such an A removes values and leaves
+            the others unchanged.
+        shown_as: File name, without ``.png``, of the picture that shows P y to people.
+        completion: A past participle for the result of `complete`, such as ``filled``.
     """
 
     name: ClassVar[str]
@@ -49,12 +49,12 @@ class Operator(torch.nn.Module):
 
     @property
     def spread(self) -> float:
-        """s of A A' = I / s^2: noise of sigma in y is noise of s sigma in A+ y, along the part that y tells."""
+        """s of A A' = I / s^2. Noise of sigma in y becomes noise of s sigma in the measured part of A+ y."""
         return 1.0
 
     @property
     def words(self) -> str:
-        """What A does, for people, such as ``50% missing``."""
+        """The effect of A in words, such as ``50% missing``."""
         return self.name
 
     def measure(self, x: torch.Tensor) -> torch.Tensor:
@@ -73,7 +73,7 @@ class Operator(torch.nn.Module):
         raise NotImplementedError
 
     def complete(self, y: torch.Tensor) -> torch.Tensor:
-        """Return a picture whose A is y, as near to a whole picture as it gets without a network.
+        """Return a picture x with A x = y, whose other part is filled without a network.
 
         Args:
             y: Shape (N, 3, h, w).
@@ -92,11 +92,11 @@ class Operator(torch.nn.Module):
         return self.pseudo_inverse(self.measure(x))
 
     def replace(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Return x + P (y - x): x with the part that A tells of y.
+        """Return x + P (y - x): x with the measured part of y.
 
         Args:
             x: Shape (N, 3, H, W).
-            y: A picture, shape (1 or N, 3, H, W), such as `complete` returns.
+            y: Completed y, as `complete` returns it, shape (1 or N, 3, H, W).
         """
         return x + self.project(y.to(x) - x)
 
@@ -104,31 +104,31 @@ class Operator(torch.nn.Module):
         """Return the mean square of A r over the values of y, a scalar.
 
         Args:
-            residual: r = output - y, shape (N, 3, H, W), with y completed.
+            residual: r = output - completed y, shape (N, 3, H, W).
         """
         return self.measure(residual).square().mean()
 
     def request(self) -> dict[str, Any]:
-        """Return what a fit depends on, as JSON types: it enters the fit's key."""
+        """Return the values of the operator that a fit depends on, as JSON types. They enter the fit's key."""
         return {}
 
     def record(self) -> dict[str, Any]:
-        """Return what metrics.json says of the operator: its name, the share of missing pixels, the factor of size."""
+        """Return the entry ``operator`` of metrics.json: name, share of missing pixels, ratio of sides."""
         return {"kind": self.name, "missing": 0.0, "factor": None}
 
     def bind(self, size: tuple[int, int], seed: int, content: str) -> Operator:
-        """Return the operator for one picture: what it draws is drawn.
+        """Return the operator for one picture, with its random part drawn.
 
         Args:
             size: Height and width of the picture, in pixels.
-            seed: The run's.
+            seed: The seed of the run.
             content: The picture's content hash (`dipddpm.seeds.content_hash`).
         """
         return self
 
     @classmethod
     def joined(cls, bound: Sequence[Operator]) -> Operator:
-        """Return one operator for a batch of pictures, from those that `bind` returned for each."""
+        """Return one operator for a batch of pictures, from the bound operators of its pictures."""
         return bound[0]
 
 
@@ -137,7 +137,7 @@ OPERATORS: Registry[type[Operator]] = Registry("operator")
 
 @OPERATORS.register("identity")
 class Identity(Operator):
-    """A x = x: y tells of the whole picture."""
+    """A x = x: y holds the whole picture."""
 
     name = "identity"
     partial = False
@@ -157,7 +157,7 @@ class Identity(Operator):
         return x
 
     def replace(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Return y, at the shape of x."""
+        """Return y, expanded to the shape of x."""
         return y.to(x).expand_as(x)
 
 
@@ -165,15 +165,15 @@ class Identity(Operator):
 class Mask(Operator):
     """A x = m x: pixels are missing, all three colours of each. m is 1 where a pixel is known and 0 elsewhere.
 
-    A A' is the identity on the known pixels, and P = A' = A+ = A. Noise is added before pixels are taken away: its
-    strength is over the whole picture.
+    A A' is the identity on the known pixels, and P = A' = A+ = A. Noise is added before pixels are removed: its
+    strength is its rms over the whole picture.
 
     Args:
-        missing: Share of the pixels that are missing, between 0 and 1; `bind` then draws which.
-        known: bool, shape (1 or N, 1, H, W), False where pixels are missing; takes the place of ``missing``.
+        missing: Share of missing pixels, above 0 and below 1. `bind` draws them.
+        known: bool, shape (1 or N, 1, H, W), False where pixels are missing; replaces ``missing``.
 
     Raises:
-        ValueError: Where ``missing`` is not between 0 and 1, or ``known`` is no such mask.
+        ValueError: When ``missing`` is out of range, or ``known`` has another type or shape.
     """
 
     name = "mask"
@@ -185,9 +185,9 @@ class Mask(Operator):
     def __init__(self, missing: float = 0.5, *, known: torch.Tensor | None = None):
         super().__init__()
         if known is None and not 0 < missing < 1:
-            raise ValueError(f"missing={missing:g}: a share of the pixels above 0 and below 1")
+            raise ValueError(f"missing={missing:g}: must be a share of the pixels above 0 and below 1")
         if known is not None and (known.dtype != torch.bool or known.ndim != 4 or known.shape[1] != 1):
-            raise ValueError(f"known is {known.dtype} of shape {tuple(known.shape)}: bool of shape (1, 1, H, W)")
+            raise ValueError(f"known is {known.dtype} of shape {tuple(known.shape)}: must be bool, (1 or N, 1, H, W)")
         self.register_buffer("known", known, persistent=False)
         self.missing = missing if known is None else 1 - known.double().mean().item()
 
@@ -197,11 +197,11 @@ class Mask(Operator):
 
     def _known(self, x: torch.Tensor) -> torch.Tensor:
         if self.known is None:
-            raise ValueError("which pixels are missing is not drawn yet: use Mask(known=...), or degrade(...)")
+            raise ValueError("the missing pixels are not drawn yet: use Mask(known=...), or degrade(...)")
         return self.known.to(x.device)
 
     def measure(self, x: torch.Tensor) -> torch.Tensor:
-        """Return A x, shape as x: black where pixels are missing."""
+        """Return A x in the shape of x: black where pixels are missing."""
         return x * self._known(x)
 
     def adjoint(self, u: torch.Tensor) -> torch.Tensor:
@@ -211,7 +211,7 @@ class Mask(Operator):
         return self.measure(x)
 
     def replace(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Return x with the known pixels of y, to the bit."""
+        """Return x with the known pixels of y, bit-equal."""
         return torch.where(self._known(x), y.to(x), x)
 
     def loss(self, residual: torch.Tensor) -> torch.Tensor:
@@ -244,13 +244,13 @@ class Mask(Operator):
 class Downscale(Operator):
     """A x = means over squares: a picture ``factor`` times smaller each way.
 
-    With n = factor^2 pixels to a mean A A' = I / n, and A+ repeats each pixel over its square.
+    Each mean is over n = factor^2 pixels. Hence A A' = I / n, and A+ repeats each pixel over its square.
 
     Args:
-        factor: Side of a square in pixels, 2 or more; divides both sides of the picture.
+        factor: Side of a square in pixels, 2 or more; a divisor of both sides of the picture.
 
     Raises:
-        ValueError: Where ``factor`` is below 2.
+        ValueError: When ``factor`` is below 2.
     """
 
     name = "downscale"
@@ -260,7 +260,7 @@ class Downscale(Operator):
     def __init__(self, factor: int = 4):
         super().__init__()
         if factor < 2:
-            raise ValueError(f"factor={factor}: 2 or more")
+            raise ValueError(f"factor={factor}: must be 2 or more")
         self.factor = factor
 
     @property
@@ -279,11 +279,11 @@ class Downscale(Operator):
         return self.pseudo_inverse(u) / self.factor**2
 
     def pseudo_inverse(self, u: torch.Tensor) -> torch.Tensor:
-        """Return A+ u: each pixel as a square."""
+        """Return A+ u: each pixel repeated over its square."""
         return F.interpolate(u, scale_factor=self.factor, mode="nearest")
 
     def complete(self, y: torch.Tensor) -> torch.Tensor:
-        """Return y at full size, by bicubic interpolation, corrected to have the pixels of y as its means."""
+        """Return y at full size by bicubic interpolation, corrected: the means over its squares are the pixels of y."""
         x = F.interpolate(y, scale_factor=self.factor, mode="bicubic", align_corners=False)
         return x + self.pseudo_inverse(y - self.measure(x))
 
@@ -295,11 +295,11 @@ class Downscale(Operator):
 
 
 def random_mask(size: tuple[int, int], missing: float, generator: torch.Generator) -> torch.Tensor:
-    """Draw which pixels are known, each with the same chance.
+    """Draw the known pixels; all pixels have the same chance.
 
     Args:
         size: Height and width, in pixels.
-        missing: Share of the pixels that are missing; at least one is known, and at least one is missing.
+        missing: Share of missing pixels. At least one pixel is known, and at least one is missing.
         generator: CPU generator.
 
     Returns:
@@ -313,14 +313,14 @@ def random_mask(size: tuple[int, int], missing: float, generator: torch.Generato
 
 
 def fill(y: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Fill missing pixels from the known ones around them by the biharmonic equation, with scikit-image.
+    """Fill missing pixels from the known pixels around them by the biharmonic equation, with scikit-image.
 
     Args:
-        y: Shape (1, 3, H, W); its values at missing pixels are not read.
+        y: Shape (1, 3, H, W), in [0, 1] units. Its values at missing pixels are not read.
         known: bool, shape (1, 1, H, W).
 
     Returns:
-        Shape (1, 3, H, W), with the known pixels of y to the bit.
+        Shape (1, 3, H, W); the known pixels are bit-equal to those of y.
     """
     from skimage.restoration import inpaint_biharmonic
 

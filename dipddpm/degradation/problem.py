@@ -1,4 +1,4 @@
-"""The picture that is to be restored: y, and what is known about it.
+"""A problem: the picture y to restore, its noise, its operator, and the clean picture where there is one.
 
 y = dd.read_picture("me.png", size=64)
 problem = dd.Problem(y, sigma=25)                                     # y is a noisy picture
@@ -20,27 +20,27 @@ WHITE = Gaussian(25.0)  # the noise of the defaults
 
 
 class Problem:
-    """A damaged picture y = A x + noise and what is known about it; N pictures of one size are one problem, too.
+    """N damaged pictures of one size, y = A x + noise.
 
     Args:
-        y: Shape (N, 3, h, w), in [0, 1] units; may leave [0, 1]. Its values at missing pixels are not read.
-        sigma: rms of the noise of y on the 0-255 scale, 0 for none; None estimates it when it is first asked for.
-        clean: The picture x, shape (N, 3, H, W), or None. It is only measured against.
+        y: Shape (N, 3, h, w), in [0, 1] units; values may lie outside. Values at missing pixels are not read.
+        sigma: rms of the noise of y on the 0-255 scale, 0 for no noise. None: it is estimated at its first use.
+        clean: The clean picture x, shape (N, 3, H, W), in [0, 1], or None. Results are only measured against it.
         operator: A; None is `Identity`.
-        contents: One content hash a picture, from which all seeds are derived; None takes those of y.
-        notes: What was done to the picture, for people.
+        contents: One content hash for each picture; all seeds derive from them. None: the hashes of y.
+        notes: The changes to the picture in words, for people.
 
     Attributes:
-        y: As given.
-        noisy: y as a picture of full size, shape (N, 3, H, W): y itself, or completed by the operator.
-        clean: As given.
-        operator: Never None.
-        contents: One content hash a picture.
-        known_sigma: ``sigma`` as given.
-        notes: As given.
+        y: The argument.
+        noisy: y as a picture of full size, shape (N, 3, H, W): y itself, or y completed by the operator.
+        clean: The argument.
+        operator: A.
+        contents: One content hash for each picture.
+        known_sigma: The argument ``sigma``.
+        notes: The argument.
 
     Raises:
-        ValueError: For shapes that do not go together, a negative sigma, or an operator whose noise has to be given.
+        ValueError: For shapes that do not match, a negative sigma, or no sigma with an operator other than `Identity`.
     """
 
     def __init__(
@@ -56,16 +56,16 @@ class Problem:
         _check_picture("y", y)
         self.operator = Identity() if operator is None else operator
         if sigma is None and self.operator.partial:
-            raise ValueError(f"sigma is needed: noise is not estimated from a picture with {self.operator.words}")
+            raise ValueError(f"sigma=None: must be given with an operator ({self.operator.words}); 0 for no noise")
         if sigma is not None and not sigma >= 0:
-            raise ValueError(f"sigma={sigma:g}: 0 or more, on the 0-255 scale")
+            raise ValueError(f"sigma={sigma:g}: must be 0 or more, on the 0-255 scale")
         self.y, self.known_sigma, self.clean, self.notes = y, sigma, clean, tuple(notes)
         self.noisy = self.operator.complete(y)
         if clean is not None and clean.shape != self.noisy.shape:
-            raise ValueError(f"clean has the shape {tuple(clean.shape)}, and y is of {tuple(self.noisy.shape)}")
+            raise ValueError(f"clean has the shape {tuple(clean.shape)}: must be {tuple(self.noisy.shape)}")
         self.contents = content_hashes(y) if contents is None else tuple(contents)
         if len(self.contents) != len(y):
-            raise ValueError(f"there are {len(self.contents)} contents for {len(y)} pictures")
+            raise ValueError(f"contents has {len(self.contents)} hashes: must be one for each of {len(y)} pictures")
 
     def __len__(self) -> int:
         """Return the number of pictures N."""
@@ -73,15 +73,15 @@ class Problem:
 
     @property
     def content(self) -> str:
-        """The content hash of the picture; of several pictures a hash of all of theirs."""
+        """The content hash of the picture; for several pictures the hash of their hashes."""
         return self.contents[0] if len(self) == 1 else seeds.content_hash(list(self.contents))
 
     @cached_property
     def sigma(self) -> float:
-        """rms of the noise of y on the 0-255 scale: given, else estimated (the mean over the pictures).
+        """rms of the noise of y on the 0-255 scale: the given one, or the mean of the pictures' estimates.
 
         Raises:
-            ValueError: Where it is to be estimated and cannot (`dipddpm.degradation.noise.estimate_sigma`).
+            ValueError: When the estimate fails (`dipddpm.degradation.noise.estimate_sigma`).
         """
         if self.known_sigma is not None:
             return self.known_sigma
@@ -94,24 +94,29 @@ class Problem:
 
     @property
     def shown(self) -> torch.Tensor:
-        """y for people, shape (N, 3, H, W): black where pixels are missing, in squares where it is smaller."""
+        """y for people, shape (N, 3, H, W): black where pixels are missing, squares where y is smaller."""
         return self.operator.project(self.noisy)
 
     @property
     def words(self) -> str:
-        """What ``noisy`` is called, such as ``50% missing, filled``."""
+        """The name of ``noisy`` in tables, such as ``50% missing, filled``."""
         return f"{self.operator.words}, {self.operator.completion}" if self.operator.partial else "noisy picture"
 
     @property
     def has_crossing(self) -> bool:
-        """Whether the losses to y and to x cross where half the noise is learnt: there is noise, and y tells of all."""
+        """Whether the crossing of the losses to y and to x marks half-learnt noise.
+
+        That needs noise, and a y that holds the whole picture.
+        """
         return not self.operator.partial and self.sigma > 0
 
     def put_back(self, picture: torch.Tensor) -> torch.Tensor:
-        """Return a picture of the shape of ``noisy`` with the part that y tells put in, where y has no noise.
+        """Return the picture with the measured part of y put in, where y is partial and has no noise.
 
-        Where y has noise, or tells of the whole picture, the picture is returned as it is: which of the two is better
-        is not known.
+        Where y has noise or holds the whole picture, the picture is returned unchanged: it may be nearer to x than y.
+
+        Args:
+            picture: Shape (N, 3, H, W), the shape of ``noisy``.
         """
         if not self.operator.partial or self.sigma > 0:
             return picture
@@ -127,18 +132,18 @@ def degrade(
 ) -> Problem:
     """Damage clean pictures: y = A x + noise.
 
-    Every draw is derived from the seed and the content of the picture: a picture gets the same noise in any batch, on
-    any device, and in a run of the command line with the same pixels and seed.
+    Every draw derives from the seed and the content of the picture. A picture gets the same noise in any batch, on any
+    device, and in a run of the command line with the same pixels and seed.
 
     Args:
         clean: x, shape (N, 3, H, W), in [0, 1].
-        noise: Its kind and strength.
+        noise: The noise to add.
         operator: A; None is `Identity`.
-        seed: Of the noise and of a mask that is drawn.
-        notes: What was done to the pictures before, for people.
+        seed: Seed of the noise and of a random mask.
+        notes: The earlier changes to the pictures in words, for people.
 
     Raises:
-        ValueError: For a shape or noise that cannot be.
+        ValueError: For a wrong shape or type, or noise that the picture cannot have.
     """
     _check_picture("clean", clean)
     contents = content_hashes(clean)
@@ -159,7 +164,7 @@ def degrade(
 
 
 def content_hashes(pictures: torch.Tensor) -> tuple[str, ...]:
-    """Return the content hash of each picture of shape (N, 3, H, W), as of its pixels in a float32 array (H, W, 3)."""
+    """Return the content hash of each of N pictures, shape (N, 3, H, W): the hash of a float32 array (H, W, 3)."""
     arrays = (one.permute(1, 2, 0).contiguous().numpy() for one in pictures.detach().cpu().float())
     return tuple(seeds.content_hash(array) for array in arrays)
 
@@ -167,5 +172,5 @@ def content_hashes(pictures: torch.Tensor) -> tuple[str, ...]:
 def _check_picture(name: str, x: torch.Tensor) -> None:
     if x.ndim != 4 or x.shape[1] != 3 or not x.is_floating_point():
         raise ValueError(
-            f"{name} is {x.dtype} of shape {tuple(x.shape)}: floating-point of shape (N, 3, H, W), in [0, 1]"
+            f"{name} is {x.dtype} of shape {tuple(x.shape)}: must be floating-point of shape (N, 3, H, W), in [0, 1]"
         )

@@ -1,1 +1,1 @@
-"""A pretrained DDPM, its noise levels, and windows of its chain."""
+"""Load a pretrained DDPM (the prior), and run windows of its chain of noise levels."""

@@ -1,4 +1,4 @@
-"""The floating-point operations of an evaluation of a prior."""
+"""Count the floating-point operations of one evaluation of a prior."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def evaluation_gflop(prior: Prior, size: tuple[int, int]) -> float:
     """Count one evaluation of one picture, in GFLOP; nothing is computed.
 
     Args:
-        prior: The network.
-        size: Height and width of the picture, in pixels; need not be the prior's own.
+        prior: The prior.
+        size: Height and width of the picture, in pixels; may differ from the prior's size.
     """
     unet = prior.unet
     return _of_network(type(unet), json.dumps(dict(unet.config), sort_keys=True), tuple(size))

@@ -1,10 +1,13 @@
-"""Make a window's clean estimates agree with what is known of the picture: y = A x + noise.
+"""Data consistency: make a window's clean estimates agree with y = A x + noise.
 
-At level t the network's estimate x0 is one source of the clean picture and y another. Of all pictures x the one with
-the least |A x - y|^2 / sigma^2 + |x - x0|^2 / r_t^2 is taken, where r_t is the noise of the level. With
-A A^T = I / s^2 that is x0 + w P (y - x0), w = r_t^2 / (r_t^2 + s^2 sigma^2) (`dipddpm.degradation.operators`): known
-pixels, or the means over squares, move by w towards those of y, and the rest stays. Without noise w = 1: they are put
-back.
+At noise level t the network gives an estimate x0 of the clean picture, and y holds a part of that picture. The step
+takes the picture x with the least |A x - y|^2 / sigma^2 + |x - x0|^2 / r_t^2, where r_t is the noise of the level. With
+A A' = I / s^2 (`dipddpm.degradation.operators`) that is
+
+    x = x0 + w P (y - x0),   w = r_t^2 / (r_t^2 + s^2 sigma^2).
+
+The part of the picture that A measures moves by w towards y, and the rest stays. Without noise w = 1: the measured part
+becomes that of y.
 
 References:
     Zhu et al., Denoising Diffusion Models for Plug-and-Play Image Restoration, 2023 (DiffPIR, eq. 13 with lambda = 1),
@@ -26,13 +29,17 @@ from dipddpm.diffusion.schedule import Schedule, to_state
 def data_consistency(
     y: torch.Tensor, operator: Operator, sigma: float, schedule: Schedule
 ) -> Callable[[torch.Tensor, int], torch.Tensor]:
-    """Return what `dipddpm.diffusion.sampler.sample_window` calls with each clean estimate and its level.
+    """Return the function that `dipddpm.diffusion.sampler.sample_window` calls for each clean estimate.
 
     Args:
-        y: Shape (1, 3, H, W), [0, 1] units, completed.
+        y: Completed y, shape (1 or N, 3, H, W), in [0, 1] units.
         operator: A.
-        sigma: Noise of y on the 0-255 scale, 0 for none.
-        schedule: Of the window.
+        sigma: rms of the noise of y on the 0-255 scale, 0 for no noise.
+        schedule: The noise levels of the window.
+
+    Returns:
+        A function of a clean estimate, shape (N, 3, H, W) in [-1, 1] units, and its level. It returns the estimate that
+        agrees with y, in the same shape.
     """
     state = to_state(y)
     noise = sigma * operator.spread

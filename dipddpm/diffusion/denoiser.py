@@ -1,4 +1,4 @@
-"""A network with the noise schedule that it was trained with: clean and noise estimates at a level."""
+"""A denoiser: a network with its noise schedule, which estimates the clean picture and the noise at a noise level."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Denoiser:
 
     Attributes:
         evaluate: The network.
-        schedule: Its noise levels.
-        prediction_type: What it predicts: ``epsilon``, ``v_prediction`` or ``sample``.
+        schedule: The noise schedule that the network was trained with.
+        prediction_type: The output of the network: ``epsilon``, ``v_prediction`` or ``sample``.
         clip_sample: Whether each clean estimate is clipped to [-1, 1].
 
     Raises:
@@ -53,8 +53,11 @@ class Denoiser:
 
         Args:
             x_t: Shape (N, 3, H, W), float32.
-            level: In 1..T.
+            level: The noise level, 1..T.
             exact: Evaluate one picture at a time, so that the last bits do not depend on N.
+
+        Returns:
+            The clean estimate, clipped to [-1, 1] with ``clip_sample``, and the noise estimate.
         """
         t = torch.tensor(level - 1)
         rows = x_t.split(1) if exact else (x_t,)

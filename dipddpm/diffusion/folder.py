@@ -1,10 +1,10 @@
-"""Find the folder of a prior and read its picture size, without torch: DIP training asks no more.
+"""Find the folder of a prior, and read its picture size. Imports no torch: a DIP fit needs only the size.
 
-A prior is a folder, in the package, anywhere else or from the Hub. These are understood:
+A prior is a folder in the package, elsewhere on the disk, or on the Hugging Face Hub. Three layouts can be read:
 
-- what ``DDPMPipeline.save_pretrained`` writes: ``unet/`` and ``scheduler/``;
-- the layout of google/ddpm-celebahq-256: network and ``scheduler_config.json`` at the root;
-- what ``UNet2DModel.save_pretrained`` writes, at the root or in ``unet/``, without a scheduler.
+- the folder of ``DDPMPipeline.save_pretrained``: ``unet/`` and ``scheduler/``;
+- the layout of google/ddpm-celebahq-256: the network and ``scheduler_config.json`` at the root;
+- the folder of ``UNet2DModel.save_pretrained``, at the root or in ``unet/``, without a scheduler.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dipddpm.names import T
 
 ASSETS = Path(__file__).parents[1] / "assets"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
-DEFAULT_CHANNELS = (224, 448, 672, 896)  # of diffusers' UNet2DModel, where config.json does not say
+DEFAULT_CHANNELS = (224, 448, 672, 896)  # diffusers' default for a config.json without block_out_channels
 WAY_OUT = "give prior.path=<folder written by DDPMPipeline.save_pretrained>"
 
 
@@ -32,20 +32,20 @@ def resolve(
     *,
     config_only: bool = False,
 ) -> Path:
-    """Find a prior's folder: ``path``, else the package's own ``name``, else ``repo`` on the Hub.
+    """Find a prior's folder: ``path``, else the package's folder ``name``, else ``repo`` on the Hub.
 
     Args:
-        name: Of a folder in ``dipddpm/assets``.
-        path: A folder.
-        repo: Hugging Face repository, taken from the local cache if that has it.
+        name: Name of a folder in ``dipddpm/assets``.
+        path: A folder, or None.
+        repo: A Hugging Face repository, or None. The local cache is used where it has the repository.
         revision: Branch, tag or commit of ``repo``.
-        config_only: Fetch and require only the JSON files, which ``sample_size`` reads.
+        config_only: Fetch and require only the JSON files, which `sample_size` reads.
 
     Returns:
         A folder with a network's config.json, and with its weights unless ``config_only``.
 
     Raises:
-        UserError: When there is none, or it would have to be fetched and cannot be.
+        UserError: When no such folder exists, or ``repo`` cannot be fetched.
     """
     folder = local(name, path, repo)
     if folder is None:
@@ -57,17 +57,17 @@ def resolve(
 
 
 def local(name: str, path: str | None, repo: str | None) -> Path | None:
-    """Find a prior's folder on this machine: ``path``, else the package's own ``name``; None where it is on the Hub.
+    """Find a prior's folder on this machine: ``path``, else the package's folder ``name``; None for one on the Hub.
 
     Raises:
-        UserError: When ``path`` is no folder, or ``repo`` is given for what is in the package.
+        UserError: When ``path`` is no folder, or ``repo`` is given for a prior in the package.
     """
     if path is None:
         if not (ASSETS / name).is_dir():
             return None
         if repo is not None:
             raise UserError(
-                f"prior.repo={repo} would not be looked at, prior.name={name} is in the package: type "
+                f"prior.repo={repo} would not be used, because prior.name={name} is in the package: type "
                 f"prior=celebahq256 prior.repo={repo} prior.revision=<commit>"
             )
         return ASSETS / name
@@ -78,14 +78,14 @@ def local(name: str, path: str | None, repo: str | None) -> Path | None:
 
 
 def contents(folder: Path, *, config_only: bool = False) -> list[Path]:
-    """The files of a prior that what comes out of it depends on: config.json, then scheduler and weights."""
+    """Return the files that determine a prior's outputs: config.json, then the scheduler's file and the weights."""
     config = network_folder(folder) / "config.json"
     scheduler = scheduler_file(folder)
     return [config] if config_only else [config, *([scheduler] if scheduler else []), weights_file(folder)]
 
 
 def commit(repo: str, revision: str | None) -> str:
-    """The commit that ``revision`` means in the local cache of the Hub, or as given where it is not there."""
+    """Return the commit of ``revision`` in the local cache of the Hub, or ``revision`` where it is not cached."""
     if revision and re.fullmatch("[0-9a-f]{40}", revision):
         return revision
     from huggingface_hub import snapshot_download
@@ -96,10 +96,10 @@ def commit(repo: str, revision: str | None) -> str:
 
 
 def sample_size(folder: Path) -> int:
-    """Read the side of a prior's pictures, in pixels, from config.json alone.
+    """Return the side of a prior's pictures, in pixels, from config.json.
 
     Raises:
-        UserError: When that is not of an unconditional RGB UNet2DModel of square pictures.
+        UserError: When config.json is not that of an unconditional UNet2DModel for square RGB pictures.
     """
     file = network_folder(folder) / "config.json"
     config = read_json(file)
@@ -115,19 +115,19 @@ def sample_size(folder: Path) -> int:
     if isinstance(size, list) and len(size) == 2 and size[0] == size[1]:
         size = size[0]
     if not isinstance(size, int) or size < 1:
-        raise UserError(f"prior {file}: sample_size={size}, must be one side in pixels; set it there")
+        raise UserError(f"prior {file}: sample_size={size}, must be one side in pixels; write it into that file")
     return size
 
 
 def check_size(folder: Path, size: int) -> None:
-    """Refuse pictures that a prior's network cannot take: it halves them once less than it has resolutions.
+    """Refuse a picture size that a prior's network cannot take. A network of n resolutions halves pictures n - 1 times.
 
     Args:
-        folder: As ``resolve`` returns it.
+        folder: The folder of the prior, as `resolve` returns it.
         size: Side of the pictures, in pixels.
 
     Raises:
-        UserError: Names the nearest sizes that it takes.
+        UserError: One line with the nearest allowed sizes.
     """
     channels = read_json(network_folder(folder) / "config.json").get("block_out_channels", DEFAULT_CHANNELS)
     unit = 2 ** (len(channels) - 1)
@@ -137,13 +137,13 @@ def check_size(folder: Path, size: int) -> None:
 
 
 def scheduler_file(folder: Path) -> Path | None:
-    """The scheduler's configuration: in ``scheduler/`` or in ``folder`` itself; None where there is none."""
+    """Return the scheduler's configuration file, in ``scheduler/`` or in ``folder`` itself, or None."""
     files = [folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"]
     return next((f for f in files if f.is_file()), None)
 
 
 def network_folder(folder: Path) -> Path:
-    """The folder of the network's config.json: ``unet/`` or ``folder`` itself; else a UserError."""
+    """Return the folder of the network's config.json: ``unet/`` or ``folder`` itself; raise a UserError without one."""
     for network in (folder / "unet", folder):
         if (network / "config.json").is_file():
             return network
@@ -151,7 +151,7 @@ def network_folder(folder: Path) -> Path:
 
 
 def weights_file(folder: Path) -> Path:
-    """The network's weights, safetensors if there are both kinds; else a UserError."""
+    """Return the network's weights file, safetensors before .bin; raise a UserError without one."""
     network = network_folder(folder)
     for name in WEIGHTS:
         if (network / name).is_file():
@@ -160,7 +160,7 @@ def weights_file(folder: Path) -> Path:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object that a JSON file holds; else a UserError."""
+    """Return the object in a JSON file; raise a UserError for anything else."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(config, dict):
@@ -171,7 +171,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def brief(error: Exception) -> str:
-    """An exception's type and the start of its text, for use inside a one-line message."""
+    """Return an exception's type and the start of its text, in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]}{'...' if len(text) > 200 else ''}"
 
@@ -184,7 +184,7 @@ def _check(folder: Path, config_only: bool) -> None:
 
 
 def _check_levels(folder: Path) -> None:
-    """Refuse a prior that was not trained on `checks.T` levels, which the range of ``ddpm.start_t`` rests on."""
+    """Refuse a prior that was not trained on T noise levels: the range of ``ddpm.start_t`` is 1..T."""
     file = scheduler_file(folder)
     given = read_json(file).get("num_train_timesteps", T) if file else T  # diffusers' default is T
     if given != T:
@@ -199,20 +199,19 @@ def _from_hub(repo: str, revision: str | None, config_only: bool) -> Path:
         _check(Path(folder), config_only)
         return Path(folder)
 
-    # The cache first: no look-up a job, and all jobs of a sweep get the same network.
+    # The cache comes first: it saves a request for each job, and all jobs of a sweep get the same network.
     with suppress(Exception):
         return snapshot(["*.json"], cached=True)
     try:
-        # model_info does not retry; offline, and for a pinned commit, snapshot_download alone (and
-        # hf_hub_download always) would try for 23 seconds.
+        # model_info does not retry. Without a network snapshot_download would retry a pinned commit for 23 seconds.
         files = HfApi().model_info(repo, revision=revision, timeout=10).siblings or ()
         names = {file.rfilename.split("/")[-1] for file in files}
         weights = next((name for name in WEIGHTS if name in names), WEIGHTS[0])
         return snapshot(["*.json"] if config_only else ["*.json", f"*{weights}"], cached=False)
     except UserError:
         raise
-    except Exception as error:  # of the Hub's client, of its HTTP library or of the system
+    except Exception as error:  # from the Hub's client, its HTTP library or the system
         raise UserError(
-            f"prior.repo={repo}: not in the Hugging Face cache and cannot be fetched "
+            f"prior.repo={repo}: not in the Hugging Face cache, and cannot be fetched "
             f"({brief(error)}); go online, or {WAY_OUT}"
         ) from error

@@ -1,6 +1,6 @@
-"""Inits: the states that a window starts from.
+"""Inits: the rules for the state that a window starts from.
 
-From a picture p in [-1, 1] units, with ab = ``alpha_bar`` of the first level and eps ~ N(0, I):
+The start is a picture p in [-1, 1] units; ab is ``alpha_bar`` of the first noise level, and eps ~ N(0, I):
 
     raw       x = p
     scaled    x = sqrt(ab) p
@@ -32,8 +32,8 @@ class Init(Protocol):
     Args:
         p: The picture, shape (N, 3, H, W), about [-1, 1].
         ab: ``alpha_bar`` of the first level, a 0-d tensor.
-        noise: Draws N(0, 1) noise in the shape of p; each call draws anew.
-        error_rms: The rms error of p in [-1, 1] units; None where nobody knows it.
+        noise: A function that draws N(0, 1) noise in the shape of p; each call draws new noise.
+        error_rms: The rms error of p in [-1, 1] units; None where it is unknown.
     """
 
     def __call__(self, p: Tensor, ab: Tensor, noise: Callable[[], Tensor], error_rms: float | None) -> Tensor: ...
@@ -44,25 +44,25 @@ INITS: Registry[Init] = Registry("init")
 
 @INITS.register("raw")
 def raw(p: Tensor, ab: Tensor, noise: Callable[[], Tensor], error_rms: float | None) -> Tensor:
-    """The picture as it is: the original's rule."""
+    """Return the picture unchanged, as the original does."""
     return p.clone()
 
 
 @INITS.register("scaled")
 def scaled(p: Tensor, ab: Tensor, noise: Callable[[], Tensor], error_rms: float | None) -> Tensor:
-    """The picture with the share of signal of its level."""
+    """Return the picture scaled to the share of signal of the level."""
     return ab**0.5 * p
 
 
 @INITS.register("diffused")
 def diffused(p: Tensor, ab: Tensor, noise: Callable[[], Tensor], error_rms: float | None) -> Tensor:
-    """The picture with all the noise of its level."""
+    """Return the scaled picture with the full noise of the level."""
     return ab**0.5 * p + (1 - ab) ** 0.5 * noise()
 
 
 @INITS.register("matched")
 def matched(p: Tensor, ab: Tensor, noise: Callable[[], Tensor], error_rms: float | None) -> Tensor:
-    """The picture with the noise that its own error leaves missing."""
+    """Return the scaled picture with the noise of the level less the picture's own error."""
     if error_rms is None:
         raise ValueError("error_rms: init 'matched' needs the rms error of the picture")
     missing = (1 - ab - ab * error_rms**2).clamp(min=0)
@@ -71,7 +71,7 @@ def matched(p: Tensor, ab: Tensor, noise: Callable[[], Tensor], error_rms: float
 
 @INITS.register("noise")
 def noise_alone(p: Tensor, ab: Tensor, noise: Callable[[], Tensor], error_rms: float | None) -> Tensor:
-    """Pure noise; of the picture only the shape is read."""
+    """Return pure noise in the shape of the picture."""
     return noise()
 
 
@@ -87,8 +87,9 @@ def initial_state(
     Args:
         init: A name in `INITS`, or a rule.
         p: Shape (1, 3, H, W) or (N, 3, H, W), about [-1, 1].
-        alpha_bar: That of the first level.
-        generators: N CPU generators, one a state. Each draws its own (1, 3, H, W): a batch starts as its singles do.
+        alpha_bar: ``alpha_bar`` of the first level.
+        generators: N CPU generators, one for each state. Each draws (1, 3, H, W): the states of a batch are those of
+            its single pictures.
         error_rms: The rms error of p in [-1, 1] units; ``matched`` needs it.
 
     Returns:
@@ -99,6 +100,6 @@ def initial_state(
     """
     rule = INITS[init] if isinstance(init, str) else init
     if p.shape[0] not in (1, len(generators)):
-        raise ValueError(f"p: {p.shape[0]} pictures for {len(generators)} generators; must be 1 or as many")
+        raise ValueError(f"p: {p.shape[0]} pictures for {len(generators)} generators; must be 1 or the same number")
     p = p.expand(len(generators), *p.shape[1:])
     return rule(p, torch.as_tensor(alpha_bar, dtype=p.dtype), lambda: draw(p, generators), error_rms)

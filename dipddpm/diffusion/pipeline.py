@@ -3,7 +3,7 @@
     pipeline = WindowPipeline.from_pretrained("google/ddpm-celebahq-256")
     restored = pipeline(image=picture, start_t=50, num_inference_steps=10).images[0]
 
-With a ``DDPMScheduler`` each step draws noise. For DDIM, give it diffusers' DDIM scheduler, as to any pipeline:
+A ``DDPMScheduler`` draws noise at each step. For DDIM, replace the scheduler, as for any pipeline:
 ``pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)``.
 """
 
@@ -53,9 +53,9 @@ class WindowPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> WindowPipeline:
-        """Load any folder that ``DDPMPipeline.save_pretrained`` wrote, or a repository of the Hub.
+        """Load a pipeline from a folder that ``DDPMPipeline.save_pretrained`` wrote, or from a repository of the Hub.
 
-        ``faces64`` is the prior inside this package. Keyword arguments are diffusers' own.
+        ``faces64`` is the prior inside this package. Keyword arguments are those of diffusers.
         """
         inside = ASSETS / str(pretrained_model_name_or_path)
         path = inside if (inside / "model_index.json").is_file() else pretrained_model_name_or_path
@@ -77,17 +77,17 @@ class WindowPipeline(DiffusionPipeline):
 
         Args:
             image: The start: PIL pictures, arrays (N, H, W, 3) or tensors (N, 3, H, W) in [0, 1], one or a list.
-            start_t: First level, 1..T. Level t is diffusers' timestep t - 1.
-            end_t: Last level; above 0 the result is still noisy.
-            num_inference_steps: Network evaluations, evenly strided; None is one a level.
-            init: What the first state is: ``raw``, ``scaled``, ``diffused``, ``noise``, or a rule of one's own.
-            generator: Of the noise: one, or a list with one a picture.
+            start_t: First noise level, 1..T. Level t is diffusers' timestep t - 1.
+            end_t: Last level, 0..start_t - 1. Above 0 the result is still noisy.
+            num_inference_steps: Network evaluations, evenly spaced over the window; None: one a level.
+            init: The rule for the first state: ``raw``, ``scaled``, ``diffused``, ``noise``, or your own rule.
+            generator: Generator of the noise, or a list of one for each picture.
             output_type: ``pil``, ``np`` or ``pt``.
-            callback_on_step_end: Called as ``(pipeline, step, timestep, {"latents": x_t})``. A returned dictionary
-                may hold ``latents``, which take the place of the state.
+            callback_on_step_end: Called as ``(pipeline, step, timestep, {"latents": x_t})``. ``latents`` in the
+                dictionary that it returns replaces the state.
 
         Raises:
-            ValueError: For a window, an init or an image that cannot be.
+            ValueError: For a window outside the schedule, an unknown init, or an image of another type or shape.
         """
         window = Window(start_t, end_t, num_inference_steps)
         state, generators, draws = self._begin(image, window, init, generator)
@@ -110,10 +110,10 @@ class WindowPipeline(DiffusionPipeline):
         generator: Generator = None,
         output_type: Literal["pil", "np", "pt"] = "pil",
     ) -> Iterator[tuple[int, Pictures]]:
-        """Yield the pictures on the way, every ``window.snapshot_every`` levels and at the end, as (level, pictures).
+        """Yield (level, pictures) every ``window.snapshot_every`` levels and at the end of the window.
 
-        The window's ``scheduler``, ``samples``, ``seed`` and ``exact`` are not read: the pipeline's scheduler, the
-        pictures and the generator take their place.
+        The window's ``scheduler``, ``samples``, ``seed`` and ``exact`` are not used: the scheduler is the pipeline's,
+        and the noise is the generator's.
         """
         state, generators, draws = self._begin(image, window, window.init, generator)
         for snapshot in self._window(state, window.levels, generators, draws, window.snapshot_every):
@@ -122,14 +122,14 @@ class WindowPipeline(DiffusionPipeline):
     def _begin(
         self, image: PipelineImageInput, window: Window, init: str | Init, generator: Generator
     ) -> tuple[torch.Tensor, list[torch.Generator], str]:
-        """Return the first states, one generator a picture, and the kind of step."""
+        """Return the first states, one generator for each picture, and the kind of step."""
         levels = self.scheduler.config["num_train_timesteps"]
         if window.first > levels:
             raise ValueError(f"start_t={window.first}: must be at most {levels}")
         device = self._execution_device
         p = self.image_processor.preprocess(image).to(device=device, dtype=torch.float32)
         if isinstance(generator, list) and len(generator) != len(p):
-            raise ValueError(f"generator: {len(generator)} for {len(p)} pictures; give one, or as many")
+            raise ValueError(f"generator: {len(generator)} for {len(p)} pictures; give one, or one for each picture")
         if generator is None:
             generator = [torch.Generator().manual_seed(torch.seed()) for _ in p]
         generators = generator if isinstance(generator, list) else [generator] * len(p)

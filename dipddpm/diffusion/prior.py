@@ -1,7 +1,7 @@
-"""A pretrained DDPM, ready to be sampled from: a diffusers UNet2DModel and its noise schedule.
+"""Load a prior: a pretrained DDPM, which is a diffusers UNet2DModel with its noise schedule.
 
-A folder without a scheduler gets the linear schedule of Ho et al. (https://arxiv.org/abs/2006.11239), and a note that
-says so. diffusers is imported when a network is loaded.
+A folder without a scheduler gets the linear schedule of Ho et al. (https://arxiv.org/abs/2006.11239), and a note for
+the user. diffusers is imported when a network is loaded.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Prior", "find", "load", "load_prior", "resolve", "sample_size"]
 
-ASSUMED = "no scheduler_config.json: assumed T=1000, linear betas 1e-4..0.02, epsilon, clip_sample"
+ASSUMED = "no scheduler_config.json: T=1000, linear betas 1e-4..0.02, epsilon and clip_sample are assumed"
 
 
 @dataclass(frozen=True, eq=False)
 class Prior(Denoiser):
-    """A denoiser and what to record about it.
+    """A pretrained denoiser, with its name and the hash of its weights.
 
     Attributes:
-        unet: The network as diffusers loads it; ``evaluate`` calls it in channels_last, under autocast if bf16.
-        sample_size: Side of the pictures that it was trained on, in pixels.
-        name: Of its folder, or owner/repository for one of the Hub.
+        unet: The network as diffusers loads it. ``evaluate`` calls it in channels_last, and for bf16 under autocast.
+        sample_size: Side of the pictures that the network was trained on, in pixels.
+        name: The name of the folder, or owner/repository for a prior of the Hub.
         fingerprint: The first 16 hexadecimal digits of the SHA-256 of the weights file.
-        notes: Values that had to be assumed, for the user to see.
+        notes: The assumed values, in words, for the user.
     """
 
     unet: UNet2DModel = field(kw_only=True)
@@ -71,13 +71,14 @@ def load_prior(
         precision: ``fp32``, or ``bf16`` for evaluations under autocast.
 
     Raises:
-        UserError: When there is no such prior, or it is of another kind.
+        UserError: When the prior does not exist, cannot be fetched, or is no unconditional DDPM over RGB pixels.
+        ValueError: For another precision.
     """
     return load(find(name, revision), device=choose_device(device), precision=precision)
 
 
 def find(name: str | Path, revision: str | None = None) -> Path:
-    """Return the folder of a prior that is named in one word, as for `load_prior`."""
+    """Return the folder of a prior; arguments and errors as for `load_prior`."""
     if Path(name).expanduser().is_dir():
         return resolve(str(name), str(name), None, None)
     inside = isinstance(name, str) and (ASSETS / name).is_dir()
@@ -85,11 +86,11 @@ def find(name: str | Path, revision: str | None = None) -> Path:
 
 
 def load(folder: Path, *, device: str = "cpu", precision: str = "fp32") -> Prior:
-    """Load a prior's weights, always as float32, and its schedule.
+    """Load a prior's weights as float32, and its schedule.
 
     Args:
-        folder: As ``resolve`` returns it; see ``dipddpm.diffusion.folder``.
-        device: Where the network runs; the schedule stays on the CPU.
+        folder: The folder of the prior, as `resolve` returns it.
+        device: The torch device of the network. The schedule stays on the CPU.
         precision: ``fp32``, or ``bf16`` for evaluations under autocast.
 
     Raises:
@@ -127,19 +128,19 @@ def load(folder: Path, *, device: str = "cpu", precision: str = "fp32") -> Prior
 def _read_network(weights: Path) -> UNet2DModel:
     from diffusers.models.unets.unet_2d import UNet2DModel
 
-    # diffusers leaves absent weights as uninitialised memory and only logs it: ask what it did. It
-    # reads a .bin with weights_only, so that nothing in a weights file is executed.
+    # diffusers leaves missing weights as uninitialised memory and only logs it; its loading info lists them. It reads a
+    # .bin with weights_only, so that nothing in a weights file is executed.
     try:
         with _quiet():
             loaded: Any = UNet2DModel.from_pretrained(
                 str(weights.parent),
                 torch_dtype=torch.float32,
                 use_safetensors=weights.suffix == ".safetensors",
-                low_cpu_mem_usage=False,  # True asks for accelerate
+                low_cpu_mem_usage=False,  # True needs the package accelerate
                 local_files_only=True,
                 output_loading_info=True,
             )
-    except Exception as error:  # whatever a damaged config or file makes of torch and diffusers
+    except Exception as error:  # torch and diffusers raise many kinds of exception for damaged files
         raise UserError(f"prior {weights}: cannot be loaded ({brief(error)}); {WAY_OUT}") from error
     unet, info = loaded
     wrong = ", ".join(f"{len(keys)} {kind}" for kind, keys in info.items() if keys)
@@ -154,7 +155,7 @@ def _schedule(folder: Path) -> tuple[Schedule, Any, tuple[str, ...]]:
     file = scheduler_file(folder)
     config = read_json(file) if file else {"beta_schedule": "linear"}
     try:
-        if "beta_schedule" not in config:  # score-based and flow-matching schedulers have none
+        if "beta_schedule" not in config:  # score-based and flow-matching schedulers have no betas
             raise ValueError(f"{config.get('_class_name')} has no beta_schedule")
         with _quiet():
             scheduler: Any = DDPMScheduler.from_config(config)
@@ -164,13 +165,13 @@ def _schedule(folder: Path) -> tuple[Schedule, Any, tuple[str, ...]]:
         if used.prediction_type not in PREDICTION_TYPES:
             raise ValueError(f"prediction_type={used.prediction_type}")
         schedule = Schedule(scheduler.alphas_cumprod, used.variance_type)
-    except Exception as error:  # a nonsensical value in the config can raise anything
+    except Exception as error:  # a wrong value in the config can raise any kind of exception
         raise UserError(f"prior {file}: cannot be used ({brief(error)}); {WAY_OUT}") from error
     return schedule, used, () if file else (ASSUMED,)
 
 
 def _name(folder: Path) -> str:
-    """The folder's name, or owner/repository for a snapshot in the Hub's cache."""
+    """Return the folder's name, or owner/repository for a snapshot in the Hub's cache."""
     for part in folder.parts:
         if part.startswith("models--"):
             return part.removeprefix("models--").replace("--", "/", 1)
@@ -179,7 +180,7 @@ def _name(folder: Path) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold diffusers' log back: what matters in it is checked and raised."""
+    """Silence diffusers' log inside the block. The caller checks for the faults that it would report."""
     from diffusers.utils import logging
 
     before = logging.get_verbosity()

@@ -1,4 +1,4 @@
-"""Run a window of a prior from a picture."""
+"""Restore a picture: run a window of a prior from it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ Watch = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Restoration:
-    """What a window made of a picture.
+    """The result of a window.
 
     Attributes:
-        picture: Shape (N, 3, H, W), clipped to [0, 1]; still noisy where the window ends above level 0.
-        estimate: The last clean estimate, same shape.
-        levels: Those that the window passed.
+        picture: Shape (N, 3, H, W), clipped to [0, 1]; still noisy where the window ends above noise level 0.
+        estimate: The last clean estimate, same shape, clipped to [0, 1].
+        levels: The noise levels of the window, falling, both ends included.
         nfe: Network evaluations per picture.
-        seconds: Of the window, for all N.
-        snapshots: The pictures on the way, as (level, state of the first sample), from the first level on.
+        seconds: Wall-clock seconds of the window, for all N.
+        snapshots: (level, state of the first sample) from the first level on; states of shape (1, 3, H, W), clipped to
+            [0, 1].
     """
 
     picture: torch.Tensor
@@ -52,24 +53,23 @@ def iterate(
     error_sigma: float | None = None,
     watch: Watch | None = None,
 ) -> Iterator[Snapshot]:
-    """Start ``prior`` from a picture and yield the pictures on the way.
+    """Start ``prior`` from a picture, and yield snapshots while the window runs.
 
     Args:
-        prior: Network and schedule.
-        picture: Shape (N, 3, H, W), about [0, 1]: a DIP output, or y, which is not clipped.
-        window: From level to level.
-        problem: The noisy picture y that ``picture`` was made from. Its content enters the seeds.
-        consistent: Whether clean estimates are made to agree with y; None is yes where A of y = A x + noise is not the
-            identity.
+        prior: The prior.
+        picture: The start, shape (N, 3, H, W), about [0, 1]: a DIP output, or y, which is not clipped.
+        window: The window.
+        problem: The problem that ``picture`` belongs to. Its contents enter the seeds; None: those of ``picture``.
+        consistent: Whether clean estimates are made to agree with y. None: only where the operator is partial.
         error_sigma: The rms error of ``picture`` on the 0-255 scale, for ``start_t=auto`` and ``init=matched``.
-        watch: Called after every evaluation with the evaluations done since, per picture.
+        watch: Called after every evaluation with the evaluations done since its last call, per picture.
 
     Yields:
         A snapshot every ``window.snapshot_every`` levels, and one at the end: ``snapshot.picture``, ``.estimate``,
-        ``.level``, ``.nfe``. Of each picture ``window.samples`` results stand side by side.
+        ``.level``, ``.nfe``. The ``window.samples`` results of one picture are neighbours in the batch.
 
     Raises:
-        ValueError: For a window that goes beyond the schedule, or an init that needs an unknown error.
+        ValueError: For a window outside the schedule, or a setting that needs ``error_sigma`` without it.
     """
     agree = _consistency(prior, problem, window.samples, consistent)
     return _begin(prior, picture, window, _contents(picture, problem), agree, error_sigma, watch)[2]
@@ -85,7 +85,7 @@ def restore(
     error_sigma: float | None = None,
     watch: Watch | None = None,
 ) -> Restoration:
-    """Start ``prior`` from a picture and run the window to its end; arguments and errors as for `iterate`."""
+    """Start ``prior`` from a picture, and run the window to its end. Arguments and errors are those of `iterate`."""
     agree = _consistency(prior, problem, window.samples, consistent)
     began = time.perf_counter()
     window, x, snapshots = _begin(prior, picture, window, _contents(picture, problem), agree, error_sigma, watch)
@@ -101,12 +101,12 @@ def restore(
 def posterior_mean(
     prior: Prior, noisy: torch.Tensor, level: int, problem: Problem | None = None, *, consistent: bool | None = None
 ) -> Restoration:
-    """Restore by one evaluation; needs no DIP.
+    """Restore a noisy picture by one evaluation, without a DIP. The result estimates the posterior mean.
 
     Args:
-        prior: Network and schedule.
-        noisy: Shape (N, 3, H, W).
-        level: The one whose noise the picture has.
+        prior: The prior.
+        noisy: Shape (N, 3, H, W), in [0, 1] units.
+        level: The noise level of the picture's noise, 1..T.
         problem: As for `iterate`.
         consistent: As for `iterate`.
     """
@@ -122,7 +122,7 @@ def _begin(
     error_sigma: float | None,
     watch: Watch | None,
 ) -> tuple[Window, torch.Tensor, Iterator[Snapshot]]:
-    """Return the window with its first level known, the first states, and the snapshots to come."""
+    """Return the window with its first level resolved, the first states, and the lazy snapshots."""
     if window.start_t == "auto":
         if error_sigma is None:
             raise ValueError("start_t='auto' needs error_sigma, the rms error of the picture on the 0-255 scale")
@@ -148,7 +148,7 @@ def _begin(
 
 
 def _contents(picture: torch.Tensor, problem: Problem | None) -> Sequence[str]:
-    """Return the content hash of each picture; it enters the seeds."""
+    """Return the content hash of each picture, for the seeds."""
     return content_hashes(picture) if problem is None else problem.contents
 
 
@@ -164,7 +164,7 @@ def _consistency(prior: Prior, problem: Problem | None, samples: int, consistent
 
 
 def _watched(prior: Prior, watch: Watch | None, share: float) -> Prior:
-    """Return the prior, telling ``watch`` of every evaluation."""
+    """Return a copy of the prior that calls ``watch`` after every evaluation."""
     if watch is None:
         return prior
 

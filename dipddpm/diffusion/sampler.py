@@ -1,9 +1,9 @@
-"""The window sampler: from a state at one level down to another, as a generator of snapshots.
+"""The window sampler: it takes states from one noise level down to another, and yields snapshots.
 
-At level t the network gives a clean estimate x_0 (clipped, then made to agree with y where that is asked for), and a
-DDPM or DDIM step goes from x_t to the next level. Windows join: [1000, 50] then [50, 0] with the same generators is
-bit-equal to [1000, 0], and that, for one picture, to diffusers' DDPMPipeline. Nothing is evaluated before it is asked
-for: a caller that stops early has paid for no more than it saw.
+At level t the network gives a clean estimate x_0, which is clipped and, if wanted, made to agree with y. A DDPM or DDIM
+step then goes from x_t to the next level. Windows join: [1000, 50] followed by [50, 0] with the same generators is
+bit-equal to [1000, 0]. For one picture [1000, 0] is bit-equal to diffusers' DDPMPipeline. The sampler is lazy: it
+evaluates the network only when the caller asks for the next snapshot.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Consistency = Callable[[Tensor, int], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """Where a window stands; states of shape (N, 3, H, W), about [-1, 1], x_t unclipped.
+    """The state of a window at one of its noise levels. States have the shape (N, 3, H, W) and lie about [-1, 1].
 
     Attributes:
-        x_t: The state at ``level``; still noisy where that is above 0.
+        x_t: The state at ``level``, not clipped; still noisy where ``level`` is above 0.
         x0: The clean estimate of the last evaluation, made one step before ``level``.
-        level: The noise level reached.
+        level: The noise level.
         nfe: Network evaluations so far, per picture.
     """
 
@@ -70,19 +70,19 @@ def sample_window(
     Args:
         denoiser: The network and its schedule.
         x_start: Shape (N, 3, H, W), float32: the states at ``levels[0]``.
-        levels: Strictly falling, at least two, in 0..T, such as `dipddpm.diffusion.window.Window.levels`.
-        generators: N CPU generators, one a picture; each DDPM step above level 0 draws from each.
+        levels: Two or more noise levels in 0..T, strictly falling, such as `dipddpm.diffusion.window.Window.levels`.
+        generators: N CPU generators, one for each picture. Each DDPM step to a level above 0 draws from all of them.
         scheduler: ``ddpm`` or ``ddim``.
-        snapshot_every: Levels between snapshots, at least 1; the last level always has one.
-        exact: Evaluate one picture at a time.
-        consistency: Given the clean estimate and the level that it was made at, returns the estimate that the step
-            takes instead (`dipddpm.diffusion.consistency`).
+        snapshot_every: Levels between snapshots, 1 or more. The last level always has a snapshot.
+        exact: Evaluate one picture at a time, so that the last bits do not depend on N.
+        consistency: A function of the clean estimate and its level. The step takes the estimate that it returns
+            (`dipddpm.diffusion.consistency`).
 
     Returns:
-        A lazy iterator; grad mode is off inside its steps only.
+        A lazy iterator. Grad mode is off only inside its steps.
 
     Raises:
-        ValueError: When an argument is not as described, at the call.
+        ValueError: When an argument is out of range; raised at the call, before the first step.
     """
     schedule, levels = denoiser.schedule, list(levels)
     if scheduler not in SCHEDULERS:
@@ -93,7 +93,7 @@ def sample_window(
     if len(levels) < 2 or not falling or levels[0] > schedule.T or levels[-1] < 0:
         raise ValueError(f"levels: must be two or more, strictly falling, in {schedule.T}..0")
     if len(generators) != x_start.shape[0]:
-        raise ValueError(f"generators: {len(generators)} for {x_start.shape[0]} pictures; must be one each")
+        raise ValueError(f"generators: {len(generators)} for {x_start.shape[0]} pictures; must be one for each")
 
     @torch.no_grad()
     def step(x_t: Tensor, t: int, s: int) -> tuple[Tensor, Tensor]:
@@ -108,8 +108,8 @@ def sample_window(
             x_s = x_s + std * draw(x_s, generators)
         return x_s, x0
 
-    # A generator of its own, so that the checks above run at the call. No grad mode is set across a
-    # yield: it would leak into the caller.
+    # A separate generator function, so that the checks above run at the call. No grad mode is set across a yield: it
+    # would leak into the caller.
     def run() -> Iterator[Snapshot]:
         x, last = x_start, levels[0]
         for nfe, (t, s) in enumerate(zip(levels, levels[1:], strict=False), start=1):

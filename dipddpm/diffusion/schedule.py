@@ -1,8 +1,7 @@
-"""The noise levels of a denoising diffusion chain.
+"""The noise schedule of a denoising diffusion chain.
 
-With eps ~ N(0, I) and ab = ``alpha_bar(t)``, falling from 1 at level 0 to nearly 0 at level T,
-
-    x_t = sqrt(ab) x_0 + sqrt(1 - ab) eps.
+The state at noise level t is x_t = sqrt(ab) x_0 + sqrt(1 - ab) eps, with eps ~ N(0, I). ab = ``alpha_bar(t)`` falls
+from 1 at level 0 to nearly 0 at level T.
 
 References:
     Ho et al., Denoising Diffusion Probabilistic Models, https://arxiv.org/abs/2006.11239
@@ -34,12 +33,12 @@ class Schedule:
     """The noise schedule that a network was trained with.
 
     Args:
-        alphas_cumprod: float32, shape (T,), strictly falling, inside (0, 1); diffusers' tensor.
-        variance_type: Variance of a DDPM step (Ho et al., section 3.2): that of q(x_s | x_t, x_0)
-            for ``fixed_small`` and ``fixed_small_log``, of q(x_t | x_s) for ``fixed_large``.
+        alphas_cumprod: diffusers' tensor: float32, shape (T,), strictly falling, inside (0, 1).
+        variance_type: The variance of a DDPM step (Ho et al., section 3.2). ``fixed_small`` and ``fixed_small_log``
+            take that of q(x_s | x_t, x_0), and ``fixed_large`` takes that of q(x_t | x_s).
 
     Raises:
-        ValueError: When an argument is not as described.
+        ValueError: When ``alphas_cumprod`` is not falling inside (0, 1), or ``variance_type`` is unknown.
     """
 
     alphas_cumprod: Tensor
@@ -54,22 +53,33 @@ class Schedule:
 
     @property
     def T(self) -> int:
-        """Number of levels; also the noisiest level."""
+        """The number of levels, which is also the noisiest level."""
         return len(self.alphas_cumprod)
 
     def alpha_bar(self, level: int) -> Tensor:
-        """The share of signal at a level in 0..T: a 0-d float32 tensor, 1 at level 0."""
+        """Return the share of signal at a level in 0..T: a 0-d float32 tensor, 1 at level 0.
+
+        Raises:
+            ValueError: For a level outside 0..T.
+        """
         if not 0 <= level <= self.T:
             raise ValueError(f"level={level}: must be in 0..{self.T}")
         return self.alphas_cumprod[level - 1] if level else torch.ones((), dtype=self.alphas_cumprod.dtype)
 
     def sigma(self, level: int) -> float:
-        """The noise of a level in 0..T on the 0-255 scale: 127.5 sqrt((1 - ab) / ab)."""
+        """Return the rms noise of a level in 0..T on the 0-255 scale: 127.5 sqrt((1 - ab) / ab)."""
         ab = float(self.alpha_bar(level))
         return 127.5 * math.sqrt((1 - ab) / ab)
 
     def level_of_sigma(self, sigma: float) -> int:
-        """The level in 1..T whose sigma is nearest to ``sigma`` (0-255 scale, finite, >= 0)."""
+        """Return the level in 1..T whose sigma is nearest to ``sigma``.
+
+        Args:
+            sigma: rms noise on the 0-255 scale, finite, 0 or more.
+
+        Raises:
+            ValueError: For another sigma.
+        """
         if not (math.isfinite(sigma) and sigma >= 0):
             raise ValueError(f"sigma={sigma}: must be finite and at least 0")
         ab = self.alphas_cumprod.double()

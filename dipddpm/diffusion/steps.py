@@ -1,7 +1,8 @@
-"""Estimates at a level and steps to another, in the order of operations of diffusers: a step of one level is bit-equal.
+"""Clean and noise estimates at a noise level, and DDPM and DDIM steps to a lower level.
 
-A step goes from level t to any level s < t; ab_t and ab_s are their ``alpha_bar``, 0-d float32 tensors. States have
-the shape (N, 3, H, W) and lie about [-1, 1].
+A step goes from level t to any level s < t. ab_t and ab_s are the ``alpha_bar`` of both, 0-d float32 tensors. States
+have the shape (N, 3, H, W) and lie about [-1, 1]. The operations have diffusers' order: a step of one level is
+bit-equal to diffusers' step.
 
 References:
     Ho et al., Denoising Diffusion Probabilistic Models, https://arxiv.org/abs/2006.11239
@@ -20,24 +21,23 @@ PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
 def draw(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """Draw N(0, 1) noise in ``like``'s shape, dtype and device: row i from CPU generator i."""
+    """Draw N(0, 1) noise with the shape, dtype and device of ``like``. Row i comes from CPU generator i."""
     rows = [torch.randn((1, *like.shape[1:]), generator=g, dtype=like.dtype) for g in generators]
     return torch.cat(rows).to(like.device)
 
 
 def x0_from_eps(x_t: Tensor, eps: Tensor, ab_t: Tensor) -> Tensor:
-    """The clean picture that x_t and its noise imply (Ho et al., eq. 15)."""
+    """Return the clean estimate that follows from x_t and its noise (Ho et al., eq. 15)."""
     return (x_t - (1 - ab_t) ** 0.5 * eps) / ab_t**0.5
 
 
 def estimates(x_t: Tensor, output: Tensor, ab_t: Tensor, prediction_type: str) -> tuple[Tensor, Tensor]:
     """Turn a network's output at level t into (clean estimate, noise estimate).
 
-    The output is eps (``epsilon``), x_0 (``sample``) or sqrt(ab) eps - sqrt(1 - ab) x_0
-    (``v_prediction``).
+    The output is eps (``epsilon``), x_0 (``sample``) or sqrt(ab) eps - sqrt(1 - ab) x_0 (``v_prediction``).
 
     Raises:
-        ValueError: For any other ``prediction_type``.
+        ValueError: For another ``prediction_type``.
     """
     a, b = ab_t**0.5, (1 - ab_t) ** 0.5
     if prediction_type == "epsilon":
@@ -52,9 +52,10 @@ def estimates(x_t: Tensor, output: Tensor, ab_t: Tensor, prediction_type: str) -
 def ddpm_step(
     x_t: Tensor, x0: Tensor, ab_t: Tensor, ab_s: Tensor, variance_type: str = "fixed_small"
 ) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of x_s given x_t and x_0 (Ho et al., eq. 6 and 7, for any s < t).
+    """Return mean and standard deviation of x_s given x_t and x_0 (Ho et al., eq. 6 and 7, for any s < t).
 
-    With ``fixed_large`` the deviation is that of q(x_t | x_s), not 0 at s = 0: add no noise there.
+    With ``fixed_large`` the deviation is that of q(x_t | x_s), which is above 0 also for s = 0. The caller adds no
+    noise at s = 0.
     """
     alpha = ab_t / ab_s
     beta = 1 - alpha
@@ -64,5 +65,5 @@ def ddpm_step(
 
 
 def ddim_step(x0: Tensor, eps: Tensor, ab_s: Tensor) -> Tensor:
-    """The deterministic x_s (Song et al., eq. 12 with sigma = 0) from both estimates."""
+    """Return the deterministic x_s from both estimates (Song et al., eq. 12 with sigma = 0)."""
     return ab_s**0.5 * x0 + (1 - ab_s) ** 0.5 * eps

@@ -1,4 +1,4 @@
-"""A window of the chain: the levels that a sampler passes, and how it passes them."""
+"""A window of the chain: the noise levels that a sampler passes, and the settings of its steps."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class Window:
     """From noise level ``start_t`` down to ``end_t``: one network evaluation a step.
 
     Attributes:
-        start_t: First level, 1..T; ``auto`` is the level whose noise is the error of the picture (`at_error`).
+        start_t: First level, 1..T. ``auto`` is the level whose noise equals the error of the picture (`at_error`).
         end_t: Last level, 0..start_t - 1. Above 0 the result is still noisy.
-        steps: Network evaluations, evenly strided over the window; None is one a level.
-        init: What the first state is: a name in `dipddpm.diffusion.inits.INITS`, or a rule of one's own.
-        scheduler: ``ddpm`` (Ho et al.) or ``ddim`` (Song et al., eta = 0, which draws no noise).
-        samples: Results from each picture, each with noise of its own.
-        snapshot_every: Levels between the pictures on the way.
-        seed: Of the noise.
-        exact: Evaluate one picture at a time: the last bits then do not depend on how many there are.
+        steps: Network evaluations, evenly spaced over the window; None: one a level.
+        init: The rule for the first state: a name in `dipddpm.diffusion.inits.INITS`, or your own rule.
+        scheduler: ``ddpm`` (Ho et al.), or ``ddim`` (Song et al., eta = 0), which draws no noise.
+        samples: Results from each picture, each with its own noise; 1 or more.
+        snapshot_every: Levels between snapshots, 1 or more.
+        seed: Seed of the noise.
+        exact: Evaluate one picture at a time, so that the last bits do not depend on the number of pictures.
 
     Raises:
         ValueError: When a value is outside its range.
@@ -49,7 +49,7 @@ class Window:
     def _check_levels(self) -> None:
         start_t, end_t, steps = self.start_t, self.end_t, self.steps
         if not isinstance(start_t, int) or start_t < 1:
-            raise ValueError(f"start_t={start_t}: must be 'auto' or a level of 1 or more")
+            raise ValueError(f"start_t={start_t}: must be 'auto' or a noise level of 1 or more")
         if not 0 <= end_t < start_t:
             raise ValueError(f"end_t={end_t}: must be in 0..{start_t - 1}, below start_t={start_t}")
         span = start_t - end_t
@@ -61,10 +61,10 @@ class Window:
         """The first level as a number.
 
         Raises:
-            ValueError: When it is still ``auto``.
+            ValueError: When ``start_t`` is ``auto``.
         """
         if not isinstance(self.start_t, int):
-            raise ValueError("start_t='auto' has no level yet: see Window.at_error")
+            raise ValueError("start_t='auto' has no level yet: call Window.at_error")
         return self.start_t
 
     @property
@@ -74,23 +74,23 @@ class Window:
 
     @property
     def levels(self) -> list[int]:
-        """The levels that it passes, strictly falling, both ends included, evenly spaced up to rounding."""
+        """The levels that the window passes: strictly falling, both ends included, evenly spaced up to rounding."""
         span, steps = self.first - self.end_t, self.nfe
         # Integers only: floor(x + 1/2) keeps levels that are at least 1 apart distinct.
         return [self.first - (2 * i * span + steps) // (2 * steps) for i in range(steps + 1)]
 
     def at_error(self, sigma: float, schedule: Schedule) -> Window:
-        """Return this window with ``start_t=auto`` resolved: the level whose noise is the error of the picture.
+        """Return this window with ``start_t=auto`` replaced by the level whose noise equals the picture's error.
 
         Args:
             sigma: The rms error of the picture on the 0-255 scale.
-            schedule: Of the network.
+            schedule: The noise schedule of the network.
 
         Returns:
-            The same window where ``start_t`` is a number. Of more ``steps`` than levels, each level is one step.
+            This window where ``start_t`` is a number already. ``steps`` is at most the number of levels.
 
         Raises:
-            ValueError: When that level is not above ``end_t``.
+            ValueError: When the level is not above ``end_t``.
         """
         if self.start_t != "auto":
             return self

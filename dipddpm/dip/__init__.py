@@ -1,5 +1,5 @@
-"""The Deep Image Prior: networks, the LightningModule, curves, stopping rules, and the engine that runs a fit.
+"""The Deep Image Prior (DIP): networks, the LightningModule, curves, stopping rules, and the loop of a fit.
 
-`fitting.run` runs a fit of `module.DeepImagePrior` and hands its epochs to a keeper (`keeping`). It knows no files:
-`dipddpm.fits` keeps fits on disk.
+A fit trains a `module.DeepImagePrior` on one picture. `fitting.run` runs a fit, and passes its epochs to a keeper
+(`keeping`). `dipddpm.fits` keeps fits on disk.
 """

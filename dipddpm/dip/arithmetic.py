@@ -1,4 +1,4 @@
-"""The floating-point operations of an epoch of a fit."""
+"""Count the floating-point operations of one epoch of a fit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def epoch_gflop(dip: Mapping[str, Any], size: tuple[int, int]) -> float:
     """Count one epoch of a DIP fit, forward and backward, in GFLOP; nothing is computed.
 
     Args:
-        dip: The settings as stored with a fit: fields of `DipSettings`.
+        dip: The fields of `DipSettings`, as a stored fit has them.
         size: Height and width of the picture, in pixels.
     """
     settings = DipSettings(**dip)

@@ -1,4 +1,4 @@
-"""What happens at the end of an epoch: the row, the rule, every tenth epoch's weights and picture."""
+"""The work at the end of each epoch: its row of the curves, the stopping rule, and kept weights and pictures."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from dipddpm.environment import changes
 from dipddpm.files import replacing
 from dipddpm.metrics import quality as metrics
 
-STATE_SHARE = 0.05
+STATE_SHARE = 0.05  # largest share of a fit's time that commits may take
 
 
 class WholeFile(TorchCheckpointIO):
-    """Write a checkpoint beside its place and move it there.
+    """Write a checkpoint to a temporary file in its own folder, then move it into place.
 
-    Lightning's own way leads through the system's temporary folder, which may be full or small when the store is not.
+    Lightning writes to the system's temporary folder, which can be full while the store has space.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        buffer = io.BytesIO()  # torch's own writing to a full disk ends in an error that does not say so
+        buffer = io.BytesIO()  # torch.save to a full disk raises an error that does not name the cause
         torch.save(checkpoint, buffer)
         with replacing(Path(path)) as temporary:
             temporary.write_bytes(buffer.getbuffer())
 
 
 class Recorder(Callback):
-    """Append each epoch's row, ask the rule, keep epochs and commit.
+    """Append each epoch's row, apply the stopping rule, keep epochs, and commit.
 
-    Weights and picture are kept every ``checkpoint_every`` epochs of the settings, and at the last epoch. A commit
-    stores the newest state (optimiser, generators, averages, ring buffer) first. States and commits take at most
-    `STATE_SHARE` of the time: at 256x256 a state is 84 MB. A kill loses the epochs since the last commit.
+    Weights and picture are kept every ``checkpoint_every`` epochs and at the last epoch. A commit first stores the
+    newest state (optimiser, generators, averages, ring buffer), which takes 84 MB at 256x256. Commits take at most
+    `STATE_SHARE` of the time. A kill loses the epochs since the last commit.
 
     Args:
-        keeper: Of the epochs and commits.
-        rule: Asked at every epoch from the first kept one on; the fit stops when it answers.
-        environment: Of this process; stored with each commit after those of the processes before.
-        before: The trajectory that this fit goes on from, or None.
+        keeper: The keeper of epochs and commits.
+        rule: The stopping rule. It is applied from the first kept epoch on, and ends the fit when it fires.
+        environment: The environment of this process. Commits store it after those of earlier processes.
+        before: The trajectory that this fit continues, or None.
     """
 
     def __init__(
@@ -102,13 +102,13 @@ class Recorder(Callback):
 
 
 class Events(Callback):
-    """Write each epoch's row into TensorBoard, and at times five pictures.
+    """Write each epoch's row to TensorBoard, and five pictures every ``every`` epochs.
 
-    The pictures are y, the clean one, z, this epoch's output and the best of the kept epochs.
+    The pictures are y, the clean picture, z, this epoch's output, and the kept output of best PSNR.
 
     Args:
         every: Epochs between the pictures.
-        recorder: Called before this.
+        recorder: The recorder of the fit, which is called before this callback.
     """
 
     def __init__(self, every: int, recorder: Recorder) -> None:
@@ -130,7 +130,7 @@ class Events(Callback):
 
 
 class Bar(Callback):
-    """A progress bar over epochs, with the newest loss and PSNR."""
+    """A progress bar over the epochs, with the newest loss and PSNR."""
 
     def __init__(self) -> None:
         self.progress = progress.bar("epochs")

@@ -1,8 +1,8 @@
-"""The curves of a fit, one row an epoch, and what can be read off them.
+"""The curves of a fit, one row an epoch, and the epochs that they single out: peak, best kept epoch, crossing.
 
-Row e was measured before the (first) step of epoch e, so it belongs to the weights kept after epoch e - 1:
-`weights_epoch`. The peak, the crossing and the rules all name that epoch. With ``dip.ema`` the kept weights are
-averaged ones, and with ``dip.input_noise`` the kept picture is of z alone; rows are of the training step as it is.
+Row e is measured before the first step of epoch e. It belongs to the weights kept after epoch e - 1: `weights_epoch`.
+Peak, crossing and stopping rules name that epoch. Rows measure the training step. With ``dip.ema`` the kept weights are
+averages, and with ``dip.input_noise`` the kept picture is that of z without noise: both differ from the row.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 
 COLUMNS = (
     "loss_noisy",  # mean squared error to y, [0, 1] units
-    "loss_clean",  # to the clean picture; NaN where there is none
-    "psnr",  # dB against the clean picture; NaN where there is none
+    "loss_clean",  # mean squared error to the clean picture; NaN without one
+    "psnr",  # dB against the clean picture; NaN without one
     "lr",
-    "seconds",  # of an optimiser step
-    "window_variance",  # of the output over 100 epochs, per value; NaN before
-    "moving_variance",  # exponential, per value
+    "seconds",  # mean over the optimiser steps of the epoch
+    "window_variance",  # variance of the output over 100 epochs, per value; NaN before epoch 100
+    "moving_variance",  # exponential moving variance of the output, per value
 )
 
 
@@ -43,27 +43,31 @@ class Curves:
         self._rows.append(tuple(float(values[name]) for name in COLUMNS))
 
     def column(self, name: str) -> np.ndarray:
-        """Return a column: float64, shape (epochs,)."""
+        """Return the values of a column: float64, shape (epochs,).
+
+        Raises:
+            ValueError: For a name that is not in `COLUMNS`.
+        """
         index = COLUMNS.index(name)
         return np.array([row[index] for row in self._rows], dtype=np.float64)
 
     def head(self, n: int) -> Curves:
-        """Return the first ``n`` epochs (all, when there are fewer)."""
+        """Return the curves of the first ``n`` epochs, or of all epochs when there are fewer."""
         part = Curves()
         part._rows = self._rows[:n]
         return part
 
     def save(self, path: Path) -> None:
-        """Write an .npz without pickle, whatever the path's ending."""
+        """Write an .npz file without pickle, under the path as given."""
         with Path(path).open("wb") as file:
             np.savez(file, **{name: self.column(name) for name in COLUMNS})  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Curves:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
-            ValueError: When it is something else.
+            ValueError: For a file of another kind.
         """
         with np.load(path, allow_pickle=False) as file:
             if set(file.files) != set(COLUMNS):
@@ -75,26 +79,26 @@ class Curves:
 
 
 def weights_epoch(row: int) -> int:
-    """Return the epoch whose weights row ``row`` (1-based) measured; the start counts as epoch 1."""
+    """Return the epoch whose kept weights row ``row`` measured; both count from 1. Row 1 counts as epoch 1."""
     return max(1, row - 1)
 
 
 def peak(curves: Curves) -> int | None:
-    """Return the epoch of the highest PSNR, None without a clean picture."""
+    """Return the epoch of the highest PSNR; None without a clean picture."""
     psnr = curves.column("psnr")
     return None if np.isnan(psnr).all() else weights_epoch(int(np.nanargmax(psnr)) + 1)
 
 
 def best_kept(kept: Mapping[int, float | None]) -> tuple[int, float] | None:
-    """Return the kept epoch of the highest PSNR (the first of equals) and that; None where none has a PSNR."""
+    """Return the kept epoch of the highest PSNR, the first of equals, and its PSNR in dB; None without any PSNR."""
     rated = [(epoch, psnr) for epoch, psnr in kept.items() if psnr is not None]
     return max(rated, key=lambda pair: pair[1], default=None)
 
 
 def crossing(curves: Curves) -> int | None:
-    """Return the first epoch at which the output is nearer to y than to the clean picture.
+    """Return the first epoch at which the output is nearer to y than to the clean picture x, or None.
 
-    There half of the noise has been learnt: |n|^2 = 2 <out - x, n>. None where it has not happened.
+    At this epoch half of the noise n has been learnt: |n|^2 = 2 <out - x, n>.
     """
     nearer = curves.column("loss_noisy") < curves.column("loss_clean")
     return weights_epoch(int(nearer.argmax()) + 1) if nearer.any() else None

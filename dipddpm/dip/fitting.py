@@ -1,4 +1,4 @@
-"""Run one fit, new or gone on with, with a Lightning Trainer."""
+"""Run one fit with a Lightning Trainer: a new fit, or a kept one that goes on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a fit is run and shown; none of it changes the numbers of an epoch.
+    """The device and the display of a fit.
 
     Attributes:
         device: A torch device, such as ``cpu`` or ``cuda:1``.
@@ -41,32 +41,32 @@ class RunSettings:
 
 
 def run(module: DeepImagePrior, keeper: Keeper, rule: Rule, epochs: int, settings: RunSettings | None = None) -> None:
-    """Fit up to ``epochs`` or until the rule fires, from the kept state where there is one.
+    """Fit until the rule fires or ``epochs`` are reached. A kept fit goes on from its state.
 
     Args:
-        module: Freshly built. A fit that is gone on with needs the settings, seed and content that it began with.
-        keeper: Of the fit.
-        rule: Pure function of curves.
-        epochs: Length that the trajectory may reach.
-        settings: Device and display; the CPU and none by default.
+        module: A freshly built module. To continue a fit, it needs the fit's settings, seed and content.
+        keeper: The keeper of the fit.
+        rule: The stopping rule: a pure function of curves.
+        epochs: The largest number of epochs, those of the kept fit included.
+        settings: Device and display; None: the CPU, without a display.
 
     Raises:
-        RuntimeError: When the output stops being finite, or one of its channels dies.
+        RuntimeError: When the output is no longer finite, or one of its colour channels dies.
     """
     settings = settings or RunSettings()
     now = environment.describe(settings.device, module.settings.precision, networks.memory_format(module.net))
     before, state = keeper.before() or (None, None)
     if before:
-        log.info("going on from epoch %d of the stored fit %s", before.epochs, keeper.name)
+        log.info("continuing from epoch %d of the stored fit %s", before.epochs, keeper.name)
         if changed := environment.changes(before.environments[-1], now):
-            log.warning("not bit-equal to an uninterrupted fit: %s", ", ".join(changed))
+            log.warning("the fit will not be bit-equal to an uninterrupted one: %s", ", ".join(changed))
     else:
         log.info("fitting %s, up to %d epochs", keeper.name, epochs)
     recorder = Recorder(keeper, rule, environment=now, before=before)
     callbacks: list[Callback] = [recorder]
     logger = None
     if settings.events:
-        first = (before.epochs if before else 0) + 1  # a killed run logged epochs beyond its last commit
+        first = (before.epochs if before else 0) + 1  # a killed run may have logged epochs after its last commit
         logger = TensorBoardLogger(str(settings.events), name="", version="", default_hp_metric=False, purge_step=first)
         tracking.log_layout(logger.experiment)
         callbacks.append(Events(settings.panel_every, recorder))
@@ -99,7 +99,7 @@ def run(module: DeepImagePrior, keeper: Keeper, rule: Rule, epochs: int, setting
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Lightning from talking about loaders and accelerators that a one-picture fit does not have."""
+    """Silence Lightning's hints about data loaders and accelerators, which do not apply to a one-picture fit."""
     lightning = logging.getLogger("pytorch_lightning")
     level = lightning.level
     lightning.setLevel(logging.WARNING)

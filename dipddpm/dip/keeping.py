@@ -1,4 +1,4 @@
-"""What a fit hands over to be kept, and where that goes: a `Keeper`, in memory here, on disk in `dipddpm.fits`."""
+"""Keepers of a fit's epochs. `Memory` keeps them in memory; `dipddpm.fits` has a keeper on disk."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Trajectory:
 
     Attributes:
         curves: One row an epoch.
-        kept: PSNR in dB of each kept epoch's picture, None where there is no clean picture.
-        seconds: Wall-clock seconds spent on the fit, over all its extensions.
-        revived: Redraws of the last layer before the first step.
-        environments: Versions, threads, precision, memory format and device. Each has ``from_epoch``, the first epoch
-            that was run so.
+        kept: PSNR in dB of the picture of each kept epoch; None without a clean picture.
+        seconds: Wall-clock seconds of the fit, all its extensions included.
+        revived: Number of redraws of the last layer before the first step.
+        environments: Versions, threads, precision, memory format and device of each process that worked on the fit.
+            ``from_epoch`` is its first epoch.
     """
 
     curves: Curves
@@ -33,28 +33,28 @@ class Trajectory:
 
     @property
     def epochs(self) -> int:
-        """How many epochs the fit has."""
+        """The number of epochs of the fit."""
         return len(self.curves)
 
 
 class Keeper(Protocol):
-    """Takes kept epochs and commits while a fit runs.
+    """A place for the kept epochs and commits of a running fit.
 
-    At a commit the fit first writes its state to `state_file`, where there is one, and then calls `commit`. So a kill
-    at any moment leaves the previous commit with all that it names.
+    For a commit the fit first writes its state to `state_file`, unless that is None, and then calls `commit`. A kill at
+    any moment leaves the previous commit whole.
     """
 
     @property
     def name(self) -> str:
-        """What log lines call the fit."""
+        """The name of the fit in log lines."""
         ...
 
     def before(self) -> tuple[Trajectory, Path] | None:
-        """Return the trajectory that the fit goes on from and the file of its state; None for a new fit."""
+        """Return the trajectory to continue and the file of its state; None for a new fit."""
         ...
 
     def keep(self, epoch: int, weights: Mapping[str, torch.Tensor], picture: torch.Tensor) -> None:
-        """Keep the weights after an epoch, by name, and their picture, shape (1, 3, H, W)."""
+        """Keep the weights after an epoch, by name, and their picture: shape (1, 3, H, W), not clipped."""
         ...
 
     def picture(self, epoch: int) -> torch.Tensor:
@@ -62,16 +62,16 @@ class Keeper(Protocol):
         ...
 
     def state_file(self, epoch: int) -> Path | None:
-        """Return where the state after an epoch goes; None where the fit is never gone on from."""
+        """Return the file for the state after an epoch; None for a keeper whose fits are never continued."""
         ...
 
     def commit(self, trajectory: Trajectory) -> None:
-        """Make the trajectory so far the kept one; its epochs and its state are in place."""
+        """Make the trajectory so far the kept one. Its epochs and its state are written already."""
         ...
 
 
 class Memory:
-    """A keeper in memory: every kept epoch's weights and picture, on the CPU."""
+    """A keeper in memory. It holds the weights and the picture of every kept epoch, on the CPU."""
 
     name = "a picture"
 
@@ -83,7 +83,7 @@ class Memory:
         return None
 
     def keep(self, epoch: int, weights: Mapping[str, torch.Tensor], picture: torch.Tensor) -> None:
-        # Clones: the next step writes over the tensors of a network on the CPU.
+        # Clones, because the next step overwrites the tensors of a network on the CPU.
         copies = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
         self._kept[epoch] = copies, picture.detach().float().cpu().contiguous().clone()
 

@@ -1,6 +1,6 @@
-"""The Deep Image Prior as a LightningModule: a network, a fixed random input, one noisy picture.
+"""The Deep Image Prior as a LightningModule: a network, a fixed random input z, and one noisy picture y.
 
-Ulyanov, Vedaldi and Lempitsky, Deep Image Prior, CVPR 2018, https://arxiv.org/abs/1711.10925.
+Reference: Ulyanov, Vedaldi and Lempitsky, Deep Image Prior, CVPR 2018, https://arxiv.org/abs/1711.10925.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from dipddpm.dip.variance import MovingVariance, WindowedVariance
 from dipddpm.metrics import quality as metrics
 
 log = logging.getLogger(__name__)
-# The settings that a state records. It does not record those that leave its numbers as they are, such as max_epochs.
+# The settings that a state records. Settings such as max_epochs do not change the numbers, and are not recorded.
 RECORDED = ("layers", "channels", "kernel_size", "final_relu", "lr", "input_noise", "ema", "precision")
-DARK = 0.5 / 255  # mean up to which a channel counts as black: its right output is zero
+DARK = 0.5 / 255  # a channel of y up to this mean is black, and an output of zero is right for it
 
 
 def fixed_input(shape: torch.Size, seed: int, content: str) -> torch.Tensor:
-    """Return z: uniform in [0, 1], of the given (1, 3, H, W)."""
+    """Return z: uniform in [0, 1], of the given shape (1, 3, H, W)."""
     return torch.rand(shape, generator=seeds.generator(seed, "dip input", content))
 
 
 class DeepImagePrior(pl.LightningModule):
-    """Fit a network's output for a fixed z to a noisy picture y by mean squared error with Adam.
+    """Fit a network's output for a fixed z to a noisy picture y, by mean squared error with Adam.
 
-    Hyperparameters are builtins, so that checkpoints load without pickle. z, y and the clean picture are
-    buffers: an epoch is ``steps_per_epoch`` steps on the same data, and a loader would only cost time.
+    Hyperparameters are builtins, so that checkpoints load without pickle. z, y and the clean picture are buffers: all
+    ``steps_per_epoch`` steps of an epoch use the same data, and a data loader would only take time.
 
     Args:
-        noisy: y, shape (1, 3, H, W); may leave [0, 1].
-        clean: The picture behind it, same shape, or None. Only measured against, never learnt from.
-        operator: A of y = A x + noise: the loss is over what y tells (the paper's eq. 4 and 5); None for the identity.
-        network: A module of one's own that maps z to a picture, both (1, 3, H, W); trained in place. None builds the
-            network that the settings name, with initial weights from the seed.
-        settings: Of the network and of Adam; the plain network's by default.
-        seed: Of z, of the weights and of the input noise.
-        content: Content hash of the picture, which enters every seed; None takes that of y.
+        noisy: Completed y, shape (1, 3, H, W), in [0, 1] units; values may lie outside.
+        clean: The clean picture, same shape, or None. The fit is measured against it and does not learn from it.
+        operator: A of y = A x + noise. The loss is over the measured part (the paper's eq. 4 and 5). None: identity.
+        network: Your own module, which maps z to a picture, both of shape (1, 3, H, W). It is trained in place. None
+            builds the network that the settings name, with initial weights from the seed.
+        settings: Settings of the network and of Adam; None: those of the plain network.
+        seed: Seed of z, of the weights and of the input noise.
+        content: Content hash of the picture, which enters every seed; None: the hash of ``noisy``.
 
     Raises:
-        ValueError: When y is not one picture, or for settings that the network does not have.
+        ValueError: When ``noisy`` is not one picture, or for settings that the network does not have.
     """
 
     z: torch.Tensor
@@ -95,20 +95,23 @@ class DeepImagePrior(pl.LightningModule):
         self._seconds = 0.0
 
     def _revive(self, z: torch.Tensor, generator: torch.Generator) -> int:
-        """Redraw the last layer until no output channel is dead; return how often, 0 where no layer can be redrawn."""
+        """Redraw the last layer until no output channel is dead; return the number of redraws.
+
+        A network without a layer to redraw is left as it is, and gives 0.
+        """
         last = networks.last_layer(self.net)
         times = networks.revive(self.net, last, z, generator) if last is not None else 0
         if times:
-            log.info("a dead output channel at the start: last layer redrawn %d times", times)
+            log.info("an output channel was dead at the start: the last layer was redrawn (attempts: %d)", times)
         return times
 
     @property
     def kept_net(self) -> torch.nn.Module:
-        """The network whose weights are kept: the averaged one where there is one."""
+        """The network whose weights are kept: with ``ema`` the averaged one."""
         return self.averaged.module if self.averaged is not None else self.net
 
     def forward(self, z: torch.Tensor, net: torch.nn.Module | None = None) -> torch.Tensor:
-        """Map z to a picture, float32, shape (1, 3, H, W), in the fit's precision."""
+        """Map z to a picture, both of shape (1, 3, H, W), in the fit's precision; the result is float32."""
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
             return (net or self.net)(z).float()
 
@@ -134,7 +137,7 @@ class DeepImagePrior(pl.LightningModule):
         return torch.optim.Adam(self.net.parameters(), lr=self.settings.lr)
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        """Return the loss to the noisy picture; the epoch's first step fills the epoch's row."""
+        """Return the loss to the noisy picture. The first step of an epoch fills the epoch's row."""
         z = self.z
         if self.settings.input_noise:
             noise = torch.randn(z.shape, generator=self.input_generator)
@@ -146,7 +149,7 @@ class DeepImagePrior(pl.LightningModule):
         return loss
 
     def _loss(self, output: torch.Tensor) -> torch.Tensor:
-        """Return the mean squared error to y over its values."""
+        """Return the mean squared error over the values of y."""
         return self.operator.loss(output - self.noisy)
 
     def _measure(self, output: torch.Tensor, loss: float) -> None:

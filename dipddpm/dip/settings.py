@@ -6,27 +6,27 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-# What a network wants otherwise than the plain network; ``conf/dip`` has the reasons.
+# The settings of a network that differ from the plain network's; ``conf/dip`` has the reasons.
 PRESETS: dict[str, dict[str, Any]] = {"skip": {"channels": 16, "final_relu": False, "lr": 1e-2}}
 PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
 class DipSettings:
-    """A network and how it is fitted; the defaults are those of ``conf/dip/cnn.yaml``.
+    """The settings of a network and of its fit. The defaults are those of ``conf/dip/cnn.yaml``.
 
     Attributes:
-        network: A name of `dipddpm.dip.networks.NETWORKS`; not looked at where a module is given instead.
-        layers: Hidden layers of the plain network; halvings of the resolution of the skip network.
-        channels: Width of the hidden layers, 1 or more.
-        kernel_size: Side of the convolutions, in pixels; odd.
+        network: A name in `dipddpm.dip.networks.NETWORKS`; not used where a module is given.
+        layers: Hidden layers of the plain network, or halvings of the resolution in the skip network.
+        channels: Channels of the hidden layers, 1 or more.
+        kernel_size: Side of the convolutions in pixels, odd.
         final_relu: Whether the output of the plain network passes a ReLU.
         lr: Adam's learning rate, above 0.
-        max_epochs: Where a fit ends that no rule stops, 1 or more.
+        max_epochs: Epochs of a fit whose rule does not fire, 1 or more.
         steps_per_epoch: Optimiser steps an epoch, 1 or more.
-        checkpoint_every: Epochs between kept ones, 1 or more.
-        input_noise: Standard deviation of the noise added to z at every step, 0 or more.
-        ema: Decay of the averaged weights, from 0 (none) to below 1. Averaged weights are the kept ones.
+        checkpoint_every: Epochs between two kept epochs, 1 or more.
+        input_noise: Standard deviation of the noise added to z at every step, in picture units, 0 or more.
+        ema: Decay of averaged weights, from 0 (off) to below 1. With ``ema`` the averaged weights are kept.
         precision: ``fp32`` or ``bf16`` (autocast).
 
     Raises:
@@ -56,7 +56,7 @@ class DipSettings:
 
     @classmethod
     def of(cls, network: str, **changes: Any) -> DipSettings:
-        """Return the settings that a network is best fitted with, such as ``of("skip")``, with ``changes``."""
+        """Return the recommended settings of a network, with ``changes``: ``DipSettings.of("skip", channels=32)``."""
         return cls(**{"network": network, **PRESETS.get(network, {}), **changes})
 
 

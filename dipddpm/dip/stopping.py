@@ -1,7 +1,7 @@
-"""Stopping rules: pure functions of a fit's curves, so that any rule can be asked of any stored fit.
+"""Stopping rules: pure functions of a fit's curves. Every rule can be applied to every stored fit.
 
-Each has the prefix property: a longer fit does not change its answer. An epoch that a rule names is one of
-stored weights (see `dipddpm.dip.curves`); ``fired_at`` is the epoch in which the rule could know.
+A rule fires at the epoch ``fired_at``, and picks the weights kept after an earlier epoch (`dipddpm.dip.curves`). Rules
+have the prefix property: a longer fit does not change the answer.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ import numpy as np
 from dipddpm.dip.curves import Curves, crossing, peak, weights_epoch
 from dipddpm.registry import Registry
 
-SETTLED = 100  # rows before which the moving variance still remembers its start
-PATIENCE = 1000  # epochs, the paper's
+SETTLED = 100  # rows over which the moving variance still depends on its start
+PATIENCE = 1000  # epochs, as in the paper
 
 
 @dataclass(frozen=True)
 class Stop:
-    """What a rule says: the epoch whose weights it picks, and the epoch at which it could know."""
+    """The answer of a rule that fired.
+
+    Attributes:
+        epoch: The epoch whose kept weights the rule picks.
+        fired_at: The epoch at which the rule fired.
+    """
 
     epoch: int
     fired_at: int
@@ -31,7 +36,7 @@ Rule = Callable[[Curves], Stop | None]
 
 
 class NamedRule(Protocol):
-    """A rule that is registered: a function of curves that takes both settings and may leave them unread."""
+    """A registered rule: a function of curves, threshold and patience. A rule may ignore both settings."""
 
     def __call__(self, curves: Curves, *, threshold: float | None, patience: int | None) -> Stop | None: ...
 
@@ -40,11 +45,11 @@ RULES: Registry[NamedRule] = Registry("stopping rule")
 
 
 def loss_floor(curves: Curves, *, threshold: float) -> Stop | None:
-    """Stop before the loss to the noisy picture falls to the noise: the original's rule.
+    """Stop before the loss to the noisy picture falls to the variance of its noise: the original's rule.
 
     Args:
-        curves: Of the fit so far.
-        threshold: Mean squared error, (sigma / 255)^2 for noise of sigma.
+        curves: The curves of the fit so far.
+        threshold: Mean squared error in [0, 1] units: (sigma / 255)^2 for noise of sigma.
     """
     reached = curves.column("loss_noisy") <= threshold
     if not reached.any():
@@ -54,7 +59,7 @@ def loss_floor(curves: Curves, *, threshold: float) -> Stop | None:
 
 
 def wmv(curves: Curves, *, patience: int = PATIENCE) -> Stop | None:
-    """Pick the minimum of the windowed variance that has stood for ``patience`` epochs.
+    """Pick the minimum of the windowed variance once ``patience`` epochs have passed without a lower one.
 
     Wang et al., https://arxiv.org/abs/2112.06074, Algorithm 1.
     """
@@ -62,10 +67,10 @@ def wmv(curves: Curves, *, patience: int = PATIENCE) -> Stop | None:
 
 
 def emv(curves: Curves, *, patience: int = PATIENCE) -> Stop | None:
-    """Pick the minimum of the moving variance that has stood for ``patience`` epochs (Algorithm 2).
+    """Pick the minimum of the moving variance once ``patience`` epochs have passed without a lower one.
 
-    The moving variance starts at 0, the mean being the first output; the first `SETTLED` rows, over which
-    that start is forgotten (0.9^100 < 1e-4), are not asked.
+    Wang et al., https://arxiv.org/abs/2112.06074, Algorithm 2. The moving variance starts at 0. The rule ignores the
+    first `SETTLED` rows, after which the weight of the start is below 1e-4 (0.9^100).
     """
     variance = curves.column("moving_variance")
     variance[:SETTLED] = np.nan
@@ -110,16 +115,16 @@ def _never(curves: Curves, *, threshold: float | None, patience: int | None) -> 
 
 @dataclass(frozen=True)
 class Stopping:
-    """A rule with its settings: a function of curves.
+    """A stopping rule with its settings. It is called with curves.
 
     Attributes:
-        rule: A name of `RULES`, or a function of the curves. The function returns a `Stop` once it can, else None. It
-            must have the prefix property.
-        threshold: Mean squared error, [0, 1] units, for ``loss_floor``.
-        patience: Epochs, for ``wmv`` and ``emv``; None is the paper's 1000.
+        rule: A name in `RULES`, or a function of curves. The function returns a `Stop` when it fires, else None. It
+            must have the prefix property: a longer fit does not change the answer.
+        threshold: Threshold of ``loss_floor``: mean squared error in [0, 1] units.
+        patience: Patience of ``wmv`` and ``emv`` in epochs; None: the paper's 1000.
 
     Raises:
-        ValueError: For an unknown name, and at the call for ``loss_floor`` without a threshold.
+        ValueError: For an unknown name; at the call for ``loss_floor`` without a threshold.
     """
 
     rule: str | Rule = "loss_floor"
@@ -132,23 +137,23 @@ class Stopping:
 
     @property
     def name(self) -> str:
-        """The rule's name, or that of its function."""
+        """The name of the rule, or of its function."""
         return self.rule if isinstance(self.rule, str) else getattr(self.rule, "__name__", "rule")
 
     def __call__(self, curves: Curves) -> Stop | None:
-        """Return what the rule says of the fit so far."""
+        """Return the answer of the rule for the fit so far; None while it has not fired."""
         if not isinstance(self.rule, str):
             return self.rule(curves)
         return RULES[self.rule](curves, threshold=self.threshold, patience=self.patience)
 
 
 def summarise(curves: Curves, *, threshold: float, patience: int) -> dict[str, int | None]:
-    """Return the epochs of the peak, of the crossing and of every rule, None where there is none.
+    """Return the length of a fit and the epochs of the peak, of the crossing and of every rule; None for a missing one.
 
     Args:
-        curves: Of a fit.
-        threshold: For ``loss_floor``, mean squared error.
-        patience: For ``wmv`` and ``emv``, epochs.
+        curves: The curves of the fit.
+        threshold: Threshold of ``loss_floor``: mean squared error in [0, 1] units.
+        patience: Patience of ``wmv`` and ``emv``, in epochs.
     """
     stops = {
         "loss_floor": loss_floor(curves, threshold=threshold),

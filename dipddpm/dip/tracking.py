@@ -1,7 +1,7 @@
-"""TensorBoard events: curves and grids of a fit, snapshots and hparams of a window.
+"""Write TensorBoard events.
 
-A fit is a run with curves and grids, and no session of the HParams tab; a job is a run with pictures, and one
-session with the figures it ended with.
+A fit is a run of TensorBoard with curves and pictures. A job is a run with pictures and one session of the HParams tab,
+which has the job's settings and final figures.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def writer(trainer: pl.Trainer) -> SummaryWriter:
 
 
 def log_layout(events: SummaryWriter) -> None:
-    """Put both losses into one chart (the Custom Scalars tab)."""
+    """Put both losses into one chart of the Custom Scalars tab."""
     events.add_custom_scalars(LAYOUT)
 
 
 def log_epoch(events: SummaryWriter, row: Mapping[str, float], epoch: int) -> None:
-    """Write an epoch's row; what is not known (NaN) is left out."""
+    """Write the row of an epoch, without unknown values (NaN)."""
     for name, tag in TAGS.items():
         if name in row and not math.isnan(row[name]):
             events.add_scalar(tag, row[name], epoch)
@@ -54,7 +54,7 @@ def log_epoch(events: SummaryWriter, row: Mapping[str, float], epoch: int) -> No
 def log_pictures(
     events: SummaryWriter, tag: str, pictures: Mapping[str, torch.Tensor], step: int, description: str = ""
 ) -> None:
-    """Write pictures, each (N, 3, H, W) in [0, 1] (clipped), as one grid a name."""
+    """Write pictures, each of shape (N, 3, H, W) in [0, 1] and clipped here, as one grid for each name."""
     assert events.file_writer is not None
     for name, picture in pictures.items():
         summary = image(f"{tag}/{name}", picture.detach().float().cpu().clamp(0, 1).numpy(), dataformats="NCHW")
@@ -65,20 +65,20 @@ def log_pictures(
 def log_hparams(events: SummaryWriter, hparams: Mapping[str, Any], results: Mapping[str, float], step: int) -> None:
     """Write hyperparameters and final figures as one session of the HParams tab.
 
-    ``SummaryWriter.add_hparams`` would open a second run for them, and it declares the columns in every run, of
-    which TensorBoard believes one. Undeclared, they are read from all runs: the hyperparameters that differ come
-    first, each with its domain, and every figure is a column whichever command wrote it.
+    ``SummaryWriter.add_hparams`` is not used. It opens a second run, and declares the columns in every run, of which
+    TensorBoard reads one. Without a declaration TensorBoard collects the columns of all runs: hyperparameters that
+    differ come first, and every figure is a column.
 
     Args:
-        events: The run's own.
-        hparams: None leaves a cell empty; what is no number is written as a word. TensorBoard fails to sort a column
-            that has numbers in some runs and words in others.
-        results: By the names of their columns.
-        step: Where the figures stand in the charts of the Scalars tab.
+        events: The event writer of the run.
+        hparams: Hyperparameters by column. None leaves the cell empty. Values that are no numbers become words;
+            TensorBoard cannot sort a column of both numbers and words.
+        results: Final figures by column.
+        step: The step of the figures in the charts of the Scalars tab.
     """
     known = {k: v for k, v in hparams.items() if v is not None}
     plain = {k: v if isinstance(v, int | float) and not isinstance(v, bool) else str(v) for k, v in known.items()}
-    _, start, end = hparams_summaries(plain, dict(results))  # the first declares the columns
+    _, start, end = hparams_summaries(plain, dict(results))  # the first result declares the columns
     assert events.file_writer is not None
     for summary in (start, end):
         events.file_writer.add_summary(summary)

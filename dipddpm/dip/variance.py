@@ -1,7 +1,9 @@
-"""How much a DIP's output still moves: the two streaming variances that stopping rules look at.
+"""Two running variances of a DIP's output over the epochs, for the stopping rules ``wmv`` and ``emv``.
 
-Wang et al., Early Stopping for Deep Image Prior, TMLR 2023, https://arxiv.org/abs/2112.06074, Algorithms 1
-and 2. Both cost a few passes over one picture an epoch; all values are per picture value, in [0, 1]^2 units.
+All variances are means over the values of the picture, in [0, 1]^2 units. An update takes a few passes over a picture.
+
+Reference: Wang et al., Early Stopping for Deep Image Prior, TMLR 2023, https://arxiv.org/abs/2112.06074, Algorithms 1
+and 2.
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ import torch
 
 
 class WindowedVariance:
-    """Mean over the last ``window`` outputs of |x - their mean|^2: a ring buffer and running sums.
+    """The variance of the last ``window`` outputs: the mean of |x - their mean|^2.
 
-    The sums are float64 and relative to the first output, so that they do not lose a variance of 1e-7 in
-    the energy of the picture.
+    It is computed with a ring buffer and running sums. The sums are float64 and of differences to the first output:
+    otherwise rounding would hide a variance of 1e-7.
 
     Args:
-        window: Outputs in the window; the paper's 100.
+        window: Number of outputs; 100 in the paper.
     """
 
     def __init__(self, window: int = 100) -> None:
@@ -31,7 +33,7 @@ class WindowedVariance:
         self.squares = 0.0
 
     def update(self, x: torch.Tensor) -> float:
-        """Take the next output, any shape; return the variance, NaN until the window is full."""
+        """Add the next output, of any shape; return the variance, NaN until the window is full."""
         x = x.detach().float().reshape(-1).cpu()
         if self.ring is None or self.first is None or self.sum is None:
             self.ring = torch.zeros(self.window, x.numel())
@@ -52,22 +54,22 @@ class WindowedVariance:
         return max(0.0, self.squares / self.window - mean_square) / x.numel()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return tensors and numbers from which the next values are bit-equal."""
+        """Return the state as tensors and numbers. After `load_state_dict` the next values are bit-equal."""
         return {k: getattr(self, k) for k in ("window", "count", "ring", "first", "sum", "squares")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Restore a state that `state_dict` returned."""
         for name, value in state.items():
             setattr(self, name, value.cpu().clone() if isinstance(value, torch.Tensor) else value)
 
 
 class MovingVariance:
-    """Exponential moving variance: no buffer, hence cheaper than the window, and noisier.
+    """Exponential moving variance. It needs no buffer, but is noisier than the windowed variance.
 
         mean' = (1 - a) mean + a x,   variance' = (1 - a) variance + a (1 - a) |x - mean|^2
 
     Args:
-        alpha: a; the paper's 0.1.
+        alpha: a, in (0, 1]; 0.1 in the paper.
     """
 
     def __init__(self, alpha: float = 0.1) -> None:
@@ -76,7 +78,7 @@ class MovingVariance:
         self.variance = 0.0
 
     def update(self, x: torch.Tensor) -> float:
-        """Take the next output, any shape; return the variance per value (0 for the first)."""
+        """Add the next output, of any shape; return the variance, 0 for the first output."""
         x = x.detach().float().reshape(-1).cpu()
         if self.mean is None:
             self.mean = x.clone()
@@ -89,10 +91,10 @@ class MovingVariance:
         return self.variance
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a tensor and numbers from which the next values are bit-equal."""
+        """Return the state as a tensor and numbers. After `load_state_dict` the next values are bit-equal."""
         return {k: getattr(self, k) for k in ("alpha", "mean", "variance")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Restore a state that `state_dict` returned."""
         for name, value in state.items():
             setattr(self, name, value.cpu().clone() if isinstance(value, torch.Tensor) else value)

@@ -1,7 +1,7 @@
-"""DIP fits: made from Python, kept in a store, loaded again. A fit is a trajectory of kept epochs with its curves.
+"""DIP fits: make them from Python, keep them in a store, load them again. A fit has kept epochs and curves.
 
-`fit.fit_dip` fits pictures in memory or into a store, and `load.load_fit` loads a kept epoch. `manifest` says what a
-stored fit consists of; `store` finds, locks, writes and verifies fits; `choice` says which epoch ``checkpoint`` means.
+`fit.fit_dip` fits pictures in memory or into a store, and `load.load_fit` loads a kept epoch. `manifest` has the files
+of a stored fit. `store` finds, locks, writes and verifies fits. `choice` finds the epoch that ``checkpoint`` names.
 ``python -m dipddpm.fits list|show|rm|gc`` manages a store.
 """
 

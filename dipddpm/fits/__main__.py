@@ -23,12 +23,12 @@ from dipddpm.files import is_kept_file
 from dipddpm.fits.manifest import Damaged
 from dipddpm.fits.store import FitStore
 
-WHOLE = {"key": 16, "damage": 12}  # characters of columns that a narrow terminal leaves whole
-SHORTEST = 4  # characters that `rm` wants: fewer name one fit today and may name another tomorrow
+WHOLE = {"key": 16, "damage": 12}  # least characters of columns that a narrow terminal must not wrap
+SHORTEST = 4  # characters of a name for `rm`: a shorter beginning may name another fit tomorrow
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns the exit code (2 for a request that cannot be met)."""
+    """Run a command; return the exit code, 2 for a refusal."""
     args = _parser().parse_args(argv)
     store = FitStore(args.store)
     try:
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             for key in _removable(store, args.key, args.force):
                 _remove(store, key)
-    except (UserError, OSError) as error:  # the second: a store that cannot be read, or a fit that is removed meanwhile
+    except (UserError, OSError) as error:  # OSError: the store cannot be read, or a fit was removed in between
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -51,18 +51,18 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=typed_as("dipddpm.fits"), description="Manage stored DIP fits.")
     parser.add_argument("--store", default="outputs/fits", type=Path, help="root folder (outputs/fits)")
-    common = argparse.ArgumentParser(add_help=False)  # --store after the command; with no default, which would win
+    common = argparse.ArgumentParser(add_help=False)  # --store after the command; a default here would override it
     common.add_argument("--store", default=argparse.SUPPRESS, type=Path, help="root folder (outputs/fits)")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="every fit: length, size, age, what uses it", parents=[common])
-    show = commands.add_parser("show", help="what one fit is, verified", parents=[common])
+    commands.add_parser("list", help="list all fits: length, size, age, runs that use them", parents=[common])
+    show = commands.add_parser("show", help="verify fits and show their settings", parents=[common])
     rm = commands.add_parser("rm", help="remove fits", parents=[common])
-    rm.add_argument("--force", action="store_true", help="also those that existing runs use")
+    rm.add_argument("--force", action="store_true", help="remove fits that existing runs use, too")
     for command in (show, rm):
-        command.add_argument("key", nargs="+", help="name, or its beginning")
+        command.add_argument("key", nargs="+", help="name of a fit, or the beginning of the name")
     gc = commands.add_parser("gc", help="remove damaged fits and those that no existing run uses", parents=[common])
-    gc.add_argument("--days", type=float, default=0, help="only those untouched for so many days (0)")
-    gc.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
+    gc.add_argument("--days", type=float, default=0, help="remove only fits unchanged for DAYS days (0)")
+    gc.add_argument("--dry-run", action="store_true", help="list the fits, remove nothing")
     return parser
 
 
@@ -70,19 +70,19 @@ def _whole(store: FitStore, beginning: str) -> str:
     keys = [k for k in store.keys() if k.startswith(beginning)]
     if len(keys) != 1:
         found = f"{len(keys)} fits in {store.root} begin" if keys else f"no fit in {store.root} begins"
-        raise UserError(f"{found} with {beginning}: see {typed_as('dipddpm.fits')} list --store {store.root}")
+        raise UserError(f"{found} with {beginning}: type {typed_as('dipddpm.fits')} list --store {store.root}")
     return keys[0]
 
 
 def _removable(store: FitStore, beginnings: list[str], force: bool) -> list[str]:
-    """Return the fits to remove, each once; refuse all where one is not to be removed."""
+    """Return the fits to remove, each once. One that may not be removed refuses the whole command."""
     for beginning in beginnings:
         if len(beginning) < SHORTEST:
             raise UserError(f"rm {beginning} is not allowed: type {SHORTEST} or more characters of the fit's name")
     keys = list(dict.fromkeys(_whole(store, b) for b in beginnings))
     for key in keys:
         if (uses := len(store.uses(key))) and not force:
-            raise UserError(f"{key} is what {_count(uses)} {'use' if uses > 1 else 'uses'}: to remove it, type --force")
+            raise UserError(f"{key} is used by {_count(uses)}: to remove it all the same, type --force")
     return keys
 
 
@@ -93,7 +93,7 @@ def _count(runs: int) -> str:
 def _list(store: FitStore) -> None:
     keys = store.keys()
     if not keys:
-        print(f"no fits in {store.root}: another store is --store <folder>")
+        print(f"no fits in {store.root}: for another store, type --store <folder>")
         return
     table = Table(box=None)
     for name in ("key", "epochs", "picture", "damage", "network", "seed", "size", "age", "used by", "state"):
@@ -113,7 +113,7 @@ def _list(store: FitStore) -> None:
 
 
 def _request(store: FitStore, key: str) -> tuple[str, str, str, str]:
-    """Return what tells a fit from others, for people: its picture, what was done to it, its network, its seed."""
+    """Return picture, damage, network and seed of a fit, for people."""
     try:
         request = json.loads((store.folder(key) / "fit.json").read_text())
         dip, size = request["dip"], "x".join(map(str, request["size"]))
@@ -123,12 +123,12 @@ def _request(store: FitStore, key: str) -> tuple[str, str, str, str]:
             f"{dip['network']} {dip['layers']}x{dip['channels']}",
             str(request["seed"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):  # of a damaged fit, or one removed meanwhile
+    except (OSError, ValueError, KeyError, TypeError):  # the fit is damaged, or was removed in between
         return "?", "?", "?", "?"
 
 
 def _damage(degraded: dict[str, Any]) -> str:
-    """Return what was done to a picture: ``gaussian 25``, ``holes``, ``1/4, poisson 10``; ``given`` for nothing."""
+    """Return the damage to a picture: ``gaussian 25``, ``holes``, ``1/4, poisson 10``, or ``given`` for a given y."""
     parts = ["holes"] if "mask" in degraded else []
     parts += [f"1/{degraded['downscale']}"] if "downscale" in degraded else []
     if degraded["kind"] == "none":
@@ -139,11 +139,11 @@ def _damage(degraded: dict[str, Any]) -> str:
 
 
 def _picture(store: FitStore, key: str) -> str:
-    """Return the name of a fit's picture, which runs that use it tell; empty where none does."""
+    """Return the name of a fit's picture from a run that uses the fit; empty without such a run."""
     for folder in store.uses(key):
         with suppress(OSError, yaml.YAMLError, KeyError, TypeError):
             config = yaml.safe_load((folder / "config.yaml").read_text())
-            if not is_kept_file(config["checkpoint"]):  # which may be of another picture
+            if not is_kept_file(config["checkpoint"]):  # a run from a file may have another picture
                 return Path(config["image"]["path"]).name
     return ""
 
@@ -178,7 +178,7 @@ def _gc(store: FitStore, days: float, dry_run: bool) -> None:
         if _age(store, key) < days * 86400 or (state == "whole" and store.uses(key)):
             continue
         found = True
-        why = f"({state}, {'unused' if state == 'whole' else 'nothing to go on from'}, {_size(store, key)})"
+        why = f"({state}, {'unused' if state == 'whole' else 'cannot be continued'}, {_size(store, key)})"
         if dry_run:
             print(f"would remove {key} {why}")
             continue
@@ -207,7 +207,7 @@ def _age(store: FitStore, key: str) -> float:
 
 
 def _files(store: FitStore, key: str) -> list[os.stat_result]:
-    """Return what the system says of a fit's files; a fit that goes on meanwhile may take some away."""
+    """Return the file status of each of a fit's files. A running fit may remove files in between."""
     found = []
     for path in store.folder(key).rglob("*"):
         with suppress(FileNotFoundError):
@@ -217,8 +217,8 @@ def _files(store: FitStore, key: str) -> list[os.stat_result]:
 
 
 def command() -> int:
-    """Run the console command; `main` without what a caller from Python would not want."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `... | head` ends it without a traceback
+    """Run the console command: `main`, with the signal handling of a command."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `... | head` then ends the command without a traceback
     return main()
 
 

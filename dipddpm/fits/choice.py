@@ -1,4 +1,4 @@
-"""Which kept epoch of a fit ``checkpoint`` means."""
+"""Choose the kept epoch of a fit that ``checkpoint`` names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dipddpm.dip.stopping import Rule, Stop
 
 @dataclass(frozen=True)
 class Choice:
-    """The epoch to start from.
+    """The chosen epoch of a fit.
 
     Attributes:
-        epoch: A kept one.
-        why: A rule's name, ``max_epochs``, ``last``, ``oracle`` or ``given``.
-        stop: What the rule said.
-        needed: Epochs that had to be run to know; the fit's cost is counted over these.
+        epoch: The kept epoch.
+        why: The reason: a rule's name, ``max_epochs``, ``last``, ``oracle`` or ``given``.
+        stop: The answer of the stopping rule; None where it did not fire.
+        needed: Epochs that the choice needs. The cost of the fit is counted over these.
     """
 
     epoch: int
@@ -29,18 +29,18 @@ class Choice:
 def choose(
     fit: Trajectory, checkpoint: int | str, *, rule: Rule, rule_name: str, max_epochs: int, every: int
 ) -> Choice | None:
-    """Return the kept epoch that ``checkpoint`` means, or None while the fit is too short to tell.
+    """Return the kept epoch that ``checkpoint`` names, or None while the fit is too short for it.
 
-    The answer depends on the curves up to where the rule fires (or ``max_epochs``) alone, not on how far the
-    stored fit goes, nor on where earlier runs ended: only every ``every``th epoch is looked at.
+    The answer depends only on the curves up to the epoch at which the rule fires, or up to ``max_epochs``. It does not
+    depend on the length of the stored fit, nor on the ends of earlier runs: only multiples of ``every`` are chosen.
 
     Args:
         fit: The trajectory so far.
         checkpoint: A kept epoch, ``stop``, ``last`` or ``oracle``.
-        rule: Pure function of curves.
-        rule_name: For the answer.
-        max_epochs: Where a fit ends whose rule does not fire; at least ``every``.
-        every: Epochs between kept ones. A rule that fires before the first means the first.
+        rule: The stopping rule: a pure function of curves.
+        rule_name: The name of the rule, for `Choice.why`.
+        max_epochs: Epochs of a fit whose rule does not fire, ``every`` or more.
+        every: Epochs between two kept epochs. A rule that fires before the first kept epoch chooses that epoch.
 
     Raises:
         ValueError: For ``oracle`` without a clean picture.

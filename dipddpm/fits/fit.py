@@ -38,14 +38,14 @@ class FittedPicture:
     """A DIP that was fitted to one picture.
 
     Attributes:
-        picture: Output of the kept epoch, clipped to [0, 1], float32, shape (1, 3, H, W). Where y tells a part of the
-            picture and has no noise, that part is y's.
-        epoch: The kept epoch that the rule led to.
-        why: Why that one: the rule's name, or ``max_epochs`` where the rule did not fire.
+        picture: Output of the kept epoch, clipped to [0, 1], float32, shape (1, 3, H, W). Where y is partial and has no
+            noise, the measured part is that of y.
+        epoch: The kept epoch that the stopping rule chose.
+        why: The reason: the rule's name, or ``max_epochs`` where the rule did not fire.
         curves: One row for each epoch of the fit.
-        network: With the weights of the epoch, on the CPU.
+        network: The network with the weights of the epoch, on the CPU.
         z: The fixed input of the network, shape (1, 3, H, W).
-        folder: Where the fit is stored; None for a fit in memory.
+        folder: The folder of the stored fit; None for a fit in memory.
     """
 
     picture: torch.Tensor
@@ -62,7 +62,8 @@ class FittedDip:
     """The DIPs that were fitted to the N pictures of a problem.
 
     Attributes:
-        pictures: One result a picture. `epoch`, `why`, `curves` and `network` are those of the only one.
+        pictures: One result for each picture. `epoch`, `why`, `curves` and `network` are for a fit of one picture, and
+            raise a ValueError for several.
     """
 
     pictures: tuple[FittedPicture, ...]
@@ -92,7 +93,7 @@ class FittedDip:
     def _only(self) -> FittedPicture:
         only, *others = self.pictures
         if others:
-            raise ValueError(f"the fit is of {1 + len(others)} pictures: take one of them, such as fit.pictures[0]")
+            raise ValueError(f"the fit has {1 + len(others)} pictures: take one of them, such as fit.pictures[0]")
         return only
 
 
@@ -109,31 +110,31 @@ def fit_dip(
 ) -> FittedDip:
     """Fit a Deep Image Prior to each picture of a problem, one after the other.
 
-    Problem, settings and seed determine the result to the bit, for the same torch, threads and device. It is the one
-    that ``train_dip.py`` keeps. On a GPU, TF32 is switched off in this process.
+    Problem, settings and seed determine the result to the bit, for the same torch, threads and device. The result is
+    the same as that of ``train_dip.py``. On a GPU the function switches TF32 off in this process.
 
     Args:
-        problem: y and what is known about it; N pictures.
-        network: ``"cnn"``, ``"skip"``, a name registered in `dipddpm.dip.networks.NETWORKS`, or a module of one's own.
-            The module maps z to a picture, both (1, 3, H, W). It is copied, and each picture's fit begins with its
-            weights. None is the network that the settings name.
-        settings: Of network and optimiser; None takes those with which the network is best fitted.
+        problem: The problem, of N pictures.
+        network: ``"cnn"``, ``"skip"``, a name registered in `dipddpm.dip.networks.NETWORKS`, or your own module, which
+            maps z to a picture, both of shape (1, 3, H, W). The module is copied, and the fit of each picture begins
+            with its weights. None: the network that the settings name.
+        settings: Settings of network and optimiser; None: the recommended ones of the network (`DipSettings.of`).
         stopping: A rule's name (``loss_floor``, ``wmv``, ``emv``, ``never``), a function of curves, or a `Stopping`
-            with its threshold or patience. The threshold of ``loss_floor`` is (sigma / 255)^2 unless it is given.
-        seed: Of z, weights and input noise, together with the content of the picture.
+            with its threshold or patience. The default threshold of ``loss_floor`` is (sigma / 255)^2.
+        seed: Seed of z, weights and input noise; the content of the picture enters them too.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
-        store: Folder in which fits are found and kept, such as ``outputs/fits``, with TensorBoard's events; None keeps
-            them in memory. Every kept epoch of a fit takes the bytes of its weights and of its picture.
+        store: Folder of stored fits, such as ``outputs/fits``: a stored fit is found there, and a new one is kept with
+            TensorBoard's events. None keeps the fit in memory. Each kept epoch takes the bytes of weights and picture.
         progress: Whether progress bars are shown.
 
     Raises:
-        ValueError: For unknown names, settings that do not go together, or noise that cannot be estimated.
+        ValueError: For unknown names, settings that are not allowed together, or noise that cannot be estimated.
         RuntimeError: When a fit diverges or a colour channel dies.
     """
     settings, own = _settled(network, settings)
     if own is not None and store is not None:
         raise ValueError(
-            "a store keeps fits of named networks: register yours with NETWORKS.register, or give no store"
+            "a store keeps only fits of registered networks: register yours with NETWORKS.register, or give no store"
         )
     stopping = stopping if isinstance(stopping, Stopping) else Stopping(stopping)
     device = environment.choose_device(device)
@@ -149,7 +150,7 @@ def fit_dip(
 
 @dataclass(frozen=True)
 class _Fit:
-    """One picture's fit, before it is made."""
+    """The arguments of one picture's fit."""
 
     problem: Problem
     settings: DipSettings
@@ -204,7 +205,7 @@ class _Fit:
 def _settled(
     network: str | torch.nn.Module | None, settings: DipSettings | None
 ) -> tuple[DipSettings, torch.nn.Module | None]:
-    """Return the settings, and the module of one's own where one is given."""
+    """Return the settings, and the caller's module or None."""
     own = network if isinstance(network, torch.nn.Module) else None
     name = network if isinstance(network, str) else None
     settings = settings or DipSettings.of(name or "cnn")

@@ -1,4 +1,4 @@
-"""A fit that is kept in a folder of the store."""
+"""The keeper of a fit in a folder of the store."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dipddpm.fits.manifest import Fit
 
 
 class FolderKeeper:
-    """Keep epochs as files, and commit by replacing the manifest, which is written last.
+    """Keep epochs as files. A commit replaces the manifest, which is written last.
 
     Args:
-        folder: Of the fit.
-        key: Its name in the store.
-        content: Content hash of the picture that it is fitted to, as loaded.
+        folder: The folder of the fit.
+        key: The name of the fit in the store.
+        content: Content hash of the loaded picture.
         fit: The fit so far, or None.
     """
 

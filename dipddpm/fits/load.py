@@ -1,4 +1,4 @@
-"""A kept epoch of a stored fit, loaded: network, picture and curves."""
+"""Load a kept epoch of a stored fit: network, picture and curves."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class LoadedFit:
     """A kept epoch of a stored fit.
 
     Attributes:
-        network: With the weights of the epoch. It maps z to the picture; of a fit in bf16, under autocast.
+        network: The network with the weights of the epoch. It maps z to the picture; for a fit in bf16, under autocast.
         z: The fixed input, shape (1, 3, H, W), in [0, 1].
-        picture: The network's output as kept: float32, shape (1, 3, H, W), not clipped.
-        epoch: The epoch, from 1.
+        picture: The kept output of the network: float32, shape (1, 3, H, W), not clipped.
+        epoch: The epoch, counted from 1.
         curves: One row for each epoch of the whole fit.
-        request: What determined the fit.
-        folder: Of the fit.
+        request: The values that determined the fit (`dipddpm.fits.request`).
+        folder: The folder of the fit.
     """
 
     network: torch.nn.Module
@@ -44,13 +44,13 @@ class LoadedFit:
 
 
 def load_fit(path: str | Path, epoch: int | str | None = None) -> LoadedFit:
-    """Load a kept epoch of a stored fit; all its files are verified.
+    """Load a kept epoch of a stored fit. All files of the fit are verified.
 
     Args:
         path: The fit's folder, such as ``outputs/fits/<key>`` or the link ``fit`` in a job's folder of a sweep; or one
             of its files ``epochs/*.safetensors``.
-        epoch: A kept epoch, ``"best"`` (highest PSNR, which needs a clean picture) or ``"last"``. None is the epoch of
-            the file, or the last of the folder.
+        epoch: A kept epoch, ``"best"`` (highest PSNR, which needs a clean picture) or ``"last"``. None: the epoch of
+            the file, or the last kept epoch of the folder.
 
     Raises:
         FileNotFoundError: When there is no fit.
@@ -104,5 +104,5 @@ def _chosen(fit: Fit, epoch: int | str) -> int:
         raise ValueError(f'epoch="{epoch}" is not allowed{suggestion(epoch, WORDS)}: give "best", "last" or a number')
     if epoch not in fit.kept:
         near = min(fit.kept, key=lambda kept: abs(kept - epoch))
-        raise ValueError(f"epoch {epoch} was not kept: the nearest kept one is {near}, the last {max(fit.kept)}")
+        raise ValueError(f"epoch {epoch} was not kept: the nearest kept epoch is {near}, the last {max(fit.kept)}")
     return epoch

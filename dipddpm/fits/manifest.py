@@ -1,13 +1,13 @@
-"""What one stored fit consists of: a folder, and a manifest that names every file with its hash.
+"""The files of one stored fit: a folder with a manifest, which lists every file with its hash.
 
-    fit.json                     what the key is a hash of
-    manifest.json                replaced last at every commit, so that what it names is always whole
+    fit.json                     the request; the key of the fit is its hash
+    manifest.json                replaced last at every commit, so that the listed files are always whole
     epochs/000250.safetensors    weights (``net.*``) and ``picture`` (3, H, W) of a kept epoch
     curves-000612.npz            one row an epoch
     state-000612.ckpt            the newest Lightning checkpoint: optimiser, generators, averages
     summary.json, uses.txt, events.out.tfevents.*    for people; not in the manifest
 
-A kill at any moment leaves the previous manifest with all that it names.
+A kill at any moment leaves the previous manifest and all files that it lists.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ VERSION = 1
 
 
 class Damaged(Exception):
-    """A stored fit that is not what was written: a file truncated, altered or missing."""
+    """A stored fit whose files are truncated, altered or missing."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Fit(Trajectory):
     """A verified fit of the store.
 
     Attributes:
-        key: Its name in the store.
-        folder: Where it lies.
-        request: What the key is a hash of.
+        key: The name of the fit in the store.
+        folder: The folder of the fit.
+        request: The values that determine the fit; the key is their hash.
     """
 
     key: str
@@ -51,7 +51,7 @@ class Fit(Trajectory):
 
     @property
     def state(self) -> Path:
-        """The Lightning checkpoint that the fit goes on from."""
+        """The Lightning checkpoint from which the fit can be continued."""
         return self.folder / state_name(self.epochs)
 
     def epoch_file(self, epoch: int) -> Path:
@@ -70,10 +70,10 @@ class Fit(Trajectory):
 
 
 def read_picture(path: Path) -> torch.Tensor:
-    """Return the picture of a kept epoch's file: float32, shape (1, 3, H, W).
+    """Return the picture of a kept epoch's file: float32, shape (1, 3, H, W), not clipped.
 
     Raises:
-        Damaged: When the file is not such a file.
+        Damaged: When the file is not the file of a kept epoch.
     """
     with _kept_epoch(path) as file:
         return file.get_tensor("picture")[None]
@@ -92,10 +92,10 @@ def state_name(epoch: int) -> str:
 
 
 def read_pixels(path: Path) -> str | None:
-    """Return the content hash of the picture that a kept epoch was fitted to; None where the file does not say.
+    """Return the content hash of the picture that a kept epoch was fitted to; None where the file lacks it.
 
     Raises:
-        Damaged: When the file is not such a file.
+        Damaged: When the file is not the file of a kept epoch.
     """
     with _kept_epoch(path) as file:
         return (file.metadata() or {}).get("pixels")
@@ -103,7 +103,7 @@ def read_pixels(path: Path) -> str | None:
 
 @contextmanager
 def _kept_epoch(path: Path) -> Iterator[safe_open]:
-    """Open a kept epoch's file, of which only what is asked for is read; `Damaged` when it is none."""
+    """Open a kept epoch's file for lazy reading; raise `Damaged` for any other file."""
     try:
         with safe_open(path, framework="pt") as file:
             yield file
@@ -117,11 +117,11 @@ def write_epoch(
     """Write a kept epoch's file.
 
     Args:
-        folder: Of the fit.
-        epoch: From 1.
-        weights: Of the network, by name.
-        picture: Its output, shape (1, 3, H, W).
-        pixels: Content hash of what it was fitted to, as loaded.
+        folder: The folder of the fit.
+        epoch: The epoch, counted from 1.
+        weights: The weights of the network, by name.
+        picture: The output of the network, shape (1, 3, H, W).
+        pixels: Content hash of the loaded picture.
     """
     tensors = {f"net.{k}": v.detach().cpu().contiguous() for k, v in weights.items()}
     tensors["picture"] = picture[0].detach().float().cpu().contiguous()
@@ -130,18 +130,18 @@ def write_epoch(
 
 
 def commit(folder: Path, key: str, trajectory: Trajectory) -> None:
-    """Make the trajectory so far the stored one; its state and epoch files must be in place.
+    """Make the trajectory so far the stored one. Its state and epoch files must be written already.
 
     Args:
-        folder: Of the fit.
-        key: Its name in the store.
+        folder: The folder of the fit.
+        key: The name of the fit in the store.
         trajectory: The fit so far.
     """
     epochs, kept = trajectory.epochs, trajectory.kept
     with replacing(folder / curves_name(epochs)) as temporary:
         trajectory.curves.save(temporary)
     names = [epoch_name(e) for e in kept] + [curves_name(epochs), state_name(epochs), "fit.json"]
-    known = files_of(folder)  # kept epochs are never rewritten: their hashes still hold
+    known = files_of(folder)  # kept epochs are never rewritten, so their hashes stay valid
     files = {}
     for name in names:
         fresh = not name.startswith("epochs/") or name not in known
@@ -163,16 +163,16 @@ def commit(folder: Path, key: str, trajectory: Trajectory) -> None:
 
 
 def read(folder: Path) -> Fit | None:
-    """Return the fit of a folder, or None when nothing was committed there.
+    """Return the fit of a folder, or None when no fit was committed there.
 
     Raises:
-        Damaged: When the manifest or a file that it names is not as written.
-        OSError: When it cannot be read now: that says nothing of what is stored.
+        Damaged: When the manifest or a file that it lists is not as it was written.
+        OSError: When the files cannot be read now. The fit may be whole.
     """
     path = folder / "manifest.json"
     while True:
         try:
-            text = path.read_text(errors="replace")  # what is no text has no right digest
+            text = path.read_text(errors="replace")  # bytes that are no text fail the digest
         except FileNotFoundError:
             return None
         try:
@@ -180,7 +180,7 @@ def read(folder: Path) -> Fit | None:
         except Damaged:
             if path.exists() and path.read_text(errors="replace") == text:
                 raise
-            # another process committed meanwhile and removed what the older manifest names: read again
+            # another process committed in between, and removed files of the older manifest: read again
 
 
 def _verified(folder: Path, text: str) -> Fit:
@@ -204,12 +204,13 @@ def _verified(folder: Path, text: str) -> Fit:
         curves=curves,
         seconds=body["seconds"],
         revived=body["revived"],
-        environments=body.get("environments") or [{"from_epoch": 1} | body["environment"]],  # the older form
+        environments=body.get("environments")
+        or [{"from_epoch": 1} | body["environment"]],  # an older form of the manifest
     )
 
 
 def files_of(folder: Path) -> dict[str, Any]:
-    """Return the size and SHA-256 of each file that a manifest names, by its name; nothing where it cannot be read."""
+    """Return size and SHA-256 of each file of a manifest, by name; empty for a manifest that cannot be read."""
     try:
         return json.loads((folder / "manifest.json").read_text())["files"]
     except (OSError, ValueError, KeyError):

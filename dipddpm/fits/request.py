@@ -1,4 +1,4 @@
-"""What determines a fit, as JSON types: the hash of the request is the fit's key."""
+"""The request of a fit: the values that determine it, as JSON types. The hash of the request is the fit's key."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from dipddpm.degradation.problem import Problem, content_hashes
 from dipddpm.dip.settings import DipSettings
 from dipddpm.names import FIT_VERSION
 
-REAL = ("lr", "input_noise", "ema")  # settings that are stored as floating-point numbers however they were typed
+REAL = ("lr", "input_noise", "ema")  # settings that are stored as floating-point numbers, also when typed as integers
 
 
 def request_of(problem: Problem, settings: DipSettings, seed: int, noise: Mapping[str, Any]) -> dict[str, Any]:
     """Return the request of a fit.
 
-    Stopping rule, ``max_epochs`` and device stay out: they choose from a trajectory and do not change it. Noise and
+    Stopping rule, ``max_epochs`` and device are left out: they choose an epoch of the fit and change none. Noise and
     operator stand under ``degrade``.
 
     Args:
-        problem: Of one picture.
-        settings: Of a network that is registered under a name.
-        seed: Of the fit.
-        noise: What was added to the picture whose content seeds the fit; ``{"kind": "none"}`` where that picture is y.
+        problem: A problem of one picture.
+        settings: The settings of a registered network.
+        seed: The seed of the fit.
+        noise: The noise that was added to the picture whose content seeds the fit; ``{"kind": "none"}`` where that
+            picture is y.
     """
     values = asdict(settings)
     del values["max_epochs"]
@@ -39,14 +40,14 @@ def request_of(problem: Problem, settings: DipSettings, seed: int, noise: Mappin
 
 
 def noise_of(problem: Problem) -> dict[str, Any]:
-    """Return the noise of a request where no configuration tells its kind.
+    """Return the entry for the noise of a problem that has no configuration.
 
-    Where the fit is seeded by y itself, y determines it, as in a run with ``image=noisy``. Otherwise a hash of y tells
-    noises apart.
+    A fit that is seeded by y itself is determined by y, as in a run with ``image=noisy``. Otherwise the entry has a
+    hash of y, which differs from noise to noise.
     """
     noise: dict[str, Any] = {"kind": "none"}
     if problem.contents != content_hashes(problem.y):
         noise["noisy"] = seeds.content_hash(problem.noisy.cpu())
-    if problem.clean is not None:  # it enters the stored curves, not the weights
+    if problem.clean is not None:  # the clean picture changes the stored curves, not the weights
         noise["reference"] = seeds.content_hash(problem.clean.cpu())
     return noise

@@ -1,4 +1,4 @@
-"""Find, lock, extend and remove fits under one root folder, each named by a hash of what determines it."""
+"""The store: find, lock, extend and remove fits under one root folder. The name of a fit is the hash of its request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dipddpm.fits.manifest import Damaged, Fit
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
-LEFT_BEHIND = 3600.0  # seconds after which a temporary file's writer is taken for dead
+LEFT_BEHIND = 3600.0  # seconds after which the writer of a temporary file is taken for dead
 
 
 def fit_key(request: dict[str, Any]) -> str:
@@ -33,10 +33,11 @@ def fit_key(request: dict[str, Any]) -> str:
 class FitStore:
     """A root folder of fits.
 
-    What is read is whole: files are renamed into place, and a manifest names all of them with their hashes. The
-    lock keeps two processes from making the same fit, which is twice the work; and where a file system does not lock
-    and their arithmetic differs, one's epochs may take the place of the other's, which is found and made again. It is
-    the operating system's, so that it frees itself when its owner dies.
+    Readers see only whole fits: files are renamed into place, and the manifest lists all of them with their hashes.
+
+    A lock keeps two processes from making the same fit twice. It is a lock of the operating system, which ends with its
+    owner. On a file system without locks two processes may mix their epochs; the hashes reveal that, and the fit is
+    made again.
     """
 
     def __init__(self, root: Path) -> None:
@@ -49,7 +50,7 @@ class FitStore:
         """Return the verified fit of that name, or None.
 
         Raises:
-            Damaged: When it is stored but not as written.
+            Damaged: When a file of the stored fit is truncated, altered or missing.
         """
         return manifest.read(self.folder(key))
 
@@ -59,15 +60,15 @@ class FitStore:
         choose: Callable[[Fit], R | None],
         work: Callable[[Path, str, Fit | None], None],
     ) -> tuple[Fit, R, bool]:
-        """Return the fit of a request once it is long enough, making or extending it if need be.
+        """Return the fit of a request. A missing or too short fit is made or extended first.
 
         Args:
-            request: What determines the fit; its hash is the key.
-            choose: What the caller wants of the fit; None while the fit is too short for it.
-            work: Makes or extends the fit in a folder, from None or the fit so far.
+            request: The values that determine the fit; their hash is the key.
+            choose: A function of the fit. It returns the caller's choice, or None while the fit is too short for it.
+            work: A function that makes or extends the fit, called with folder, key, and the fit so far or None.
 
         Returns:
-            The fit, what ``choose`` made of it, and whether ``work`` was called.
+            The fit, the choice, and whether ``work`` was called.
 
         Raises:
             RuntimeError: When ``work`` left a fit that is still too short.
@@ -77,7 +78,7 @@ class FitStore:
             if (fit := self.find(key)) and (chosen := choose(fit)) is not None:
                 return fit, chosen, False
         except Damaged:
-            pass  # told and mended below, where no other process is at it
+            pass  # reported and mended below, under the lock
         with self.lock(key):
             try:
                 fit = self.find(key)
@@ -99,39 +100,39 @@ class FitStore:
         return fit, chosen, True
 
     def stored(self, request: dict[str, Any], choose: Callable[[Fit], R | None], command: str) -> tuple[Fit, R]:
-        """Return what `obtain` would, but never fit.
+        """Return the fit of a request and the choice, without making or extending the fit.
 
         Args:
-            request: What determines the fit.
-            choose: What the caller wants of it.
-            command: What to type to make or extend it, for the refusal.
+            request: The values that determine the fit.
+            choose: A function of the fit, as for `obtain`.
+            command: The command that makes or extends the fit, for the refusal.
 
         Raises:
-            UserError: When it is not stored, damaged or too short; names the nearest stored fit.
+            UserError: When the fit is missing, damaged or too short. The line names the nearest stored fit.
         """
         key = fit_key(request)
         try:
             fit = self.find(key)
         except Damaged as error:
-            raise UserError(f"fit=never, but {error}: to make it again, {command}") from error
+            raise UserError(f"fit=never, but {error}: to make it again, type {command}") from error
         chosen = choose(fit) if fit else None
         if fit is not None and chosen is not None:
             return fit, chosen
         if fit is not None:
-            raise UserError(f"fit=never, but the fit {key} ends at epoch {fit.epochs}: to extend it, {command}")
+            raise UserError(f"fit=never, but the fit {key} ends at epoch {fit.epochs}: to extend it, type {command}")
         near = "nothing is stored"
         if nearest := self.nearest(request):
             differ = ", ".join(f"{k} {have} instead of {want}" for k, (have, want) in nearest[1].items())
-            near = f"the nearest, {nearest[0]}, has {differ}"
-        raise UserError(f"fit=never, but {key} is not in {self.root}: {near}; to make it, {command}")
+            near = f"the nearest fit, {nearest[0]}, has {differ}"
+        raise UserError(f"fit=never, but the fit {key} is not in {self.root}: {near}; to make it, type {command}")
 
     @contextmanager
     def lock(self, key: str, *, wait: bool = True) -> Iterator[None]:
-        """Hold the fit's lock; say so when another process has it.
+        """Hold the fit's lock inside the block; log a line when another process holds it.
 
         Raises:
-            filelock.Timeout: When it is held and ``wait`` is false.
-            UserError: When the root cannot be written.
+            filelock.Timeout: When another process holds the lock and ``wait`` is false.
+            UserError: When the root folder cannot be written.
         """
         lock = FileLock(self.root / f".{key}.lock")
         try:
@@ -150,7 +151,7 @@ class FitStore:
             lock.release()
 
     def keys(self) -> list[str]:
-        """Return the names of all folders of the store, the oldest first."""
+        """Return the names of all fits of the store, the oldest first, unfinished and damaged ones included."""
         if not self.root.is_dir():
             return []
         folders = [p for p in self.root.iterdir() if (p / "fit.json").is_file()]
@@ -160,21 +161,21 @@ class FitStore:
         """Delete a fit.
 
         Raises:
-            filelock.Timeout: When a process is at work on it.
+            filelock.Timeout: When another process is making or extending the fit.
         """
         with self.lock(key, wait=False):
             self._delete(key)
 
     def _delete(self, key: str) -> None:
         folder = self.folder(key)
-        (folder / "manifest.json").unlink(missing_ok=True)  # first: a half-deleted fit is no fit
+        (folder / "manifest.json").unlink(missing_ok=True)  # first, so that a half-deleted fit is not read
         shutil.rmtree(folder, ignore_errors=True)
 
     def nearest(self, request: dict[str, Any]) -> tuple[str, dict[str, tuple[Any, Any]]] | None:
-        """Return the stored fit whose request differs in the fewest keys, and those keys.
+        """Return the stored fit whose request differs in the fewest keys.
 
         Returns:
-            Its name and {dotted key: (stored, wanted)}, or None when nothing is stored.
+            The name of the fit and {dotted key: (stored value, wanted value)}, or None for an empty store.
         """
         wanted = flat(request)
         best: tuple[str, dict[str, tuple[Any, Any]]] | None = None
@@ -190,28 +191,31 @@ class FitStore:
         return best
 
     def record_use(self, key: str, folder: Path) -> None:
-        """Note that the run in ``folder`` uses a fit, where that can be written: two lines, appended in one write.
+        """Note in the fit's uses.txt that the run in ``folder`` uses the fit; log a warning where that fails.
 
-        Its path, and that from the store, which still leads there when both were moved or copied together.
+        Two lines are appended in one write: the path of the folder, and its path relative to the store. The second one
+        stays right when store and run are moved or copied together.
         """
         path = folder.resolve()
         lines = f"{path}\n{os.path.relpath(path, self.root.resolve())}\n"
         try:
             with (self.folder(key) / "uses.txt").open("ab+") as file:
-                cut = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"  # by a full disk
+                cut = (
+                    file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
+                )  # a full disk cut the last line
                 file.write((b"\n" if cut else b"") + lines.encode())
         except OSError as error:
             log.warning("the fit's list of uses could not be written: %s", error)
 
     def record_summary(self, key: str, summary: dict[str, Any]) -> None:
-        """Leave the epochs of peak, crossing and rules beside a fit, for people; where it can be written."""
+        """Write the epochs of peak, crossing and rules beside a fit, for people; log a warning where that fails."""
         try:
             write_json(self.folder(key) / "summary.json", summary)
         except OSError as error:
             log.warning("the fit's summary could not be written: %s", error)
 
     def uses(self, key: str) -> list[Path]:
-        """Return the run folders that use a fit and still exist."""
+        """Return the existing folders of runs that use a fit."""
         try:
             lines = (self.folder(key) / "uses.txt").read_text().splitlines()
         except FileNotFoundError:
@@ -222,19 +226,19 @@ class FitStore:
 
 
 def _still_uses(run: Path, key: str, kept: set[str]) -> bool:
-    """Whether the run in a folder still uses a fit, or a kept file of it: one that was run again may use another."""
+    """Return whether the run in a folder uses a fit or one of its kept files. After a second run it may not."""
     try:
         metrics = json.loads((run / "metrics.json").read_text())
         fit = metrics.get("fit")
         return fit["key"] == key if fit else metrics.get("inputs", {}).get("checkpoint") in kept
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return True  # it has not ended
+        return True  # the run has not ended
 
 
 def _sweep_out(folder: Path) -> None:
-    """Remove what killed owners of the lock left half written: a state is megabytes.
+    """Remove half-written files of killed processes, which can take megabytes.
 
-    Young files stay: on a file system that does not lock, another process may be writing them.
+    Recent files stay: on a file system without locks another process may be writing them.
     """
     for pattern in (".fit.json.*.tmp", ".manifest.json.*.tmp", ".curves-*.tmp", ".state-*.tmp", "epochs/.*.tmp"):
         for path in folder.glob(pattern):

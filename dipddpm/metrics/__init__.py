@@ -1,1 +1,1 @@
-"""How good a picture is, and how much arithmetic it took."""
+"""The quality of a picture, and the arithmetic that it took."""

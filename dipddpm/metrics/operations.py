@@ -1,7 +1,7 @@
-"""How many floating-point operations a piece of work takes, 2 per multiply-add.
+"""Count floating-point operations, 2 per multiply-add.
 
-Seconds depend on the machine and on its other work. Operations do not: costs are compared by them, and the seconds
-stand beside. torch's counter knows convolutions and matrix products, which are nearly all.
+Seconds depend on the machine and on its other work. Operations do not, and costs are compared by them. torch's counter
+counts convolutions and matrix products, which are nearly all operations of these networks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def gflop(work: Callable[[], object]) -> float:
-    """Return the operations of ``work()`` in GFLOP; on the meta device nothing is computed."""
+    """Run ``work()`` and return its operations in GFLOP. On the meta device nothing is computed."""
     with FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops() / 1e9

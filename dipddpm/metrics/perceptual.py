@@ -1,14 +1,14 @@
-"""ST-LPIPS, a perceptual distance: how different two pictures look, where PSNR says how far apart they are.
+"""ST-LPIPS, a perceptual distance: how different two pictures look. 0 is the same picture; lower is better.
 
     d(a, b) = sum over layers l of mean over places of sum over channels c of w_lc (f_lc(a) - f_lc(b))^2
 
-f are the features of an AlexNet behind each of its five convolutions, scaled to length 1 at every place, w weights
-fitted to what people called more alike. It is LPIPS with a network that blurs before it subsamples, so that a shift by
-a pixel changes little; people judged patches of 64x64. 0 is the same picture; lower is better.
+f are the features of an AlexNet behind each of its five convolutions, scaled to length 1 at every place. The weights w
+were fitted to the judgements of people about patches of 64x64. ST-LPIPS is LPIPS with a network that blurs before it
+subsamples, so that a shift by one pixel changes it little.
 
-The weights are those that its authors publish as the package ``stlpips-pytorch``, read from there as tensors alone. The
-package itself is not imported: it wants torchvision, IPython and torchsummary, none of which the distance uses. LPIPS
-itself downloads its network on first use.
+The weights come from the package ``stlpips-pytorch`` of the authors, and are read as tensors. The package itself is not
+imported: it needs torchvision, IPython and torchsummary, which the distance does not use. LPIPS is not used, because
+its package downloads a network on first use.
 
 References:
     Ghildyal and Liu, Shift-tolerant Perceptual Similarity Metric, ECCV 2022, https://arxiv.org/abs/2207.13686
@@ -38,7 +38,7 @@ def stlpips(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor | Non
         reference: Same shape, in [0, 1].
 
     Returns:
-        None where the weights are not installed, or a side is too short for its last layers.
+        None where the weights are not installed, or a side is shorter than `STLPIPS_SMALLEST`.
     """
     weights = _weights()
     if weights is None or min(output.shape[-2:]) < STLPIPS_SMALLEST:
@@ -56,7 +56,7 @@ def _weights() -> dict[str, torch.Tensor] | None:
 
 
 def _features(picture: torch.Tensor, weights: dict[str, torch.Tensor]) -> list[torch.Tensor]:
-    """Return what follows each convolution, of length 1 at every place, for pictures in [0, 1]."""
+    """Return the features behind each convolution, of length 1 at every place, for pictures in [0, 1]."""
     x = (2 * picture.cpu().float() - 1 - weights["scaling_layer.shift"]) / weights["scaling_layer.scale"]
     found = []
     for i, (name, padding) in enumerate(zip(LAYERS, PADDING, strict=True)):
@@ -69,7 +69,7 @@ def _features(picture: torch.Tensor, weights: dict[str, torch.Tensor]) -> list[t
 
 
 def _halved(x: torch.Tensor) -> torch.Tensor:
-    """Blur by the filter 1 2 1 both ways, reflected by two places at the border, and take every second place."""
+    """Blur by the filter 1 2 1 in both directions, padded by reflection, and take every second place."""
     line = torch.tensor([1.0, 2.0, 1.0]) / 4
     filters = torch.outer(line, line).expand(x.shape[1], 1, 3, 3)
     return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), filters, stride=2, groups=x.shape[1])

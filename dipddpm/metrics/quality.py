@@ -1,4 +1,4 @@
-"""Quality of pictures: PSNR, SSIM and (`perceptual`) ST-LPIPS, per picture, on outputs clipped to [0, 1]."""
+"""Quality of pictures: PSNR, SSIM and ST-LPIPS, per picture, of outputs clipped to [0, 1]."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from dipddpm.metrics.perceptual import stlpips
 
-BEST_PSNR = 100.0  # dB; what a perfect match is given, since JSON has no infinity
+BEST_PSNR = 100.0  # dB, for a perfect match: JSON has no infinity
 
 
 def psnr(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
@@ -22,9 +22,13 @@ def psnr(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
 
 
 def ssim(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Return the SSIM of each picture, shape (N,).
+    """Return the SSIM of each picture, shape (N,), at most 1.
 
     Wang et al., Image quality assessment, 2004: Gaussian window of sigma 1.5, as torchmetrics computes it.
+
+    Args:
+        output: Shape (N, 3, H, W); clipped to [0, 1] here.
+        reference: Same shape, in [0, 1].
     """
     value = structural_similarity_index_measure(output.clamp(0, 1), reference, data_range=1.0, reduction="none")
     assert isinstance(value, torch.Tensor)
@@ -32,7 +36,7 @@ def ssim(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
 
 
 def rms(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Return the root mean squared error of each picture, unclipped, in [0, 1] units, shape (N,)."""
+    """Return the root mean squared error of each picture, not clipped, in [0, 1] units, shape (N,)."""
     return (output - reference).square().flatten(1).mean(1).sqrt()
 
 
@@ -41,7 +45,7 @@ def evaluate(output: torch.Tensor, reference: torch.Tensor | None) -> dict[str, 
 
     Args:
         output: Shape (N, 3, H, W); clipped to [0, 1] here.
-        reference: Same shape, in [0, 1]; nothing is returned where there is none.
+        reference: Same shape, in [0, 1]; None returns no figures.
     """
     if reference is None:
         return {}

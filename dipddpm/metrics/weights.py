@@ -1,4 +1,4 @@
-"""Where the weights of ST-LPIPS are installed. Imports no torch: the command line asks."""
+"""Find the installed weights of ST-LPIPS. Imports no torch, because the command line uses it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def stlpips_weights() -> Path | None:
-    """Return the file of ST-LPIPS' weights in the package that brings them, which is not imported; None without it."""
+    """Return the weights file in the package ``stlpips_pytorch``, or None where that is not installed."""
     spec = find_spec("stlpips_pytorch")
     for folder in spec.submodule_search_locations or [] if spec else []:
         if (file := Path(folder, "weights", "vST0.0", "alex_shift_tolerant.pth")).is_file():

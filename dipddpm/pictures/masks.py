@@ -1,4 +1,4 @@
-"""Which pixels of a picture are known, as somebody drew it. Imports no torch: the command line checks with it."""
+"""Masks that a user drew: which pixels of a picture are known. Imports no torch, because the command line uses it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dipddpm.pictures.read import Picture
 
 
 def drawn(picture: Picture) -> np.ndarray:
-    """Return True where a picture is white (half way up to it is enough), bool, shape (H, W).
+    """Return a bool array of shape (H, W), True where the mean of the picture's colours is 0.5 or more.
 
     Raises:
-        UserError: When it is white or black all over.
+        UserError: When all pixels are known, or all are missing.
     """
     known = picture.pixels.mean(axis=2) >= 0.5
     if known.all() or not known.any():

@@ -1,6 +1,6 @@
 """Pictures for people: a strip of snapshots, the panel of a fit, the results side by side.
 
-Drawn on matplotlib figures of their own (never pyplot), so that there is no global state.
+Each is a matplotlib figure of its own. pyplot is not used, because it has global state.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def strip(pictures: Sequence[torch.Tensor], labels: Sequence[str]) -> np.ndarray
     """Draw pictures in rows of `COLUMNS`, each with its label.
 
     Args:
-        pictures: Each (1, 3, H, W) or (3, H, W), in [0, 1] (clipped).
-        labels: One each.
+        pictures: Each of shape (1, 3, H, W) or (3, H, W), in [0, 1]; clipped here.
+        labels: One label for each picture.
 
     Returns:
         uint8, shape (height, width, 3).
@@ -33,7 +33,14 @@ def strip(pictures: Sequence[torch.Tensor], labels: Sequence[str]) -> np.ndarray
 
 
 def result_panel(items: Sequence[tuple[str, torch.Tensor]]) -> np.ndarray:
-    """Draw titled pictures in rows of three or four, whichever leaves fewer places empty; otherwise as `strip`."""
+    """Draw titled pictures in rows of three or four, whichever leaves fewer empty places.
+
+    Args:
+        items: (title, picture) pairs; pictures as for `strip`.
+
+    Returns:
+        uint8, shape (height, width, 3).
+    """
     return _grid(items, min((3, 4), key=lambda columns: -len(items) % columns), 3.2)
 
 
@@ -43,12 +50,12 @@ class FitPanel:
 
     Attributes:
         loss_noisy: Mean squared error to y, one value an epoch.
-        loss_clean: To the clean picture, or None.
+        loss_clean: Mean squared error to the clean picture, or None.
         noisy: y, shape (1, 3, H, W).
-        clean: Same shape, or None.
-        z: The network's input.
-        current: The output that was chosen.
-        best: The best kept output, or None.
+        clean: The clean picture, same shape, or None.
+        z: The network's input, same shape.
+        current: The output of the chosen epoch, same shape.
+        best: The kept output of best PSNR, same shape, or None.
         marks: Epochs to mark in the chart, by name.
         title: Over the whole.
         given: The name of y.

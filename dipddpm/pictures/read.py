@@ -1,4 +1,4 @@
-"""Read pictures of any kind as RGB in [0, 1], cut and resize them. Imports no torch until a tensor is asked for."""
+"""Read picture files as RGB in [0, 1], cut and resize them. Only the functions that return tensors import torch."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     import torch
 
 BUILT_IN = "astronaut"  # scikit-image's picture of Eileen Collins (NASA, public domain)
-FACE = (140, 20, 312, 192)  # of the built-in picture, framed as the faces of the prior are
+FACE = (140, 20, 312, 192)  # box of the face in the built-in picture, framed like the faces of the prior
 FORMATS = "PNG, JPEG, WebP, BMP or TIFF file of 8 or 16 bits a value"
 Box = Sequence[int]  # left, top, right, bottom in pixels
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as loaded.
+    """A loaded picture.
 
     Attributes:
         pixels: float32, shape (H, W, 3), in [0, 1].
-        notes: What was done to it, for people.
-        size: Width and height before it was made square and resized, after rotation and cutting.
+        notes: The changes to the file's pixels, in words, such as ``centre-cropped from 80x64 to 64x64``.
+        size: Width and height after rotation and cutting, before the picture was made square and resized.
     """
 
     pixels: np.ndarray
@@ -41,43 +41,53 @@ class Picture:
 
     @property
     def resized(self) -> bool:
-        """Whether its pixels are not the file's own, but averages."""
+        """Whether the pixels are averages of the file's pixels."""
         return min(self.size) != min(self.pixels.shape[:2])
 
 
 def check(path: str, box: Box | None = None, key: str = "image.path") -> tuple[int, int]:
-    """Decode a picture and throw it away.
+    """Check that a picture can be read, and return its size.
 
     Args:
         path: A file, or ``astronaut``.
         box: (left, top, right, bottom) in pixels.
-        key: What the path was given as.
+        key: The configuration key of the path; refusals name it.
 
     Returns:
         Width and height after rotation and cutting.
 
     Raises:
-        UserError: When it is missing, no picture, damaged, or too small, or the box is not inside it.
+        UserError: When the file is missing, damaged, too small or no picture, or the box is not inside the picture.
     """
     height, width = _cut(path, box, key)[0].shape[:2]
     return width, height
 
 
 def check_same(other: tuple[int, int], of: tuple[int, int], key: str = "image.reference", times: int = 1) -> None:
-    """Refuse a clean picture or a mask that has not the width and height of its picture, ``times`` over."""
+    """Refuse a clean picture or a mask whose width and height are not ``times`` those of the picture.
+
+    Args:
+        other: Width and height of the clean picture or mask.
+        of: Width and height of the picture.
+        key: The configuration key of the clean picture or mask; the refusal names it.
+        times: The wanted ratio.
+
+    Raises:
+        UserError: When the sizes differ from the wanted ratio.
+    """
     if other != (wanted := (times * of[0], times * of[1])):
         is_, path, at = (f"{width}x{height}" for width, height in (other, of, wanted))
-        raise UserError(f"{key} is {is_}, but image.path is {path}: give the same pixels at {at}")
+        raise UserError(f"{key} is {is_}, but image.path is {path}: give {key} at {at}")
 
 
 def load(path: str, size: int | None = None, box: Box | None = None, key: str = "image.path") -> Picture:
     """Read a picture as RGB.
 
     Args:
-        path: A file, or ``astronaut``, the built-in one (cut to its face where no box is given).
-        size: Centre-crop to a square and resize to so many pixels (Lanczos); None leaves it as it is.
+        path: A file, or ``astronaut``, the built-in picture, which is cut to its face where no box is given.
+        size: Side in pixels of the centre-cropped, resized square (Lanczos); None keeps the picture's size.
         box: (left, top, right, bottom) in pixels, cut out first.
-        key: What the path was given as; refusals name it.
+        key: The configuration key of the path; refusals name it.
 
     Raises:
         UserError: As for `check`.
@@ -101,25 +111,25 @@ def read_picture(path: str | Path, size: int | None = None, box: Box | None = No
 
     Args:
         path: A file, or ``astronaut``, the built-in picture.
-        size: Centre-crop to a square and resize to so many pixels (Lanczos); None leaves it as it is.
+        size: Side in pixels of the centre-cropped, resized square (Lanczos); None keeps the picture's size.
         box: (left, top, right, bottom) in pixels, cut out first.
 
     Raises:
-        UserError: As for `check`. It is a ValueError.
+        UserError: As for `check`. A UserError is a ValueError.
     """
     return to_tensor(load(str(path), size, box).pixels)
 
 
 def _built_in() -> Path:
-    spec = importlib.util.find_spec("skimage")  # its folder, without its import time
+    spec = importlib.util.find_spec("skimage")  # finds the folder without the time of an import
     assert spec is not None and spec.origin is not None
     return Path(spec.origin).parent / "data" / "astronaut.png"
 
 
 def _cut(path: str, box: Box | None, key: str) -> tuple[np.ndarray, list[str]]:
-    """Return the box of a picture as `_decode` does, and the notes.
+    """Return the pixels inside the box, in the types of `_decode`, and the notes.
 
-    Floats are made later, of what is left: those of a whole photograph fill gigabytes.
+    Only the cut pixels become floats later: the floats of a whole photograph fill gigabytes.
     """
     named = f"{key}={path}"
     file = _built_in() if path == BUILT_IN else _find(path, key)
@@ -127,16 +137,16 @@ def _cut(path: str, box: Box | None, key: str) -> tuple[np.ndarray, list[str]]:
         box = FACE
     notes: list[str] = []
     try:
-        # Warnings are about sizes that are still allowed and EXIF that is not needed: no reason to fail or to print.
+        # Pillow warns of large sizes that are allowed and of EXIF entries that nothing reads.
         with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
             pixels = _decode(image, named, notes)
     except UserError:
         raise
     except UnidentifiedImageError as error:
-        raise UserError(f"{named} is no picture of a kind that can be read: give a {FORMATS}") from error
+        raise UserError(f"{named} is no picture that can be read: give a {FORMATS}") from error
     except Image.DecompressionBombError as error:
-        raise UserError(f"{named} has too many pixels ({_line(error)}): make it smaller") from error
-    except Exception as error:  # on damaged files Pillow raises nearly anything
+        raise UserError(f"{named} has too many pixels ({_line(error)}): give a smaller picture") from error
+    except Exception as error:  # Pillow raises many kinds of exception for damaged files
         raise UserError(f"{named} is damaged or cannot be read ({_line(error)}): give a {FORMATS}") from error
     height, width = pixels.shape[:2]
     if box is not None:
@@ -155,12 +165,12 @@ def _cut(path: str, box: Box | None, key: str) -> tuple[np.ndarray, list[str]]:
 
 
 def _unit(pixels: np.ndarray) -> np.ndarray:
-    """Return float32 values in [0, 1] of what `_decode` gives."""
+    """Return pixels of `_decode` as float32 values in [0, 1]."""
     return pixels.astype(np.float32) / 255 if pixels.dtype == np.uint8 else pixels
 
 
 def _find(path: str, key: str) -> Path:
-    """Return the path of a regular file that is not empty, or say what is wrong with it."""
+    """Return the path of a regular file that is not empty, or raise the refusal."""
     try:
         file = Path(path).expanduser()
         if not file.exists():
@@ -168,12 +178,12 @@ def _find(path: str, key: str) -> Path:
             near = difflib.get_close_matches(file.name, others, n=1)
             hint = f"did you mean {file.parent / near[0]}?" if near else f"type {key}=<file> or {key}={BUILT_IN}"
             raise UserError(f"{key}={path} does not exist: {hint}")
-        if not file.is_file():  # to open a pipe would wait for its writer
+        if not file.is_file():  # opening a pipe waits for its writer
             kind = "a folder" if file.is_dir() else "a pipe or device"
             raise UserError(f"{key}={path} is {kind}: give a {FORMATS}")
         if file.stat().st_size == 0:
             raise UserError(f"{key}={path} is empty: give a {FORMATS}")
-    except (OSError, RuntimeError) as error:  # a folder that is closed to us, a name too long, an unknown ~user
+    except (OSError, RuntimeError) as error:  # a folder without permission, a long name, an unknown ~user
         raise UserError(f"{key}={path} cannot be reached ({_line(error)}): type {key}=<file>") from error
     return file
 
@@ -184,19 +194,19 @@ def _line(error: Exception) -> str:
 
 def _decode(image: Image.Image, named: str, notes: list[str]) -> np.ndarray:
     """Return RGB values, shape (H, W, 3): uint8, or float32 in [0, 1] where there are more than 8 bits."""
-    deep = ";16" in str(getattr(image, "tile", ""))  # the layout in the file; forgotten once loaded
+    deep = ";16" in str(getattr(image, "tile", ""))  # the layout in the file, which Pillow drops when it loads
     _refuse_misread_tiff(getattr(image, "tag_v2", {}), deep, named)
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"first of {frames} frames")
     if image.getexif().get(0x0112) in range(2, 9):
-        notes.append("turned as its EXIF orientation says")
+        notes.append("turned by its EXIF orientation")
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         return _grey(image, named, notes)
     if deep:
-        notes.append("16 bits a value cut to 8 (Pillow reads colour so)")
+        notes.append("16 bits a value cut to 8 (Pillow reads colour at 8 bits)")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         if np.asarray(rgba)[..., 3].min() < 255:
@@ -210,18 +220,18 @@ def _decode(image: Image.Image, named: str, notes: list[str]) -> np.ndarray:
 
 
 def _refuse_misread_tiff(tags: Mapping[int, Any], deep: bool, named: str) -> None:
-    """Refuse what Pillow decodes without complaint into another picture (darker, negative, or noise)."""
+    """Refuse TIFFs that Pillow decodes, without an error, into another picture: darker, negative, or noise."""
     bits, white_is_zero, planes = max(tags.get(258, (8,))), tags.get(262) == 0, tags.get(284) == 2
     if bits > 8 and (bits not in (16, 32) or white_is_zero or (planes and not deep)):
-        how = "white as zero" if white_is_zero else "colours in separate planes" if planes else "neither 8 nor 16"
-        raise UserError(f"{named} is a TIFF of {bits} bits a value with {how}, which is misread: save it as PNG")
+        how = " with white as zero" if white_is_zero else " with colours in separate planes" if planes else ""
+        raise UserError(f"{named} is a TIFF of {bits} bits a value{how}, which would be misread: save it as PNG")
 
 
 def _grey(image: Image.Image, named: str, notes: list[str]) -> np.ndarray:
-    """Return what `_decode` does for one channel of more than 8 bits."""
+    """Return the RGB values of a picture with one channel of more than 8 bits, as `_decode`."""
     values = np.asarray(image, dtype=np.float64)
     if image.mode == "F":
-        if not (values.min() >= 0 and values.max() <= 1):  # so written, it refuses NaN
+        if not (values.min() >= 0 and values.max() <= 1):  # this form also refuses NaN
             given = f"{values.min():g} to {values.max():g}"
             raise UserError(f"{named} has floating-point values from {given}: keep them within 0..1")
     else:

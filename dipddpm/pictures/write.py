@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 
 def save_picture(path: str | Path, pixels: np.ndarray | torch.Tensor) -> None:
-    """Write an 8-bit PNG, atomically.
+    """Write an 8-bit PNG, whole or not at all.
 
     Args:
-        path: Of the file.
-        pixels: In [0, 1], clipped here: a tensor of shape (3, H, W) or (1, 3, H, W), or an array (H, W, 3).
+        path: The path of the file.
+        pixels: In [0, 1], clipped here: a tensor of shape (3, H, W) or (1, 3, H, W), or an array of shape (H, W, 3).
+
+    Raises:
+        OSError: When the file cannot be written.
     """
     if not isinstance(pixels, np.ndarray):
         pixels = pixels.detach().cpu().float().reshape(pixels.shape[-3:]).permute(1, 2, 0).numpy()

@@ -1,6 +1,6 @@
-"""The two jobs, from typed configuration to files.
+"""The two jobs, from the typed configuration to files.
 
-`fit` keeps a DIP of the picture. `sample` finds or makes that fit and runs the window from it, or from y itself.
+`fit` fits a DIP to the picture and keeps it. `sample` finds or makes that fit, and runs the window from it or from y.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ log = logging.getLogger(__name__)
 
 
 def fit(c: Config, job: Job) -> float | None:
-    """Fit (or find, or extend) the DIP that the configuration asks for, and show what it learnt.
+    """Fit the DIP of the configuration, or find or extend a stored fit, and write its pictures and figures.
 
     Returns:
-        PSNR in dB of the picture that ``checkpoint`` means; None where there is no clean one.
+        PSNR in dB of the picture that ``checkpoint`` names; None without a clean picture.
 
     Raises:
-        UserError: When the request cannot be met.
+        UserError: When the configuration or a file cannot be used.
+        RuntimeError: When the fit diverges.
     """
     inspect(c, "fit")
     _prepare(c)
-    asked = c.image.size == "auto"  # of a prior no more than its size
+    asked = c.image.size == "auto"  # a fit needs only the picture size of the prior
     folder = priors.resolve(*_prior_names(c), config_only=True) if asked else None
     read = fingerprints.of(c, "fit")
     problem = problem_of(c, folder)
@@ -52,22 +53,23 @@ def fit(c: Config, job: Job) -> float | None:
 
 
 def sample(c: Config, job: Job) -> float | None:
-    """Run the window from the picture that ``checkpoint`` means, and both starts that need no DIP.
+    """Run the window from the picture that ``checkpoint`` names, and both starts without a DIP.
 
     Returns:
-        PSNR in dB of the result; None where there is no clean picture.
+        PSNR in dB of the result; None without a clean picture.
 
     Raises:
-        UserError: When the request cannot be met.
+        UserError: When the configuration or a file cannot be used.
+        RuntimeError: When the fit diverges.
     """
     inspect(c, "sample")
     device = _prepare(c)
     folder = priors.resolve(*_prior_names(c))
-    read = fingerprints.of(c, "sample")  # before they are read: a file that is changed meanwhile is another's
+    read = fingerprints.of(c, "sample")  # before the files are read: a later change makes the job run again
     problem = problem_of(c, folder)
-    prior = _load(c, folder, problem, device)  # refuses before minutes of fitting
+    prior = _load(c, folder, problem, device)  # before the fit, so that a refusal does not cost minutes
     start = start_of(c, problem, job)
-    posterior_mean(prior, problem.noisy, prior.schedule.T)  # a process's first evaluation is slower: not timed
+    posterior_mean(prior, problem.noisy, prior.schedule.T)  # warm-up: the first evaluation is slow
     asked = windows.asked(c, problem, start, prior)
     result, row = windows.result_of(asked, problem, start, prior)
     rows = results.given_rows(problem, start) | {"result": row}
@@ -84,7 +86,7 @@ def sample(c: Config, job: Job) -> float | None:
 
 
 def _load(c: Config, folder: Path, problem: Problem, device: str) -> Prior:
-    """Load the prior, and refuse what it cannot do."""
+    """Load the prior, and refuse pictures and windows that it cannot take."""
     prior_folder.check_size(folder, problem.noisy.shape[-1])
     environment.warn_if_emulated("ddpm.precision", c.ddpm.precision.name, device)
     prior = priors.load(folder, device=device, precision=c.ddpm.precision.name)
@@ -108,7 +110,7 @@ def _prepare(c: Config) -> str:
 
 
 def _environment(c: Config, command: str) -> dict[str, Any]:
-    """Return what the bits of a fit, or of the windows, depend on here."""
+    """Return the environment that the bits of the fit or of the window depend on."""
     device = environment.choose_device(c.device)
     if command == "fit":
         return environment.describe(device, c.dip.precision.name, memory_format(NETWORKS[c.dip.network.name]))
@@ -116,7 +118,7 @@ def _environment(c: Config, command: str) -> dict[str, Any]:
 
 
 def _record(c: Config, problem: Problem, start: Start, job: Job, command: str) -> dict[str, Any]:
-    """Return what metrics.json says of either job beside the rows."""
+    """Return the entries of metrics.json, beside the rows, that both jobs have."""
     record: dict[str, Any] = {
         "command": command,
         "picture": {"path": c.image.path, "size": list(problem.noisy.shape[-2:]),

@@ -1,4 +1,4 @@
-"""Hashes of the files that a job reads: a result counts as done only for the same files. Imports no torch."""
+"""Hashes of the files that a job reads. A job is done only while its files have the same hashes. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def of(c: Config, command: str) -> dict[str, str]:
 
     Args:
         c: The job's configuration, checked.
-        command: ``sample``, or ``fit``: a fit reads only the prior's size, and only with ``image.size=auto``.
+        command: ``fit`` or ``sample``. A fit reads only the prior's size, and only with ``image.size=auto``.
 
     Returns:
-        The SHA-256 of each file that the job reads; of a network on the Hub its commit.
+        The SHA-256 of each file; for a prior on the Hub its commit.
     """
     found = {key: files.sha256(path) for key, path in inputs(c).items()}
     found["fit version"] = str(FIT_VERSION)
@@ -28,11 +28,11 @@ def of(c: Config, command: str) -> dict[str, str]:
 
 
 def inputs(c: Config) -> dict[str, Path]:
-    """Return the files that a job reads beside those of its prior, by key of the configuration."""
+    """Return the files that a job reads, without those of its prior, by key of the configuration."""
     named = {"image.path": c.image.path, "image.reference": reference_of(c), "operator.file": mask_of(c),
              "checkpoint": c.checkpoint}  # fmt: skip
     paths = {key: Path(path).expanduser() for key, path in named.items() if isinstance(path, str)}
-    return {key: path for key, path in paths.items() if path.is_file()}  # "stop" is none
+    return {key: path for key, path in paths.items() if path.is_file()}  # "stop" is no file
 
 
 def _prior(c: Config, *, config_only: bool) -> str:

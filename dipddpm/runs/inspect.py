@@ -1,6 +1,6 @@
-"""What can be refused of a job before any work, in one look. Imports no torch.
+"""Refuse a job that cannot run, before any work. Imports no torch.
 
-The command line looks at every job of a sweep so, and both runs look at theirs, for those who call them from Python.
+The command line inspects every job of a sweep. Both runs inspect their own job too, for callers from Python.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ Seen = dict[tuple[str, ...], object]  # what each look found, by its name and wh
 
 
 def inspect(c: Config, command: str, seen: Seen | None = None) -> None:
-    """Refuse a job that cannot be run: by its settings, or by the files that it names.
+    """Refuse a job that cannot run, because of its settings or of the files that it names.
 
     Args:
-        c: Checked, as `dipddpm.config.compose.typed` returns it.
+        c: The configuration, checked by `dipddpm.config.compose.typed`.
         command: ``fit`` or ``sample``.
-        seen: What was found for the sweep's jobs before: files are looked at once; added to.
+        seen: The findings of the sweep's jobs before, so that each file is read once. New findings are added.
 
     Raises:
-        UserError: One line: what was given, what is allowed, what to type.
+        UserError: One line: the value given, the values allowed, the override to type.
     """
     inspect_settings(c, command)
     try:
         _Look(c, command, {} if seen is None else seen).at_all()
     except (OSError, RuntimeError) as error:  # no permission, a name too long, a home of nobody
-        raise UserError(f"a file or folder that was named cannot be looked at: {error}") from error
+        raise UserError(f"a file or folder of the configuration cannot be read: {error}; type another path") from error
 
 
 def inspect_settings(c: Config, command: str) -> None:
-    """Refuse, without a look at files, a fit where ``checkpoint`` asks for none, and a window whose start is unknown.
+    """Refuse a fit where ``checkpoint`` needs none, and a window that needs an unknown error. Reads no file.
 
     Raises:
-        UserError: One line: what to type.
+        UserError: One line: the value given, and the override to type.
     """
     if not c.image.path:
         raise UserError(f"image.path= names no picture: type image.path=<file> or image.path={read.BUILT_IN}")
@@ -57,22 +57,22 @@ def inspect_settings(c: Config, command: str) -> None:
             raise error_unknown(why, "completed picture" if start.kind == "none" else "DIP output")
     elif start.kind == "none":
         raise UserError(
-            "checkpoint=none starts a window without a DIP, and train_dip.py fits one: type "
+            "checkpoint=none needs no DIP, and train_dip.py fits a DIP: type "
             f"{typed_as('sample.py')}, or checkpoint=stop"
         )
     elif start.kind == "file":
         raise UserError(
-            f"checkpoint={c.checkpoint} is a picture that was fitted before, and train_dip.py fits one: type "
+            f"checkpoint={c.checkpoint} is a picture of an earlier fit, and train_dip.py makes a fit: type "
             f"{typed_as('sample.py')}, or checkpoint=stop"
         )
 
 
 def inspect_size(c: Config, size: int) -> None:
-    """Refuse settings that do not suit the size of the picture.
+    """Refuse settings that the size of the picture does not allow.
 
     Args:
-        c: Checked.
-        size: Pixels a side; where ``image.size`` is auto, the prior's own.
+        c: The configuration, checked.
+        size: Pixels a side; the prior's size for ``image.size=auto``.
 
     Raises:
         UserError: One line that names the key.
@@ -86,7 +86,7 @@ def inspect_size(c: Config, size: int) -> None:
 
 
 class _Look:
-    """The look at one job's files. ``seen`` holds what was found by what was looked at."""
+    """The inspection of one job's files. ``seen`` maps each check and its arguments to the check's result."""
 
     def __init__(self, c: Config, command: str, seen: Seen):
         self.c, self.command, self.seen = c, command, seen
@@ -129,22 +129,22 @@ class _Look:
             raise UserError(f"store={self.c.store} is not allowed: {in_the_way} is no folder; type store=<folder>")
 
     def _at_prior(self) -> int | None:
-        """Look at the prior's files, and return the pixels a side of the picture; None where they are not known yet."""
+        """Check the prior's files, and return the pixels a side of the picture; None where they are not known yet."""
         p, given, fit = self.c.prior, self.c.image.size, self.command == "fit"
         size = given if isinstance(given, int) else None
         if prior_folder.local(p.name, p.path, p.repo) is None and p.repo:
-            return size  # the Hub is not asked yet
+            return size  # the prior is fetched from the Hub later
         folder = self._once(_prior_folder, p.name, p.path, fit)
         if size is None:
             return self._once(prior_folder.sample_size, folder)
-        if not fit:  # a fit of a given size reads nothing of the prior
+        if not fit:  # a fit with a given image.size reads no file of the prior
             self._once(prior_folder.sample_size, folder)
             self._once(prior_folder.check_size, folder, size)
         return size
 
 
 def _check_mask(path: str, box: Box | None, given: tuple[int, int]) -> None:
-    """Refuse a drawn mask that is not as large as its picture, or is black or white all over."""
+    """Refuse a drawn mask of another size than its picture, or one that is black or white all over."""
     mask = read.load(path, box=box, key="operator.file")
     read.check_same(mask.size, given, "operator.file")
     masks.drawn(mask)

@@ -1,4 +1,4 @@
-"""A job of an entry point: its folder, how a sweep names it, and the rows that it leaves."""
+"""A job of an entry point."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Job:
-    """Where a job writes, whether it is one of a sweep, and the overrides it was started with."""
+    """The folder that a job writes to, whether the job is part of a sweep, and its overrides as typed."""
 
     folder: Path
     sweep: bool = False

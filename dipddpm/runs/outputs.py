@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: pictures, a panel, a strip, metrics.json, TensorBoard events, the config."""
+"""Write the files of a run: pictures, a panel, a strip, metrics.json, TensorBoard events, the configuration."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def leave(
     """Write a run's files and print its table; metrics.json comes last.
 
     Args:
-        folder: The run's own.
-        config: Resolved, as builtins.
-        problem: What was restored.
-        start: What a window may have started from.
-        rows: The restorations, by the names they have in metrics.json.
-        record: What else metrics.json says.
-        result: The window's, where one was run.
+        folder: The folder of the run.
+        config: The resolved configuration, as builtins.
+        problem: The problem that was restored.
+        start: The picture that a window can start from.
+        rows: The restorations, by their names in metrics.json.
+        record: The other entries of metrics.json.
+        result: The restoration by the window; None for a fit.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "config.yaml") as temporary:
@@ -83,7 +83,7 @@ def leave(
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a job run here before left and this one need not replace: TensorBoard would show both as one run."""
+    """Remove the events and pictures of an earlier run in this folder: TensorBoard would show both runs as one."""
     for pattern in ("events.out.tfevents.*", *LEFT):
         for older in folder.glob(pattern):
             older.unlink()
@@ -127,10 +127,10 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: FittedStart) 
 
 
 def _hparams(config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns of TensorBoard's HParams tab: what was asked for and can change pictures or cost.
+    """Return the columns of TensorBoard's HParams tab: the settings that can change pictures or cost.
 
-    A column of numbers and words can neither be sorted nor drawn, so words stand in a column of their own. The
-    level that ``ddpm.start_t=auto`` came to is a number like those typed.
+    TensorBoard can neither sort nor draw a column of both numbers and words, so words have a column of their own. For
+    ``ddpm.start_t=auto`` the column has the noise level that the run used.
     """
     read = [k for k in config if record["command"] == "sample" or k not in ("ddpm", "prior", "baselines")]
     values = {k: v for k, v in flat({k: config[k] for k in read}).items() if k not in UNTRACKED}
@@ -145,12 +145,12 @@ def _hparams(config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, 
 def _finals(figures: Mapping[str, Mapping[str, Any]], record: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers that become metric columns of the HParams tab and points of the Scalars tab.
 
-    TensorBoard orders the columns by name, capitals first, and shows five until asked for more. So the capitals
-    are what a sweep is read for: the total cost, and the PSNR of whatever was restored.
+    TensorBoard sorts the columns by name, capitals first, and shows the first five. The most used figures therefore
+    begin with capitals: the total cost, and the PSNR of each restoration.
     """
     named: dict[str, Any] = {}
     for row, values in figures.items():
-        row = "unrestored" if row == "noisy" else row  # sorts behind what was restored
+        row = "unrestored" if row == "noisy" else row  # sorts behind the restorations
         named |= {f"{title.split()[0]}/{row}": values.get(key) for key, (title, _) in QUALITIES.items()}
     if fit := record.get("fit"):
         named |= {"epoch/start": fit["epoch"], "seconds/fit": fit["seconds"]}
@@ -162,13 +162,13 @@ def _finals(figures: Mapping[str, Mapping[str, Any]], record: Mapping[str, Any])
 
 
 def _without_a_dip(rows: Mapping[str, Row], picture: str) -> list[str]:
-    """Return what the same network makes of y itself, which is what a saving has to be held against."""
+    """Return the note that compares the result with the two starts without a DIP, or nothing."""
     result, said = rows["result"].quality.get("psnr"), []
     if result is None:
         return []
     for row in (rows[name] for name in reversed(BASELINES) if name in rows):
-        said.append(f"{row.nfe} evaluation{'s' * (row.nfe > 1)} {row.quality['psnr'] - result:+.2f} dB")
-    return [f"without a DIP, from the {picture} picture: {', '.join(said)} against the result"] if said else []
+        said.append(f"{row.quality['psnr'] - result:+.2f} dB in {row.nfe} evaluation{'s' * (row.nfe > 1)}")
+    return [f"without a DIP, from the {picture} picture, against the result: {', '.join(said)}"] if said else []
 
 
 def _notes(folder: Path, problem: Problem, rows: Mapping[str, Row], record: Mapping[str, Any]) -> list[str]:
@@ -180,25 +180,25 @@ def _notes(folder: Path, problem: Problem, rows: Mapping[str, Row], record: Mapp
         notes.append(", ".join([f"fit {fit['key']}: {fit['epochs']} epochs", *marks]))
     if (cost := record.get("cost")) and (total := cost.get("total_evaluations_worth")) is not None:
         seconds = f"{cost['total_seconds']:.1f} s"
-        dip = record.get("fit") if cost["fit_gflop"] else None  # the plain DDPM starts from none
-        share = f", {cost['fit_evaluations_worth']:.0f} of them the fit" if dip else ""
+        dip = record.get("fit") if cost["fit_gflop"] else None  # the plain DDPM needs no fit
+        share = f", {cost['fit_evaluations_worth']:.0f} of them for the fit" if dip else ""
         notes.append(f"cost: the arithmetic of {total:.0f} evaluations{share}; the whole chain takes {T}")
         if dip:
             notes += _without_a_dip(rows, problem.operator.completion)
-            then = "" if dip["made_by_this_run"] else ", which was found: they were measured when it was made"
-            seconds += f", {cost['fit_seconds']:.1f} s of them the fit{then}"
+            then = "" if dip["made_by_this_run"] else " (measured when the stored fit was made)"
+            seconds += f", {cost['fit_seconds']:.1f} s of them for the fit{then}"
         notes.append(f"time: {seconds}")
     window = record.get("window") or {}
     if window.get("error_source") == "oracle" and (why := window["error_used_by"]):
         start = "DIP output" if "dip" in rows else "start"
         notes.append(f"oracle error: {' and '.join(why)} took the error of the {start} from the clean picture")
     if window.get("still_noisy"):
-        notes.append(f"the result is still noisy: the window ends at level {record['window']['end_t']}")
+        notes.append(f"the result is still noisy: the window ends at noise level {record['window']['end_t']}")
     if record["noise"]["source"] == "estimated":
         sigma = record["noise"]["sigma"]
         notes.append(
-            f"the noise of the picture was estimated: sigma {sigma:.1f}, if it is white; where blotches stay, type a "
-            "larger noise.sigma=<0-255 scale>"
+            f"the noise was estimated: sigma {sigma:.1f}, which is too low for noise that is not white; where blotches "
+            "stay, type a larger noise.sigma=<0-255 scale>"
         )
     notes.append(f"pictures and metrics.json are in {folder}")
     return notes

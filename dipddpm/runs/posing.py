@@ -1,4 +1,4 @@
-"""From the typed configuration to the problem: load the picture, damage it or take it as y; the key of its fit."""
+"""From the typed configuration to the problem that a run is about, and to the request of its fit."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from dipddpm.pictures import masks, read
 from dipddpm.runs.inspect import inspect_size
 
 log = logging.getLogger(__name__)
-HARDLY_NOISY = 5.0  # 0-255 scale; of the built-in picture, a clean photograph, 3.3 is estimated
+HARDLY_NOISY = 5.0  # 0-255 scale; the estimate for the built-in picture, a clean photograph, is 3.3
 
 
 def problem_of(c: Config, prior_folder: Path | None) -> Problem:
-    """Load the picture and pose the problem: damage it, or take it as y.
+    """Load the picture and return its problem: a clean picture is damaged, a noisy one is y itself.
 
     Args:
-        c: Checked.
-        prior_folder: Whose size is taken where ``image.size`` is auto; not needed otherwise.
+        c: The configuration, checked.
+        prior_folder: The prior whose picture size is taken for ``image.size=auto``; not read otherwise.
 
     Raises:
-        UserError: When a file cannot be read, a size does not suit it, or the noise is to be estimated and cannot.
+        UserError: When a file cannot be read, a size is not allowed, or noise cannot be added or estimated.
     """
     size = c.image.size
     if size == "auto":
         assert prior_folder is not None
         size = prior.sample_size(prior_folder)
-    inspect_size(c, size)  # a prior on the Hub tells its size only now
+    inspect_size(c, size)  # the size of a prior on the Hub is known only now
     box, times = c.image.box, magnification(c)
     picture = read.load(c.image.path, size // times, box)
     check_small(c, picture.size, size)
@@ -76,12 +76,12 @@ def _noise(c: Config) -> Noise:
 
 
 def _given_sigma(c: Config) -> float | None:
-    """Return the noise of a picture that is y, on the 0-255 scale; None where it is to be estimated."""
+    """Return the rms noise of a given y on the 0-255 scale; None where it is to be estimated."""
     return c.noise.sigma if isinstance(c.noise, OwnNoise) else 0.0
 
 
 def _operator(c: Config, size: int) -> Operator:
-    """Return A; a mask that is drawn at random is drawn later, for the picture."""
+    """Return the operator A. A random mask is drawn later, when the picture is known."""
     a = c.operator
     if isinstance(a, DownscaleOperator):
         return Downscale(a.factor)
@@ -95,37 +95,37 @@ def _operator(c: Config, size: int) -> Operator:
 
 
 def _warn_of_noise(c: Config, problem: Problem, *, resized: bool) -> None:
-    """Say where the sigma of a picture that is y may be wrong."""
+    """Warn where the sigma of a given y may be wrong."""
     if resized and isinstance(c.noise, OwnNoise) and c.noise.sigma is not None:
         log.warning(
-            "noise.sigma=%g is taken for the noise after resizing, which averages noise away: to have it estimated "
-            "there, leave it out", c.noise.sigma
+            "noise.sigma=%g is taken as the noise of the resized picture, and resizing lowers noise: to have it "
+            "estimated, leave noise.sigma out", c.noise.sigma
         )  # fmt: skip
     if problem.sigma_source == "given":
         return
     if problem.sigma < HARDLY_NOISY:
         log.warning(
-            "%s has hardly any noise (sigma %.1f, estimated), and no more is removed: to add some to a clean picture, "
-            "type image=file noise.sigma=25", c.image.path, problem.sigma
+            "%s has hardly any noise (estimated sigma %.1f), so the run removes hardly any: to add noise to a clean "
+            "picture, type image=file noise.sigma=25", c.image.path, problem.sigma
         )  # fmt: skip
     if Path(c.image.path).suffix.lower() in (".jpg", ".jpeg"):
         log.warning(
-            "%s is a JPEG, and its compression has taken part of the noise away: the estimate is low. Where you know "
-            "the noise, type noise.sigma=<0-255 scale>", c.image.path
+            "%s is a JPEG, whose compression removes noise: the estimated sigma is low. If you know the noise, type "
+            "noise.sigma=<0-255 scale>", c.image.path
         )  # fmt: skip
 
 
 def fit_request(c: Config, problem: Problem) -> dict[str, Any]:
-    """Return what determines a fit, as JSON types; its hash is the fit's key.
+    """Return the values that determine a fit, as JSON types. Their hash is the fit's key.
 
-    The stopping rule, ``max_epochs``, ``checkpoint``, all of ``ddpm``, device and logging stay out: they choose from a
-    trajectory and do not change it. Noise and operator stand under ``degrade``, their name when the first fits were
-    stored.
+    The stopping rule, ``max_epochs``, ``checkpoint``, all of ``ddpm``, device and logging are left out: they choose an
+    epoch of the fit and change none. Noise and operator stand under ``degrade``, the name of their group when the first
+    fits were stored.
     """
     noise: dict[str, Any] = {"kind": "none"}  # y was given
     if isinstance(c.image, CleanImage):
         noise = {"kind": "gaussian", "sigma": 0.0} | plain(c.noise)
         noise["kind"] = {"none": "gaussian", "correlated": "gaussian"}.get(noise["kind"], noise["kind"])
-    elif reference_of(c) and problem.clean is not None:  # it enters the stored curves, not the weights
+    elif reference_of(c) and problem.clean is not None:  # the clean picture changes the stored curves, not the weights
         noise["reference"] = seeds.content_hash(problem.clean)
     return request_of(problem, DipSettings(**plain(c.dip)), c.seed, noise)

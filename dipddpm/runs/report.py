@@ -1,4 +1,4 @@
-"""What a run says at its end: a table in the terminal, metrics.json, one flat set of figures."""
+"""The table and the notes that a run prints at its end."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Row:
     """One restoration of the picture.
 
     Attributes:
-        name: As shown.
+        name: The name of the row in the table.
         picture: Shape (N, 3, H, W), in [0, 1] up to clipping; N results from one start.
-        quality: PSNR in dB, SSIM, ST-LPIPS where it is installed; empty where there is no clean picture.
+        quality: PSNR in dB, SSIM, and ST-LPIPS where it is installed; empty without a clean picture.
         nfe: Network evaluations of the DDPM per picture.
-        seconds: Of its window (or fit), per picture.
-        facts: What else metrics.json says of it.
+        seconds: Seconds of the window, or of the fit, per picture.
+        facts: Further entries of the row in metrics.json.
     """
 
     name: str

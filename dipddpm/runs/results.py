@@ -1,4 +1,4 @@
-"""From restorations to rows of the table and figures of cost."""
+"""Rows of the table, and figures of cost, from restorations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dipddpm.runs.starts import DirectStart, Start
 
 
 def given_rows(problem: Problem, start: Start) -> dict[str, Row]:
-    """Return the rows of what a window may start from: y (completed, where A took something away), the DIP's if any."""
+    """Return the rows of the pictures that a window can start from: y, completed if partial, and the DIP output."""
     rows = {"noisy": Row(problem.words, problem.noisy, metrics.evaluate(problem.noisy, problem.clean))}
     if not isinstance(start, DirectStart):
         quality = metrics.evaluate(start.picture, problem.clean)
@@ -21,7 +21,7 @@ def given_rows(problem: Problem, start: Start) -> dict[str, Row]:
 
 
 def row(name: str, result: Restoration, problem: Problem) -> Row:
-    """Return the row of a window; where it ends above level 0, with the quality of its clean estimate too."""
+    """Return the row of a window. Above noise level 0 it has the quality of the clean estimate too."""
     reference = None if problem.clean is None else problem.clean.expand_as(result.picture)
     facts = {"estimate": metrics.evaluate(result.estimate, reference)} if result.levels[-1] else {}
     quality = metrics.evaluate(result.picture, reference)
@@ -31,16 +31,15 @@ def row(name: str, result: Restoration, problem: Problem) -> Row:
 def cost(start: Start, result: Restoration, prior: Prior, *, from_noise: bool) -> dict[str, float]:
     """Return the cost of fit and window per picture, in seconds and in evaluations-worth.
 
-    Of a DIP output from a file, whose fit nobody counted, it is the window's alone.
-
-    The seconds of a fit and of a window may have been measured under different loads; evaluations-worth are of
-    floating-point operations.
+    Evaluations-worth are floating-point operations divided by those of one evaluation. The seconds of fit and window
+    may have been measured under different loads. For a start from a file the cost of the fit is unknown, and the cost
+    is that of the window.
 
     Args:
-        start: The picture that the window may have started from.
-        result: The window's.
-        prior: Its network.
-        from_noise: Whether the window started from pure noise, and needed no start.
+        start: The picture that the window started from.
+        result: The restoration by the window.
+        prior: The prior of the window.
+        from_noise: Whether the window started from pure noise, which needs no fit.
     """
     height, width = start.picture.shape[-2:]
     one = evaluation_gflop(prior, (height, width))

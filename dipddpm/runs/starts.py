@@ -1,4 +1,4 @@
-"""The three kinds of picture that a window starts from: a stored fit's, a file's, and y itself."""
+"""The three kinds of start, which is the picture that a window starts from: a stored fit's, a file's, or y itself."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class FittedStart:
     Attributes:
         picture: Shape (1, 3, H, W), clipped to [0, 1].
         fit: The stored fit.
-        choice: Which of its epochs.
-        made: Whether this run had to fit or extend.
+        choice: The epoch of the fit that was chosen.
+        made: Whether this run made or extended the fit.
     """
 
     picture: torch.Tensor
@@ -53,29 +53,28 @@ class FittedStart:
 
     @property
     def label(self) -> str:
-        """What people call it."""
+        """The name of the start in tables, such as ``epoch 250 (loss_floor)``."""
         return f"epoch {self.choice.epoch} ({self.choice.why})"
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds of the fit up to where its answer was known.
+        """Wall-clock seconds of the fit up to the epoch at which the choice was known.
 
-        The fit's seconds in proportion to those of its steps, which may have been made under different loads. So
-        another epoch's share does not change when the fit is extended.
+        They are the fit's seconds times the share of these epochs in the seconds of all its steps.
         """
         steps = self.fit.curves.column("seconds")
         return self.fit.seconds * float(steps[: self.choice.needed].sum() / steps.sum())
 
     @property
     def gflop(self) -> float:
-        """10^9 floating-point operations of the fit up to where its answer was known."""
+        """10^9 floating-point operations of the fit up to the epoch at which the choice was known."""
         height, width = self.picture.shape[-2:]
         return self.choice.needed * epoch_gflop(self.fit.request["dip"], (height, width))
 
 
 @dataclass(frozen=True)
 class FileStart:
-    """A DIP output from the file of a kept epoch; nobody counted its fit.
+    """A DIP output from the file of a kept epoch. The cost of its fit is unknown.
 
     Attributes:
         picture: Shape (1, 3, H, W), clipped to [0, 1].
@@ -95,7 +94,7 @@ class DirectStart:
 
     Attributes:
         picture: Shape (1, 3, H, W), not clipped.
-        label: What people call y.
+        label: The name of y in tables, such as ``noisy picture``.
     """
 
     picture: torch.Tensor
@@ -109,10 +108,10 @@ Start = FittedStart | FileStart | DirectStart
 
 
 def start_of(c: Config, problem: Problem, job: Job) -> Start:
-    """Return the picture that ``checkpoint`` means; find, make or extend its fit where that is needed.
+    """Return the start that ``checkpoint`` names; find, make or extend its fit where it needs one.
 
     Raises:
-        UserError: When the request cannot be met.
+        UserError: When the start cannot be had: a damaged file, another size, or ``fit=never`` without a stored fit.
     """
     asked = parse(c.checkpoint)
     if asked.kind == "none":
@@ -130,7 +129,7 @@ def _from_fit(c: Config, problem: Problem, job: Job) -> FittedStart:
     )  # fmt: skip
 
     def work(folder: Path, key: str, before: Fit | None) -> None:
-        store.record_use(key, job.folder)  # now, so that gc leaves what a killed job would go on from
+        store.record_use(key, job.folder)  # before the work: gc then leaves the fit of a killed job
         _work(c, problem, rule, folder, key, before)
 
     if c.fit.name == "never":
@@ -151,15 +150,15 @@ def _from_fit(c: Config, problem: Problem, job: Job) -> FittedStart:
 
 
 def _warn_of_no_stop(c: Config, choice: Choice, threshold: float | None) -> None:
-    """Say so where the rule did not fire."""
+    """Warn where the stopping rule did not fire."""
     rule = c.stopping.rule.name
     if choice.why != "max_epochs" or rule == "never":
         return
     if rule == "loss_floor" and not threshold:
-        log.info("no noise for stopping=loss_floor to stop at: the start is epoch %d (dip.max_epochs)", choice.epoch)
+        log.info("stopping=loss_floor cannot fire without noise: the start is epoch %d (dip.max_epochs)", choice.epoch)
         return
     log.warning(
-        "stopping=%s did not fire in %d epochs, so the start is epoch %d, for better or worse: type "
+        "stopping=%s did not fire in %d epochs, so the start is epoch %d, which may be too early: type "
         "dip.max_epochs=<more>", rule, c.dip.max_epochs, choice.epoch
     )  # fmt: skip
 
@@ -171,11 +170,13 @@ def _from_file(path: Path, problem: Problem, shown: str, job: Job) -> FileStart:
         raise UserError(f"checkpoint={path}: {error}") from error
     if picture.shape != problem.noisy.shape:
         size, wanted = ("x".join(map(str, p.shape[-2:])) for p in (picture, problem.noisy))
-        raise UserError(f"checkpoint={path} holds a picture of {size}, but the noisy picture is {wanted}")
+        raise UserError(
+            f"checkpoint={path} holds a picture of {size}, but the noisy picture is {wanted}: type a file of that size"
+        )
     if pixels not in (None, problem.content):
         log.warning("checkpoint=%s was fitted to another picture than image.path=%s", path, shown)
     fit = path.resolve().parent.parent
-    if (fit / "manifest.json").is_file():  # of a store, whose gc then lets it be
+    if (fit / "manifest.json").is_file():  # in a store, whose gc then leaves the fit
         FitStore(fit.parent).record_use(fit.name, job.folder)
     return FileStart(problem.put_back(picture.clamp(0, 1)), str(path))
 
@@ -189,7 +190,7 @@ def _rule(c: Config, problem: Problem) -> Stopping:
 
 
 def _work(c: Config, problem: Problem, rule: Stopping, folder: Path, key: str, before: Fit | None) -> None:
-    """Make or extend the fit; a number asked for beyond the rule or ``max_epochs`` is fitted up to."""
+    """Make or extend the fit. With a number as ``checkpoint`` it runs to that epoch, whatever the rule says."""
     wanted = parse(c.checkpoint).epoch
     device = environment.choose_device(c.device)
     environment.warn_if_emulated("dip.precision", c.dip.precision.name, device)
@@ -203,13 +204,13 @@ def _work(c: Config, problem: Problem, rule: Stopping, folder: Path, key: str, b
 
 
 def fit_record(start: FittedStart, threshold: float, patience: int, has_crossing: bool) -> dict[str, Any]:
-    """Return what metrics.json says of a stored fit, and leave its summary beside it.
+    """Return the entry ``fit`` of metrics.json, and write the summary of the fit beside it.
 
     Args:
         start: The fit and the chosen epoch.
-        threshold: Of ``loss_floor``, mean squared error.
-        patience: Of ``wmv`` and ``emv``, epochs.
-        has_crossing: Whether the two losses cross where half of the noise has been learnt.
+        threshold: Threshold of ``loss_floor``: mean squared error, [0, 1] units.
+        patience: Patience of ``wmv`` and ``emv``, in epochs.
+        has_crossing: Whether the crossing of the two losses has a meaning (`Problem.has_crossing`).
     """
     fit, choice = start.fit, start.choice
     summary = summarise(fit.curves, threshold=threshold, patience=patience)

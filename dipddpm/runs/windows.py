@@ -24,7 +24,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StartError:
-    """What is known of the error of a start: its rms on the 0-255 scale, and where the number is from."""
+    """The error of a start: its rms on the 0-255 scale, and the source of the number.
+
+    ``source`` is ``given`` (``ddpm.error_sigma``), ``oracle`` (measured against the clean picture), or ``noise, given``
+    or ``noise, estimated`` (the start is y, whose error is its noise).
+    """
 
     sigma: float
     source: str
@@ -35,9 +39,9 @@ class Asked:
     """The window that a run asks for.
 
     Attributes:
-        window: With its first level known.
-        error: Of the start, None where nobody knows it.
-        error_used_by: The settings that need the error, as typed.
+        window: The window, with its first noise level known.
+        error: The error of the start; None where it is unknown.
+        error_used_by: The settings, as typed, that need the error.
         consistent: Whether clean estimates are made to agree with y.
     """
 
@@ -47,7 +51,7 @@ class Asked:
     consistent: bool
 
     def record(self) -> dict[str, Any]:
-        """Return what metrics.json says of the window."""
+        """Return the entry ``window`` of metrics.json."""
         w, error = self.window, self.error
         return {
             "start_t": w.first, "end_t": w.end_t, "still_noisy": w.end_t > 0, "levels": len(w.levels), "init": w.init,
@@ -58,7 +62,7 @@ class Asked:
 
 
 def configured(c: Config) -> Window:
-    """Return the window that the configuration says; its first level may be ``auto``."""
+    """Return the window of the configuration. Its first noise level may be ``auto``."""
     d = c.ddpm
     return Window(
         d.start_t, d.end_t, d.steps, init=d.init.name, scheduler=d.scheduler.name, samples=d.samples,
@@ -67,11 +71,10 @@ def configured(c: Config) -> Window:
 
 
 def asked(c: Config, problem: Problem, start: Start, prior: Prior) -> Asked:
-    """Return the window that a run asks for, with what is known of the error of its start.
+    """Return the window that a run asks for, with the error of its start.
 
     Raises:
-        UserError: When a setting needs the error and nobody knows it, or the level of the error is not above
-            ``ddpm.end_t``.
+        UserError: When a setting needs an unknown error, or the noise level of the error is not above ``ddpm.end_t``.
     """
     needed = need_an_error(c)
     error = error_of(c.ddpm.error_sigma, problem, start)
@@ -80,12 +83,13 @@ def asked(c: Config, problem: Problem, start: Start, prior: Prior) -> Asked:
     window = configured(c)
     if window.start_t == "auto" and error is not None:
         window = at_error(window, error.sigma, prior)
-        log.info("ddpm.start_t=auto: level %d, where sigma is %.1f (%s)", window.first, error.sigma, error.source)
+        log.info("ddpm.start_t=auto: noise level %d, of sigma %.1f (%s)", window.first, error.sigma, error.source)
         if c.ddpm.steps and window.nfe < c.ddpm.steps:
-            log.info("ddpm.steps=%d is more than there are levels: each of the %d is walked", c.ddpm.steps, window.nfe)
+            log.info("ddpm.steps=%d is more than the levels of the window: it takes %d steps", c.ddpm.steps, window.nfe)
     if window.init == "noise" and window.first < prior.schedule.T:
         log.warning(
-            "ddpm.init=noise at level %d, where the network expects a picture: the plain DDPM is ddpm.start_t=%d",
+            "ddpm.init=noise starts at level %d, where the network expects a picture: for the plain DDPM type "
+            "ddpm.start_t=%d",
             window.first, prior.schedule.T
         )  # fmt: skip
     consistent = c.ddpm.data_consistency
@@ -96,24 +100,24 @@ def at_error(window: Window, sigma: float, prior: Prior) -> Window:
     """Return the window with ``ddpm.start_t=auto`` resolved.
 
     Raises:
-        UserError: When the level of the error is not above ``ddpm.end_t``.
+        UserError: When the noise level of the error is not above ``ddpm.end_t``.
     """
     try:
         return window.at_error(sigma, prior.schedule)
     except ValueError as error:
         level = prior.schedule.level_of_sigma(sigma)
         raise UserError(
-            f"ddpm.end_t={window.end_t} is not below ddpm.start_t=auto, which is level {level} here: type "
+            f"ddpm.end_t={window.end_t} is not below ddpm.start_t=auto, which is noise level {level} here: type "
             f"ddpm.end_t={level - 1} or less"
         ) from error
 
 
 def error_of(given: float | None, problem: Problem, start: Start) -> StartError | None:
-    """Return what is known of the error of a start.
+    """Return the error of a start; None where it is unknown.
 
     Args:
         given: ``ddpm.error_sigma``, 0-255 scale.
-        problem: With the clean picture, where there is one: an oracle's knowledge.
+        problem: The problem. Its clean picture, where there is one, gives the error as an oracle would.
         start: The picture that the window starts from. The error of y itself is its noise.
     """
     if given is not None:
@@ -126,7 +130,7 @@ def error_of(given: float | None, problem: Problem, start: Start) -> StartError 
 
 
 def result_of(asked: Asked, problem: Problem, start: Start, prior: Prior) -> tuple[Restoration, Row]:
-    """Run the window that was asked for; return its restoration and its row."""
+    """Run the window that was asked for; return its restoration and its row of the table."""
     w = asked.window
     sigma = asked.error.sigma if asked.error else None
     with progress.window_bar(f"window {w.first} to {w.end_t}", w.nfe) as watch:
@@ -141,10 +145,10 @@ def result_of(asked: Asked, problem: Problem, start: Start, prior: Prior) -> tup
 
 
 def baselines(asked: Asked, problem: Problem, prior: Prior) -> dict[str, Row]:
-    """Run the two starts that need no DIP: one evaluation from y, and a window of the same scheduler from y.
+    """Run the two starts without a DIP: one evaluation from y, and a window of the same scheduler from y.
 
-    y starts at the level of its noise. A y that was completed has no level of its own: it starts at the window's. From
-    pure noise there is then nothing to compare with.
+    y starts at the noise level of its own noise. A completed y has no such level, and starts at the window's. A window
+    that starts from pure noise has no level to compare at, and a completed y then gives no rows.
     """
     w, completed = asked.window, problem.operator.partial
     if w.init == "noise" and completed:

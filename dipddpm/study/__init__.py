@@ -1,11 +1,11 @@
-"""A sweep is a study: its jobs as one table, and one page of quality against cost.
+"""A study of a sweep: a table of its jobs, and a page of their quality against their cost.
 
-`read_frame` reads one or several sweeps into a pandas DataFrame with one row a job. Everything else in this package is
-a function of that frame. `build` writes ``index.html``, ``summary.csv`` and ``summary.md`` into a sweep's folder; from
-a shell, ``python -m dipddpm.study multirun/<date>/<time>``. A killed sweep can be read like a finished one.
+`read_frame` reads one or several sweeps into a pandas DataFrame with one row for each job. All else in this package is
+a function of that frame. `build` writes ``index.html``, ``summary.csv`` and ``summary.md`` into a sweep's folder. From
+a shell, type ``python -m dipddpm.study multirun/<date>/<time>``. An unfinished or killed sweep can be read, too.
 
-The charts are plotly's: its script inside the page (4.8 MB) lets a reader hover, zoom and click without a network, and
-plotly is imported in a fifth of matplotlib's time. This package imports no torch.
+The charts are made by plotly. Its script inside the page (4.8 MB) lets a reader hover, zoom and click without a
+network, and its import takes a fifth of matplotlib's time. This package imports no torch.
 """
 
 from __future__ import annotations

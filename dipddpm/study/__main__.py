@@ -1,4 +1,4 @@
-"""Summarise sweeps, killed ones too: ``python -m dipddpm.study multirun/<date>/<time> [...]``."""
+"""Summarise sweeps, also unfinished ones: ``python -m dipddpm.study multirun/<date>/<time> [...]``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dipddpm.study.summary import build
 from dipddpm.study.tables import for_people, numeric
 from dipddpm.study.words import summary
 
-MOST = 100  # jobs in the terminal; all are in the files
+MOST = 100  # jobs in the terminal's table; the files have all
 COLUMNS = [
     "status",
     "noisy_psnr",
@@ -33,9 +33,11 @@ COLUMNS = [
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Build and print the studies; returns the exit code (2 when a folder is no sweep's)."""
-    parser = argparse.ArgumentParser(prog=typed_as("dipddpm.study"), description="Summarise sweeps, killed ones too.")
-    parser.add_argument("folder", nargs="+", type=Path, help="of a sweep: multirun/<date>/<time>")
+    """Build and print the studies; return the exit code, 2 when a folder is not that of a sweep."""
+    parser = argparse.ArgumentParser(
+        prog=typed_as("dipddpm.study"), description="Summarise sweeps, also unfinished ones."
+    )
+    parser.add_argument("folder", nargs="+", type=Path, help="folder of a sweep: multirun/<date>/<time>")
     bad = False
     for folder in parser.parse_args(argv).folder:
         try:
@@ -49,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def show(frame: pd.DataFrame) -> None:
-    """Print the table of a sweep, its first `MOST` jobs, and its summary in sentences."""
+    """Print the table of a sweep's first `MOST` jobs, and the summary in sentences."""
     cost = "fit_gflop" if output(frame) == "dip" else "total_evaluations_worth"
     cells = for_people(frame, [*COLUMNS, cost]).map(short)
     for long, brief in {" PSNR (dB)": "", "cost (evaluations-worth)": "(evals)", "1 evaluation": "1"}.items():
@@ -60,7 +62,7 @@ def show(frame: pd.DataFrame) -> None:
     for name, number in zip(cells, numeric(cells), strict=True):
         table.add_column(Text(str(name)), justify="right" if number else "left", overflow="fold")
     for row in cells[:MOST].itertuples(index=False, name=None):
-        table.add_row(*map(Text, row))  # Text: a value such as [1,2] is no markup
+        table.add_row(*map(Text, row))  # Text, so that a value such as [1,2] is not read as markup
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     for sentence in summary(frame):
@@ -70,8 +72,8 @@ def show(frame: pd.DataFrame) -> None:
 
 
 def command() -> int:
-    """Run the console command; `main` without what a caller from Python would not want."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `... | head` ends it without a traceback
+    """Run the console command: `main`, with the signal handling of a command."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `... | head` then ends the command without a traceback
     return main()
 
 

@@ -1,8 +1,9 @@
-"""Keep a sweep's summary up to date from within Hydra; nothing here ever fails a job.
+"""A Hydra callback that keeps a sweep's summary up to date. An error in it never fails a job.
 
     hydra: {callbacks: {study: {_target_: dipddpm.study.callback.StudyCallback}}}
 
-Hydra calls ``on_multirun_end`` only when no job failed. So the process that started the sweep builds as it exits, too.
+Hydra calls ``on_multirun_end`` only when no job failed. The process that started the sweep therefore also builds the
+summary at its exit.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ log = logging.getLogger(__name__)
 
 
 class StudyCallback(Callback):
-    """Build the summary of a sweep as its jobs end (in big sweeps after some of them) and at the sweep's end."""
+    """Build the summary of a sweep after its jobs and at its end. In large sweeps not every job starts a build."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Build at the exit of the process that started the sweep: Hydra calls this there alone."""
-        from dipddpm.study import page  # noqa: F401  now, because Python refuses to import pandas during its exit
+        """Register a build for the exit of the process that started the sweep. Hydra calls this only there."""
+        from dipddpm.study import page  # noqa: F401  now, because Python cannot import pandas during its exit
 
         atexit.register(self.build, config)
 
@@ -41,13 +42,13 @@ class StudyCallback(Callback):
             log.exception("the sweep's summary could not be built")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Build, and say where."""
+        """Build the summary, and log the path of its page."""
         atexit.unregister(self.build)
         if page := self.build(config):
             log.info("study of the sweep: %s", page)
 
     def build(self, config: DictConfig) -> Path | None:
-        """Build a sweep's summary, and return the path of its page; None when there is none."""
+        """Build a sweep's summary, and return the path of its page; None when it could not be built."""
         try:
             return build(sweep_folder(config))
         except UserError:

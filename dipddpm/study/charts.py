@@ -1,7 +1,7 @@
 """The charts of a study, as plotly figures: quality against cost, perception against distortion, heat maps.
 
-A point carries the row numbers of its jobs in the table (``customdata``): the page's script follows them when the point
-is clicked. Plotly reads simple tags in texts, so all texts of users are escaped.
+The ``customdata`` of a point are the row numbers of its jobs in the table; the page's script uses them for a click on
+the point. Plotly reads simple HTML tags in texts, so all texts of users are escaped.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dipddpm.study.frame import cost_of, output, output_name, swept
 from dipddpm.study.labels import as_text, natural, short, short_names
 from dipddpm.study.points import baselines, measured, pareto_front, points, problems
 
-MOST_COLOURS = 8  # values of a swept key that a legend can tell apart
-GREY, RED = "#8a93a3", "#d04545"  # both can be seen on white and on black
+MOST_COLOURS = 8  # most values of a swept key that get colours of their own
+GREY, RED = "#8a93a3", "#d04545"  # visible on white and on black
 MARKERS = {
     "dip": ("triangle-up-open", GREY, "DIP alone"),
     "posterior_mean": ("diamond-open", RED, "no DIP: one evaluation"),
@@ -26,7 +26,7 @@ MARKERS = {
 
 
 def quality_against_cost(frame: pd.DataFrame) -> go.Figure | None:
-    """Draw PSNR against cost, the Pareto front, and the starts without a DIP; None when there is no point."""
+    """Draw PSNR against cost, with the Pareto front and the starts without a DIP; None without a point."""
     found = measured(frame)
     if found.empty:
         return None
@@ -44,15 +44,15 @@ def quality_against_cost(frame: pd.DataFrame) -> go.Figure | None:
 def perception_against_distortion(frame: pd.DataFrame) -> go.Figure | None:
     """Draw ST-LPIPS against PSNR; None when no job has both.
 
-    What a window draws looks more alike and is further off than an average of pictures: Blau and Michaeli, The
-    Perception-Distortion Tradeoff, CVPR 2018, https://arxiv.org/abs/1711.06077.
+    A sampled picture looks more like a clean one than an average of pictures does, but has the larger error: Blau and
+    Michaeli, The Perception-Distortion Tradeoff, CVPR 2018, https://arxiv.org/abs/1711.06077.
     """
     row = output(frame)
     pairs = {name: [f"{name}_psnr", f"{name}_stlpips"] for name in (row, "dip", *BASELINES)}
     found = points(frame, pairs[row])
     if found.empty:
         return None
-    figure = _chart(f"{_mean(frame)}PSNR (dB), more is nearer", "ST-LPIPS, less looks more alike")
+    figure = _chart(f"{_mean(frame)}PSNR (dB), higher is better", "ST-LPIPS, lower is better")
     figure.update_yaxes(rangemode="tozero")
     _scatter(figure, frame, found, *pairs[row])
     for name in [name for name in pairs if name != row]:
@@ -62,7 +62,7 @@ def perception_against_distortion(frame: pd.DataFrame) -> go.Figure | None:
 
 
 def heat_map(means: pd.DataFrame, frame: pd.DataFrame) -> go.Figure:
-    """Draw a table of `heat_maps` with its values in the cells; a cell without a result is empty."""
+    """Draw a table of `heat_maps`, with the values in the cells. A cell without a result is empty."""
     figure = _chart(str(means.columns.name), str(means.index.name))
     whole = [[escape(f"{row}, {column}") for column in means.columns] for row in means.index]
     hover = f"%{{text}}<br>{_mean(frame)}PSNR of the {output_name(frame)}: %{{z:.2f}} dB<extra></extra>"
@@ -85,7 +85,7 @@ def _chart(x: str, y: str) -> go.Figure:
 
 
 def _scatter(figure: go.Figure, frame: pd.DataFrame, found: pd.DataFrame, x: str, y: str) -> None:
-    """Add points, coloured by the first swept key that a legend can show; a cross is a start without a DIP."""
+    """Add points, coloured by the first swept key with 2 to `MOST_COLOURS` values. A cross is a start without a DIP."""
     over, varied = problems(frame), swept(frame)
     first = frame.loc[[jobs[0] for jobs in found["jobs"]]]
     groups = {output_name(frame): [True] * len(found)}
@@ -110,7 +110,7 @@ def _scatter(figure: go.Figure, frame: pd.DataFrame, found: pd.DataFrame, x: str
 
 
 def _compare(figure: go.Figure, name: str, x: pd.Series, y: pd.Series) -> None:
-    """Add the points of a row of metrics.json that stands beside every result."""
+    """Add the points of a row of metrics.json, such as the DIP output, for comparison with the results."""
     symbol, colour, title = MARKERS[name]
     marker = {"symbol": symbol, "size": 9, "color": colour}
     if len(x):

@@ -1,4 +1,4 @@
-"""The columns of a study: their names in programs and for people, and where metrics.json has their values.
+"""The columns of a study: their names for programs and for people, and the paths of their values in metrics.json.
 
 PSNR is in dB, seconds are wall-clock and per picture, NFE counts network evaluations per picture. GFLOP and
 evaluations-worth count floating-point operations; one evaluation-worth is one evaluation of the DDPM network.
@@ -19,7 +19,7 @@ ROWS = {
     "posterior_mean": "no DIP: 1 evaluation",
     "noisy_window": "no DIP: window",
 }
-OUTPUTS = {"result": "result", "dip": "DIP output"}  # the picture that a study is about, by its row of metrics.json
+OUTPUTS = {"result": "result", "dip": "DIP output"}  # names of the pictures that a study can be about
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Column:
     """A column of figures, or of text where ``digits`` is None.
 
     Attributes:
-        title: For people; empty where only programs read the column.
-        sources: Dotted paths in metrics.json; the first one with a value counts.
+        title: Heading for people; empty for a column that only programs read.
+        sources: Dotted paths in metrics.json. The first path with a value is used.
         digits: Decimals for people.
     """
 
@@ -47,7 +47,7 @@ COLUMNS = {
     **_of_rows("psnr"),
     "total_evaluations_worth": Column("total cost (evaluations-worth)", ("cost.total_evaluations_worth",), 1),
     "nfe": Column("NFE", ("result.nfe",), 0),
-    "fit_seconds": Column("fit (s)", ("cost.fit_seconds", "fit.seconds"), 2),  # cost: 0 where no fit is charged
+    "fit_seconds": Column("fit (s)", ("cost.fit_seconds", "fit.seconds"), 2),  # cost: 0 without a fit
     "window_seconds": Column("window (s)", ("result.seconds",), 2),
     "fit_gflop": Column("fit (GFLOP)", ("cost.fit_gflop", "fit.gflop"), 1),
     **_of_rows("ssim"),
@@ -62,4 +62,4 @@ COLUMNS = {
     "fit_evaluations_worth": Column("", ("cost.fit_evaluations_worth",), 1),
     **{f"{row}_nfe": Column("", (f"{row}.nfe",), 0) for row in BASELINES},
 }
-FIXED = ("study", "job", *COLUMNS)  # all others of a frame are the keys that its jobs typed
+FIXED = ("study", "job", *COLUMNS)  # the other columns of a frame are the keys that its jobs typed

@@ -1,12 +1,12 @@
-"""Sweeps as a pandas DataFrame: what lies in their folders at this moment, one row a job.
+"""Read sweeps into a pandas DataFrame, from the present state of their folders, with one row for each job.
 
 A job is a folder with ``.hydra/overrides.yaml``, which Hydra writes first. Its status is
 
     complete     when metrics.json, which is written last, can be read
-    failed       otherwise, when there is an error.txt with the one line of its last attempt
-    unfinished   otherwise: stopped, killed, or still running
+    failed       otherwise, when error.txt has the line of a failed attempt
+    unfinished   otherwise: the job was stopped or killed, or is still running
 
-A file that is cut off, invalid or gone counts as absent.
+A file that is truncated or invalid counts as missing.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ from dipddpm.study.columns import COLUMNS, FIXED, MACHINE, OUTPUTS, STOPPED, Col
 from dipddpm.study.find import check_holds_jobs, job_folders
 from dipddpm.study.labels import as_text, is_number, natural
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is ten times faster, where it was built
-PROBLEM_GROUPS = ("image", "noise", "operator", "degrade", "seed")  # first words of the keys that say what is restored
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader is ten times faster; not every build has it
+PROBLEM_GROUPS = ("image", "noise", "operator", "degrade", "seed")  # groups whose keys define the problem of a job
 
 
 def read_frame(folder: Path | str, *more: Path | str) -> pd.DataFrame:
     """Read one or several sweeps.
 
     Args:
-        folder: Of a sweep, such as ``multirun/2026-01-31/12-00-00``.
-        *more: Of other sweeps.
+        folder: The folder of a sweep, such as ``multirun/2026-01-31/12-00-00``.
+        *more: The folders of other sweeps.
 
     Returns:
-        One row a job, those that failed or still run too: ``study`` (the folder as given), ``job`` (its folder's
-        name), every key that any of the jobs typed, then the columns of `dipddpm.study.columns.COLUMNS`. PSNR is in
-        dB, seconds are per picture, counts are Int64, names are string. A figure that is not known is missing, never 0.
-        A typed key is Int64, Float64 or boolean if all its values can be, otherwise string; ``null`` is missing. Where
-        a job did not type a key, the value is the one that its configuration has. A key with the name of another
-        column, such as ``status``, is called ``override.status``.
+        One row for each job, with failed and unfinished jobs. The columns are ``study`` (the folder as given), ``job``
+        (the name of the job's folder), every key that any job typed, and `dipddpm.study.columns.COLUMNS`. PSNR is in
+        dB, seconds are per picture, counts are Int64, names are string. An unknown figure is missing, never 0.
+
+        A typed key is Int64, Float64 or boolean if all its values can be, otherwise string; ``null`` is missing. A job
+        that did not type a key has the value of its configuration. A key with the name of a fixed column, such as
+        ``status``, is called ``override.status``.
 
     Raises:
         UserError: When a folder does not exist or holds no job.
@@ -71,15 +72,15 @@ def read_frame(folder: Path | str, *more: Path | str) -> pd.DataFrame:
 
 
 def keys_of(frame: pd.DataFrame) -> list[str]:
-    """Return the columns that are keys which jobs typed, sorted."""
+    """Return the columns that are typed keys, sorted."""
     return sorted(name for name in frame.columns if name not in FIXED)
 
 
 def swept(frame: pd.DataFrame) -> list[str]:
     """Return the keys whose values differ between the jobs, sorted.
 
-    Keys that say how a job runs, such as ``threads``, are among them only where nothing else tells the jobs apart: a
-    sweep may have gone on elsewhere. A job of which no key is known says nothing.
+    Keys such as ``threads``, which do not change the result, count only where the other keys do not distinguish the
+    jobs: a sweep may have continued on another machine. Jobs without a known key are ignored.
     """
     told = frame[keys_of(frame)].dropna(how="all")
     varied = [key for key in keys_of(frame) if told[key].nunique(dropna=False) > 1]
@@ -88,19 +89,19 @@ def swept(frame: pd.DataFrame) -> list[str]:
 
 
 def constants(frame: pd.DataFrame) -> dict[str, str]:
-    """Return the keys that all jobs have in common, with their values as text."""
+    """Return the keys that have one value in all jobs, with that value as text."""
     told = frame[keys_of(frame)].dropna(how="all")
     return {key: as_text(told[key].iloc[0]) for key in keys_of(told) if told[key].nunique(dropna=False) == 1}
 
 
 def output(frame: pd.DataFrame) -> str:
-    """Return the row of metrics.json that the study is about: ``result``, or ``dip`` where jobs only fitted."""
+    """Return the row of metrics.json that the study is about: ``result``, or ``dip`` if no job ran a window."""
     complete = frame["status"].eq("complete").any()
     return "dip" if complete and frame["nfe"].isna().all() else "result"
 
 
 def output_name(frame: pd.DataFrame) -> str:
-    """Return what people call that row."""
+    """Return the name of that row for people."""
     return OUTPUTS[output(frame)]
 
 
@@ -110,7 +111,7 @@ def psnr_of(frame: pd.DataFrame) -> str:
 
 
 def cost_of(frame: pd.DataFrame) -> str:
-    """Return the column of the study's cost: evaluations-worth, or GFLOP where jobs only fitted."""
+    """Return the column of the study's cost: evaluations-worth, or GFLOP if no job ran a window."""
     return "total_evaluations_worth" if output(frame) == "result" else "fit_gflop"
 
 
@@ -128,7 +129,7 @@ def _record(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _values(metrics: Mapping[str, Any], column: Column) -> Iterator[str | float]:
-    """Yield the texts or finite numbers that metrics.json has for a column."""
+    """Yield the texts or finite numbers of a column in metrics.json."""
     for value in (_at(metrics, source) for source in column.sources):
         if column.digits is None and isinstance(value, str):
             yield value
@@ -138,7 +139,7 @@ def _values(metrics: Mapping[str, Any], column: Column) -> Iterator[str | float]
 
 
 def _problem(metrics: Mapping[str, Any]) -> str:
-    """Return a short hash of what was restored: the picture, its degradation, and the files that both need."""
+    """Return a short hash of the problem of a job: its picture, its degradation, and the files of both."""
     said = [_at(metrics, "picture.content")]
     for entries in (metrics, metrics.get("inputs")):
         known = entries.items() if isinstance(entries, Mapping) else ()
@@ -177,7 +178,7 @@ def _yaml(path: Path) -> Any:
 
 
 def _overrides(path: Path, metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Return ``["+a.b=1"]`` as ``{"a.b": "1"}``, from metrics.json where Hydra's file cannot be read."""
+    """Return overrides such as ``["+a.b=1"]`` as ``{"a.b": "1"}``; from metrics.json if Hydra's file is unreadable."""
     found = _yaml(path)
     found = found if isinstance(found, list) else metrics.get("overrides")
     pairs = [str(text).partition("=") for text in found] if isinstance(found, list) else []
@@ -185,7 +186,7 @@ def _overrides(path: Path, metrics: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _composed(folder: Path, keys: Collection[str]) -> dict[str, str]:
-    """Return the values of keys that a job did not type: from its configuration, of a group the choice."""
+    """Return the values of keys that a job did not type, from its configuration; for a group the choice."""
     config = _yaml(folder / ".hydra" / "config.yaml")
     found = {key: _at(config, key) for key in keys}
     if groups := [key for key, value in found.items() if isinstance(value, Mapping)]:

@@ -1,4 +1,4 @@
-"""Mean quality over two of the keys that a sweep varies."""
+"""Heat maps: the mean quality over pairs of the keys that a sweep varies."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dipddpm.study.frame import psnr_of, swept
 from dipddpm.study.labels import as_text, natural
 from dipddpm.study.points import points
 
-MOST_VALUES = 40  # of a key; a random search over a continuous one has a value a job, and a map shows nothing
+MOST_VALUES = 40  # of a key; a search over a continuous key has another value in each job, which gives no map
 MOST_MAPS = 15  # all pairs of six keys
 
 
 def heat_maps(frame: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return the mean PSNR in dB over each pair of swept keys, missing where no job has one.
+    """Return one table of mean PSNR in dB for each pair of swept keys; a cell without a PSNR is missing.
 
-    The values of one key stand down the side, those of the other along the top, in natural order. Every value that any
-    job has gets its place. Where the chart's points are means over problems, a setting that lacks a problem is left out
-    here too: without a hard picture its mean would be higher.
+    The rows are the values of one key and the columns those of the other, in natural order, also values without a PSNR.
+    Where a point of the chart is a mean over problems, a setting that lacks a problem is left out: without a hard
+    picture its mean would be too high.
     """
     texts = frame[swept(frame)].astype(object).map(as_text)
     keys = [key for key in swept(frame) if texts[key].nunique() <= MOST_VALUES]

@@ -1,4 +1,4 @@
-"""How keys and their values are written for people, and in which order."""
+"""Write keys and their values for people, and sort them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-LONGEST = 22  # characters of a value where there is little room
+LONGEST = 22  # characters of a value in legends and narrow tables
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a finite number as typed in an override."""
+    """Return whether a text is a finite number, as an override has it."""
     try:
         return math.isfinite(float(text))
     except ValueError:
@@ -22,9 +22,9 @@ def is_number(text: str) -> bool:
 
 
 def natural(text: str) -> tuple[int, float | list[float | str], str]:
-    """Return a sort key: numbers by value and before words, words with the numbers in them by value.
+    """Return a sort key: numbers come first, by value; then words, in which numbers sort by value, too.
 
-    The text itself comes last: two different texts never compare equal, so that the order is always the same.
+    The text itself is the last part of the key: different texts never compare equal, and the order is always the same.
     """
     if is_number(text):
         return 0, float(text), text
@@ -33,7 +33,7 @@ def natural(text: str) -> tuple[int, float | list[float | str], str]:
 
 
 def as_text(value: Any) -> str:
-    """Return the value of a key as it can be typed: ``null`` where it is missing."""
+    """Return the value of a key as a user types it; ``null`` for a missing value."""
     if pd.isna(value):
         return "null"
     if isinstance(value, bool):
@@ -48,15 +48,15 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
 
 
 def short(text: str) -> str:
-    """Return a value that fits: the end of a path tells more than its start."""
+    """Return a value of at most `LONGEST` characters. A longer one loses its start: the end of a path matters more."""
     return text if len(text) <= LONGEST else f"…{text[1 - LONGEST :]}"
 
 
 def labels(frame: pd.DataFrame, keys: Sequence[str], among: Sequence[str] = ()) -> pd.Series:
-    """Return one text a job from its values of ``keys``: ``layers=4, start_t=50``.
+    """Return one text for each job from its values of ``keys``: ``layers=4, start_t=50``.
 
-    The names are as short as they can be ``among`` all keys of the study. A job without any of these values is called
-    by its folder's name.
+    The names are the shortest that are unique ``among`` all keys of the study. A job without any of these values gets
+    the name of its folder.
     """
     names = short_names(among or keys)
     told = [

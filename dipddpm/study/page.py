@@ -1,7 +1,7 @@
-"""The page of a study: one HTML file beside the jobs' folders, read from disk without a server or a network.
+"""The page of a study: one HTML file beside the jobs' folders. It needs no server and no network.
 
-Everything that a job says goes through the template's escaping, `Markup.format` or plotly's JSON, which cannot close a
-script. Links go through `quote`.
+All texts of jobs pass the template's escaping, `Markup.format`, or plotly's JSON, which cannot close a script. All
+links pass `quote`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dipddpm.study.words import averaging, no_chart, summary
 
 
 def render(frame: pd.DataFrame) -> str:
-    """Return the page of a sweep."""
+    """Return the page of a sweep as HTML."""
     figures = {"quality": charts.quality_against_cost(frame), "looks": charts.perception_against_distortion(frame)}
     figures |= {f"map{i}": charts.heat_map(means, frame) for i, means in enumerate(heat_maps(frame))}
     drawn = {name: _div(figure, name) for name, figure in figures.items() if figure is not None}
@@ -63,7 +63,7 @@ def _front(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _jobs(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of jobs: the first column leads to a job's folder, the last to its panel."""
+    """Return the table of jobs. The first column links to a job's folder, the last to its panel."""
     table = for_people(frame)
     front = set(pareto_front(measured(frame))["jobs"].explode())
     folder = Markup('<a href="{}/" title="{}">{}</a>').format
@@ -76,13 +76,13 @@ def _jobs(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _having(frame: pd.DataFrame, name: str) -> dict[str, bool]:
-    """Return for each job whether its folder holds a file."""
+    """Return, for each job, whether its folder holds the file ``name``."""
     folder = Path(frame["study"].iloc[0])
     return {job: (folder / job / name).is_file() for job in frame["job"]}
 
 
 def _pictures(frame: pd.DataFrame) -> list[dict[str, str]]:
-    """Return the results to show (DIP outputs where jobs only fitted): where they lie and what stands beneath."""
+    """Return folder, picture and caption of each complete job's result; of its DIP output if no job ran a window."""
     there, psnr = _having(frame, f"{output(frame)}.png"), frame[psnr_of(frame)].map(": {:.2f} dB".format)
     rows = zip(frame["job"], frame["status"], labels(frame, swept(frame)), psnr.fillna(""), strict=True)
     return [

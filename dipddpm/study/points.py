@@ -1,8 +1,8 @@
-"""Quality against cost: the points of a study, and which of them nothing beats.
+"""The points of a study, quality against cost, and its Pareto front.
 
-Where a sweep restores several problems (pictures, noise strengths, seeds), the easiest of them would win. A point is
-then a setting: all jobs that agree in every other swept key, at their mean over the problems. Only settings that have
-figures for every problem count. While no setting has them all, each job is a point of its own.
+A sweep may restore several problems: pictures, noise strengths, seeds. With one point for each job the easiest problem
+would win. A point is then a setting: the jobs that agree in every other swept key, at their mean over the problems.
+Only settings with figures for every problem are points. While no setting has all, each job is a point.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from dipddpm.study.columns import BASELINES
 from dipddpm.study.frame import PROBLEM_GROUPS, cost_of, output, psnr_of, swept
 from dipddpm.study.labels import labels
 
-DRAWS = "ddpm.seed"  # of the window's noise: averaged over where all settings have the same seeds
-WHOLE_SETTINGS = ("experiment", "prior")  # keys that may say what is restored and how
+DRAWS = "ddpm.seed"  # seed of the window's noise; points are means over it if all settings have the same seeds
+WHOLE_SETTINGS = ("experiment", "prior")  # keys that may change both the problem and the setting
 
 
 @dataclass(frozen=True)
 class Problems:
-    """What a sweep restores.
+    """The problems that a sweep restores.
 
     Attributes:
-        keys: The swept keys that say it.
+        keys: The swept keys that define the problems.
         settings: The other swept keys.
         each: The number of each job's problem, by the frame's index.
         found: The numbers of the problems that have figures.
@@ -40,18 +40,18 @@ class Problems:
 
 
 def problems(frame: pd.DataFrame) -> Problems:
-    """Return what the sweep restores, and whether points can be means over it."""
+    """Return the problems of a sweep, and whether its points can be means over them."""
     varied = swept(frame)
     keys = [key for key in varied if _poses(frame, key)]
     if DRAWS in varied:
         over = _problems(frame, sorted({*keys, DRAWS}), varied)
-        if over.averaged:  # otherwise each setting has seeds of its own, which are a part of it
+        if over.averaged:  # otherwise each setting has its own seeds, which are a part of the setting
             return over
     return _problems(frame, keys, varied)
 
 
 def _poses(frame: pd.DataFrame, key: str) -> bool:
-    """Whether a key says what is restored; of one that may, whether no two of its values restored the same."""
+    """Return whether a key defines the problem. One of `WHOLE_SETTINGS` does if its values have different problems."""
     group = key.partition(".")[0]
     if group not in WHOLE_SETTINGS:
         return group in PROBLEM_GROUPS
@@ -71,29 +71,29 @@ def _problems(frame: pd.DataFrame, keys: list[str], varied: Sequence[str]) -> Pr
 
 
 def _numbers(frame: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
-    """Return a number for each job; jobs that agree in all keys have the same one."""
+    """Return a number for each job. Jobs that agree in all keys have the same number."""
     if not keys:
         return pd.Series(0, frame.index)
     return frame.groupby(list(keys), dropna=False, sort=False).ngroup()
 
 
 def points(frame: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
-    """Return one row a point that has all the figures.
+    """Return one row for each point that has all the figures.
 
     Args:
-        frame: Of a study.
+        frame: The frame of a study.
         figures: Columns with numbers.
 
     Returns:
-        The figures as floats, ``name`` (what tells the point from others), ``jobs`` (a list of the frame's index
-        values) and ``dip`` (whether any of the jobs started from a DIP output; a start from a file may be one).
+        The figures as floats, ``name`` (the values of the keys in which points differ), ``jobs`` (a list of index
+        values of the frame) and ``dip`` (whether any of the jobs started from a DIP output or from a file).
     """
     over = problems(frame)
     rows = frame.dropna(subset=list(figures))[list(figures)].astype(float)
     if over.averaged:
         rows = rows[over.each[rows.index].isin(over.found)]
         setting = _numbers(frame, over.settings)[rows.index].rename("setting")
-        means = rows.groupby([setting, over.each[rows.index].rename("problem")]).mean()  # a job run twice weighs once
+        means = rows.groupby([setting, over.each[rows.index].rename("problem")]).mean()  # one mean for each problem
         whole = means.groupby("setting").size() == len(over.found)
         table = means.groupby("setting").mean()[whole]
         of_setting = rows.groupby(setting).groups
@@ -111,14 +111,14 @@ def points(frame: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
 
 
 def measured(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the points whose quality and cost are known, as ``psnr`` (dB) and ``cost``."""
+    """Return the points with known quality and cost, as columns ``psnr`` (dB) and ``cost``."""
     psnr, cost = psnr_of(frame), cost_of(frame)
     found = points(frame.assign(**{cost: frame[cost].where(frame[cost] > 0)}), [cost, psnr])
     return found.rename(columns={cost: "cost", psnr: "psnr"})
 
 
 def pareto_front(found: pd.DataFrame) -> pd.DataFrame:
-    """Return the points that no other dominates, by ``cost``.
+    """Return the points that no other point dominates, sorted by ``cost``.
 
     A point dominates another when it costs no more, has no lower ``psnr``, and differs in one of the two. Equal points
     do not dominate each other.
@@ -129,13 +129,13 @@ def pareto_front(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def best(frame: pd.DataFrame) -> pd.Series | None:
-    """Return the point with the highest PSNR whatever it costs, with its ``psnr``; None where none has one."""
+    """Return the point with the highest ``psnr``, at any cost; None if no point has a PSNR."""
     found = points(frame, [psnr_of(frame)]).rename(columns={psnr_of(frame): "psnr"})
     return None if found.empty else found.nlargest(1, "psnr").iloc[0]
 
 
 def baselines(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the distinct points of each start without a DIP, as ``cost`` (NFE) and ``psnr``: jobs share them."""
+    """Return the distinct points of each start without a DIP, as ``cost`` (NFE) and ``psnr``. Jobs share them."""
     found = {}
     for name in BASELINES:
         table = points(frame, [f"{name}_nfe", f"{name}_psnr"])
@@ -145,7 +145,7 @@ def baselines(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def without_a_dip(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return ``cost`` and ``psnr`` of all that needs no DIP: the baselines, and jobs that asked for no DIP."""
+    """Return ``cost`` and ``psnr`` of all starts without a DIP: the baselines, and the jobs with checkpoint=none."""
     tables = list(baselines(frame).values())
     if output(frame) == "result":
         found = measured(frame)

@@ -1,7 +1,8 @@
-"""Write the summary of a sweep, from many processes at once and while jobs are still being written.
+"""Write the summary of a sweep. Several processes may do so at once, while jobs are still running.
 
 <sweep>/index.html, summary.csv, summary.md   each replaced whole
-<sweep>/.study.lock, .study.json              held by the process that builds; how long the last build took
+<sweep>/.study.lock                           held by the process that builds
+<sweep>/.study.json                           the seconds of the last build
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from dipddpm.study.find import check_holds_jobs
 
 log = logging.getLogger(__name__)
 PAGE, CSV, MARKDOWN, RECORD = "index.html", "summary.csv", "summary.md", ".study.json"
-WAIT = 30.0  # seconds
-THROTTLE = 20  # a sweep spends at most about 1/20 of its time on summaries
+WAIT = 30.0  # seconds to wait for another process that builds
+THROTTLE = 20  # least ratio of the time between builds to the time of a build
 
 
 def build(folder: Path | str, wait: float = WAIT) -> Path:
-    """Read a sweep and write its summary; doing it again changes no byte.
+    """Read a sweep and write its summary. A second build of the same jobs writes the same bytes.
 
     Args:
-        folder: Of the sweep.
-        wait: Seconds to wait while another process builds. After them nothing is written.
+        folder: The folder of the sweep.
+        wait: Seconds to wait while another process builds. After them the function writes nothing.
 
     Returns:
         The path of index.html.
@@ -47,14 +48,14 @@ def build(folder: Path | str, wait: float = WAIT) -> Path:
 
 
 def is_due(folder: Path) -> bool:
-    """Whether the last build is older than `THROTTLE` times what it took, or unknown."""
+    """Return whether the last build is unknown, or older than `THROTTLE` times its duration."""
     record = folder / RECORD
     try:
         took = float(json.loads(record.read_text())["seconds"])
         age = time.time() - record.stat().st_mtime
     except (OSError, ValueError, KeyError, TypeError):
         return True
-    return not 0 <= age < THROTTLE * took  # negative: the clock was set back
+    return not 0 <= age < THROTTLE * took  # a negative age means that the clock was set back
 
 
 def _build(folder: Path) -> None:
@@ -66,7 +67,7 @@ def _build(folder: Path) -> None:
     for name, text in texts.items():
         with replacing(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
-    for name in (*texts, RECORD):  # what killed builders left half written
+    for name in (*texts, RECORD):  # half-written files of killed processes
         for path in folder.glob(f".{name}.[0-9]*-[0-9a-f]*.tmp"):
             path.unlink(missing_ok=True)
     write_json(folder / RECORD, {"seconds": time.perf_counter() - begun, "jobs": len(jobs)})

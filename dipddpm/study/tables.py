@@ -1,4 +1,4 @@
-"""The table of a study for programs (summary.csv) and for people (summary.md, the page, the terminal)."""
+"""The table of a study, for programs (summary.csv) and for people (summary.md, the page, the terminal)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from dipddpm.study.frame import constants, swept, title
 from dipddpm.study.labels import as_text, is_number, short_names
 from dipddpm.study.words import summary
 
-FORMULA = tuple("=+-@\t\r")  # a spreadsheet takes a cell that begins with one of them for a formula
+FORMULA = tuple("=+-@\t\r")  # a spreadsheet reads a cell that begins with one of these as a formula
 
 TAKEN = {"job", "folder", "front", "panel", *(column.title for column in COLUMNS.values())}  # headings of the tables
 
 
 def as_csv(frame: pd.DataFrame) -> str:
-    """Return summary.csv: every column but ``study``, numbers in full.
+    """Return summary.csv: all columns except ``study``, with unrounded numbers.
 
-    A text that a spreadsheet would take for a formula is preceded by a quote: ``'=1+1``.
+    A text that a spreadsheet would read as a formula gets a quote before it: ``'=1+1``.
     """
     table = frame.drop(columns="study")
     texts = table.select_dtypes("string").columns
@@ -29,9 +29,9 @@ def as_csv(frame: pd.DataFrame) -> str:
 
 
 def for_people(frame: pd.DataFrame, names: Sequence[str] = tuple(COLUMNS)) -> pd.DataFrame:
-    """Return the swept keys, and those of the named columns in which any job has a value, as texts.
+    """Return the swept keys, and the named columns in which any job has a value, as texts.
 
-    Numbers are rounded, and a cell that is not known is empty.
+    Numbers are rounded, and an unknown value is an empty cell.
     """
     short = short_names(swept(frame))
     heads = {key: key if short[key] in TAKEN else short[key] for key in short}
@@ -47,10 +47,10 @@ def for_people(frame: pd.DataFrame, names: Sequence[str] = tuple(COLUMNS)) -> pd
 def as_markdown(frame: pd.DataFrame) -> str:
     """Return summary.md: the study in sentences, and the table for people.
 
-    The names of the jobs' folders, which say again what was swept, come last.
+    The names of the jobs' folders, which repeat the swept keys, are the last column.
     """
     same = ", ".join(f"{key}={value}" for key, value in constants(frame).items())
-    sentences = [*summary(frame), *([f"The same in all jobs: {same}"] if same else [])]
+    sentences = [*summary(frame), *([f"Settings of all jobs: {same}"] if same else [])]
     table = for_people(frame)
     table["folder"] = frame["job"]
     rows = [list(table), ["--:" if number else "---" for number in numeric(table)]]
@@ -60,7 +60,7 @@ def as_markdown(frame: pd.DataFrame) -> str:
 
 
 def numeric(table: pd.DataFrame) -> list[bool]:
-    """Return which columns of a table of texts hold numbers alone."""
+    """Return, for each column of a table of texts, whether it holds only numbers."""
     return [all(is_number(text) for text in table[name] if text) for name in table]
 
 
@@ -69,5 +69,5 @@ def _harmless(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Keep Markdown and the HTML in it from reading a value as more than text."""
+    """Return the text with the characters escaped that Markdown or HTML would interpret."""
     return re.sub(r"([\\|`*_~&<>\[\]])", r"\\\1", " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""What a study says of itself in sentences."""
+"""The sentences at the head of a study."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def plural(n: int | str, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people read them: ``0.36 s`` up to a minute, then ``0:02:05``."""
+    """Return seconds as text for people: ``0.36 s`` below a minute, ``0:02:05`` above."""
     return f"{seconds:.2f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
 
 
@@ -38,25 +38,25 @@ def summary(frame: pd.DataFrame) -> list[str]:
 
 
 def averaging(frame: pd.DataFrame) -> str:
-    """Return what a point of the chart is, where several problems were swept; empty where they were not."""
+    """Return the sentence that says what a point of the chart is; empty for a sweep of one problem."""
     over = problems(frame)
     if over.averaged:
         return f"Each point is the {_mean_of(over)}."
     if not over.keys:
         return ""
     return (
-        f"Each point is one job and restores one of several problems ({', '.join(over.keys)}): no setting has figures "
-        "for all of them yet. So the front compares easy problems with hard ones."
+        f"Each point is one job and restores one of several problems ({', '.join(over.keys)}), because no setting has "
+        "figures for all problems yet. The front therefore compares easy problems with hard ones."
     )
 
 
 def no_chart(frame: pd.DataFrame) -> str:
-    """Return why there is no chart."""
+    """Return the sentence that says why the page has no chart."""
     if frame["status"].ne("complete").all():
         return "There is no chart: no job is complete yet."
     if frame[psnr_of(frame)].isna().all():
-        return f"There is no chart: no job has a PSNR of its {output_name(frame)}, which needs a clean picture."
-    return "There is no chart: no job with a PSNR has a total cost. The cost of a start from a file is not known."
+        return f"There is no chart: no job has a PSNR of its {output_name(frame)}. A PSNR needs a clean picture."
+    return "There is no chart: no job with a PSNR has a total cost. The cost of a start from a file is unknown."
 
 
 def _mean_of(over: Problems) -> str:
@@ -68,7 +68,7 @@ def _commands(frame: pd.DataFrame) -> str:
     if len(each) < 2:
         return ""
     told = " and ".join(f"{plural(n, 'job')} of {SCRIPTS.get(str(name), name)}" for name, n in each.items())
-    return f"This folder holds {told}; the chart, the heat maps and the pictures show those with a result."
+    return f"This folder holds {told}. The chart, the heat maps and the pictures show the jobs with a result."
 
 
 def _best(frame: pd.DataFrame) -> str:
@@ -86,7 +86,7 @@ def _best_without_a_dip(frame: pd.DataFrame) -> str:
 
 
 def _against_no_dip(frame: pd.DataFrame) -> str:
-    """Return how much of the DIP starts' own front a start without a DIP beats; empty where the two do not compare."""
+    """Return the sentence that counts the points of the DIP starts' front that a start without a DIP beats, or ""."""
     over = problems(frame)
     if output(frame) != "result" or (over.keys and not over.averaged):
         return ""
@@ -96,19 +96,19 @@ def _against_no_dip(frame: pd.DataFrame) -> str:
         return ""
     beaten = sum(((others["cost"] <= p.cost) & (others["psnr"] >= p.psnr)).any() for p in front.itertuples())
     return (
-        f"The DIP starts have a Pareto front of {plural(len(front), 'point')}; without a DIP the same network reaches "
-        f"{beaten} of {len(front)} at no higher cost."
+        f"The Pareto front of the DIP starts has {plural(len(front), 'point')}. Without a DIP the same network reaches "
+        f"the PSNR of {beaten} of {len(front)} at no higher cost."
     )
 
 
 def _times(frame: pd.DataFrame) -> str:
-    """Return the seconds of the complete jobs, with each fit counted once and with each fit counted for every job."""
-    fits = frame.groupby("fit_key")["fit_seconds"].max()  # to the furthest epoch that a job needed
+    """Return the sentence with the seconds of the complete jobs: each fit counted once, and counted for every job."""
+    fits = frame.groupby("fit_key")["fit_seconds"].max()  # up to the last epoch that a job needed
     windows = (frame["window_seconds"] * frame["samples"].fillna(1)).sum()  # a window's seconds are per picture
     once, every = fits.sum(), frame["fit_seconds"].sum()
     if not windows and not once:
         return ""
     return (
         f"Time of the complete jobs without baselines: windows {duration(windows)}, {plural(len(fits), 'fit')} "
-        f"{duration(once)} with each counted once ({duration(every)} if every job had made its own)."
+        f"{duration(once)} with each fit counted once ({duration(every)} if each job had made its own fit)."
     )

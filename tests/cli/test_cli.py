@@ -49,7 +49,7 @@ REFUSALS = [
     ),
     (["ddpm.init=scald"], "ddpm.init=scald is not allowed"),
     (["ddpm.init=scald"], "one of raw, scaled, diffused, matched, noise (did you mean scaled?)"),
-    (["ddpm.start_t=0"], "ddpm.start_t=0 is not allowed: auto or a level from 1 to 1000"),
+    (["ddpm.start_t=0"], "ddpm.start_t=0 is not allowed: auto or a noise level from 1 to 1000"),
     (["ddpm.start_t=1001"], "ddpm.start_t=1001 is not allowed"),
     (["ddpm.end_t=50"], "ddpm.end_t=50 is not allowed"),
     (["dip.kernel_size=4"], "dip.kernel_size=4 is not allowed: an odd number"),
@@ -58,9 +58,9 @@ REFUSALS = [
     (["image.path=small.png"], "8 pixels"),
     (["checkpoint=nothere.safetensors"], "checkpoint=nothere.safetensors: no such file; type stop, last, oracle"),
     (["dip.layers=4,6"], "type -m first: python sample.py -m ..."),
-    (["layers"], "overrides are key=value"),
-    (["image.path=me (1).png"], """is quoted twice, 'image.path="me (1).png"'"""),
-    (["image.path=~/me.png"], """is quoted twice, 'image.path="~/me.png"'"""),
+    (["layers"], "layers cannot be read: type key=value"),
+    (["image.path=me (1).png"], """in a value need two quotes; type 'image.path="me (1).png"'"""),
+    (["image.path=~/me.png"], """in a value need two quotes; type 'image.path="~/me.png"'"""),
     (["store=words.png"], "words.png is no folder; type store=<folder>"),
     (["image=file"], "image.path has no value: type image.path=<value>"),
 ]
@@ -123,7 +123,7 @@ def test_what_else_is_typed_without_m_is_told_of_it(refuse):
     (line,) = refuse("sample", "image.box=1,2,30,40")
     assert line.endswith(f"{way_out}; for one list, type image.box=[1,2,30,40]")
     (line,) = refuse("sample", "seed=1", "-m", "dip.layers=1,2")
-    assert line == "error: dip.layers=1,2 is not understood: type options such as -m first, then key=value"
+    assert line == "error: dip.layers=1,2 cannot be read: type options such as -m first, then key=value"
 
 
 MANY = [
@@ -202,7 +202,8 @@ def test_the_key_of_a_choice_is_refused_for_the_choice(refuse):
                           ("operator.kind=mask", "operator=mask")):  # fmt: skip
         for prefix in ("", "++"):
             (line,) = refuse("sample", f"{prefix}{typed}")
-            assert line == f"error: {prefix}{typed} is not typed, a choice sets it: type {choice}"
+            group = typed.partition(".")[0]
+            assert line == f"error: {prefix}{typed} is not allowed: the choice of {group} sets it; type {choice}"
 
 
 @pytest.fixture
@@ -217,7 +218,7 @@ FILES = [
     ("prior.path=/nonexist", "prior.path=/nonexist: no such folder; give prior.path="),
     ("prior.path=empty", "prior empty: has neither unet/config.json nor config.json"),
     ("prior.name=none", "prior.name=none: not in the package, and no prior.repo"),
-    ("prior.repo=google/x", "prior.repo=google/x would not be looked at, prior.name=faces64 is in the package: type "
+    ("prior.repo=google/x", "prior.repo=google/x would not be used, because prior.name=faces64 is in the package: type "
      "prior=celebahq256 prior.repo=google/x prior.revision=<commit>"),
     ("image.path=", "image.path= names no picture: type image.path=<file> or image.path=astronaut"),
 ]  # fmt: skip
@@ -225,8 +226,11 @@ MINE = "image=noisy image.path=astronaut"
 SAMPLE_ALONE = [
     ("image.size=100", "image.size=100 is not allowed: the prior takes multiples of 8 pixels; type image.size=96 or "
      "image.size=104"),
-    (f"ddpm.init=matched {MINE}", "ddpm.init=matched needs the error of the DIP output"),
-    (f"ddpm.start_t=auto ddpm.init=matched {MINE}", "ddpm.start_t=auto and ddpm.init=matched needs the error"),
+    (f"ddpm.init=matched {MINE}", "ddpm.init=matched cannot be used: the error of the DIP output is unknown"),
+    (
+        f"ddpm.start_t=auto ddpm.init=matched {MINE}",
+        "ddpm.start_t=auto and ddpm.init=matched cannot be used: the error",
+    ),
 ]  # fmt: skip
 
 
@@ -254,7 +258,7 @@ def test_a_clean_picture_of_another_size_is_refused_before_both_are_made_square(
     tiny_picture(tmp_path / "noisy.png", (20, 16))
     tiny_picture(tmp_path / "clean.png", (16, 16))
     mine = ["image=noisy", "image.path=noisy.png", "image.reference=clean.png"]
-    line = "error: image.reference is 16x16, but image.path is 20x16: give the same pixels at 20x16"
+    line = "error: image.reference is 16x16, but image.path is 20x16: give image.reference at 20x16"
     assert refuse("sample", *mine) == refuse("fit", *mine) == [line]
     assert len(refuse("sample", "-m", *mine, "seed=1,2")) == 1
     cli.check_arguments("sample", [*mine, "image.box=[0,0,16,16]"])
@@ -285,13 +289,16 @@ def test_a_network_that_nobody_builds_is_not_looked_at(refuse):
 
 def test_a_start_without_a_dip_is_refused_where_one_is_wanted(refuse, tmp_path):
     (line,) = refuse("fit", f"checkpoint={tmp_path}/kept.safetensors")
-    assert "is a picture that was fitted before" in line
+    assert "is a picture of an earlier fit" in line
     (line,) = refuse("fit", "checkpoint=none")
-    assert line.startswith("error: checkpoint=none starts a window without a DIP") and "checkpoint=stop" in line
+    assert (
+        line.startswith("error: checkpoint=none needs no DIP, and train_dip.py fits a DIP")
+        and "checkpoint=stop" in line
+    )
     (line,) = refuse(
         "sample", "checkpoint=none", "ddpm.start_t=auto", *MINE.split(), "operator=downscale", "noise=none"
     )
-    assert line.startswith("error: ddpm.start_t=auto needs the error of the completed picture")
+    assert line.startswith("error: ddpm.start_t=auto cannot be used: the error of the completed picture is unknown")
 
 
 @pytest.mark.parametrize(("typed", "message"), FILES, ids=[f[0] for f in FILES])
@@ -329,7 +336,10 @@ def test_what_cannot_be_met_is_one_line_and_leaves_no_fit(small, tiny_prior, tmp
     scheduler.write_text(scheduler.read_text().replace('"fixed_small"', '"learned_range"'))
     for arguments, said in (
         (["prior.path=prior"], "prior prior/scheduler/scheduler_config.json: cannot be used"),  # known by the run alone
-        ([*MINE.split(), "ddpm.init=matched"], "ddpm.init=matched needs the error of the DIP output"),
+        (
+            [*MINE.split(), "ddpm.init=matched"],
+            "ddpm.init=matched cannot be used: the error of the DIP output is unknown",
+        ),
     ):
         done = command("sample.py", *small, *arguments, cwd=tmp_path)
         assert done.returncode == 2
@@ -413,7 +423,7 @@ def test_a_killed_fit_goes_on_and_ends_with_the_same_picture(small, tmp_path):
     assert cut is not None
     assert cut.epochs < 400
     again = command("train_dip.py", *arguments, "store=killed", cwd=tmp_path)
-    assert f"going on from epoch {cut.epochs}" in again.stdout
+    assert f"continuing from epoch {cut.epochs}" in again.stdout
     whole, extended = (FitStore(tmp_path / name).find(key) for name in ("whole", "killed"))
     assert whole is not None and extended is not None
     assert (whole.epochs, extended.epochs) == (400, 400)

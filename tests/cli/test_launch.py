@@ -67,7 +67,7 @@ def test_a_result_of_files_that_have_changed_is_not_this_jobs(configure, tiny_pr
     Image.new("RGB", (20, 20), (90, 120, 51)).save(picture)
     with caplog.at_level("INFO"):
         assert not done_before(folder, c, "sample")
-    assert "of another image.path: run again" in caplog.text
+    assert "done before with another image.path: the job runs again" in caplog.text
     Image.new("RGB", (20, 20), (90, 120, 50)).save(picture)
     assert done_before(folder, c, "sample")
     file = weights / "unet" / "diffusion_pytorch_model.safetensors"
@@ -217,7 +217,7 @@ def test_ctrl_c_is_one_line_whatever_the_job_is_at(configure, tmp_path, monkeypa
         launch._run(OmegaConf.create(), "sample", Job(tmp_path), {})
     assert left.value.code == 130
     assert (tmp_path / "error.txt").read_text() == "stopped by a signal\n"
-    assert "the same command goes on" in caplog.text
+    assert "to continue, type the same command" in caplog.text
 
 
 @pytest.mark.parametrize("command", [sample, train_dip])

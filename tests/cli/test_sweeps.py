@@ -123,13 +123,16 @@ def test_a_killed_search_under_joblib_goes_on_with_one_fit_and_shared_threads(sa
 
 SEARCHES = [
     (["ddpm.init=choice(raw,scald)"], "ddpm.init=scald is not allowed"),
-    (["ddpm.start_t=range(0,100,10)"], "ddpm.start_t=0 is not allowed: auto or a level from 1 to 1000"),
+    (["ddpm.start_t=range(0,100,10)"], "ddpm.start_t=0 is not allowed: auto or a noise level from 1 to 1000"),
     (["ddpm.start_t=int(interval(5,2000))"], "ddpm.start_t=2000 is not allowed"),
     (["ddpm.start_t=interval(5,200)"], "for whole numbers type ddpm.start_t=int(interval(5,200))"),
-    (["objective=[result.psnr]"], "objective=[result.psnr] has 1: one of each"),
+    (
+        ["objective=[result.psnr]"],
+        "has the wrong number of directions (2): type one for each figure of objective=[result.psnr] (1)",
+    ),
     (["hydra.sweeper.direction=[maximise,minimize]"], "minimize or maximize (did you mean maximize?)"),
     (["image=noisy", "image.path=astronaut"], "objective=result.psnr needs a clean picture"),
-    (["objective=[result.stlpips,result.nfe]"], "would maximize result.stlpips: minimize it"),
+    (["objective=[result.stlpips,result.nfe]"], "would maximize result.stlpips: type minimize in its place"),
     (
         [
             "objective=[result.stlpips,result.nfe]",
@@ -140,7 +143,10 @@ SEARCHES = [
         "image.size=16 is not allowed: 21 or more for objective=result.stlpips",
     ),
     (["objective=[dip.stlpips,result.nfe]", "hydra.sweeper.direction=[minimize,minimize]"], ""),
-    (["hydra.sweeper.trials=3"], "hydra.sweeper.trials is not a key of Hydra's"),
+    (
+        ["hydra.sweeper.trials=3"],
+        "hydra.sweeper.trials is not a key of Hydra: to see its keys, type python sample.py --cfg hydra",
+    ),
     (["ddpm.start_t=30", "~hydra.callbacks.study"], ""),
 ]
 
@@ -166,7 +172,7 @@ def test_a_search_for_what_looks_alike_needs_its_weights(capsys, monkeypatch):
             ["-m", "experiment=search", "objective=[dip.stlpips]", "hydra.sweeper.direction=[minimize]"],
         )
     assert left.value.code == 2
-    assert 'dip.stlpips is not installed: type pip install -e ".[perceptual]"' in capsys.readouterr().err
+    assert 'dip.stlpips needs the weights of ST-LPIPS: type pip install -e ".[perceptual]"' in capsys.readouterr().err
 
 
 def test_a_grid_over_an_interval_and_a_missing_plugin_are_refused_with_what_to_type(capsys, monkeypatch):
@@ -283,7 +289,7 @@ def test_a_killed_owner_under_joblib_is_followed_by_a_job_of_slurms_from_where_i
     assert first.wait(PATIENCE) != 0
     assert "terminated" in (tmp_path / "first.log").read_text(), "joblib says what ended the sweep"
     assert second.wait(PATIENCE) == 0, (tmp_path / "second.log").read_text() + told()
-    _, _, after = told().partition("going on from epoch ")
+    _, _, after = told().partition("continuing from epoch ")
     assert int(after.split()[0]) >= stored, "what the killed owner had stored"
 
     metrics = jobs(tmp_path)
@@ -339,7 +345,7 @@ def test_a_full_disk_is_named_loses_nothing_and_the_same_command_goes_on(sample,
     (disk / "ballast").unlink()
     freed = run([*sweep, f"store=fits,{whole.root}"], disk)
     assert freed.returncode == 0, freed.stdout + freed.stderr
-    assert f"going on from epoch {cut.epochs}" in freed.stdout
+    assert f"continuing from epoch {cut.epochs}" in freed.stdout
     assert made(jobs(disk)) == freed.stdout.count("made fit") == freed.stdout.count("found fit") == 1
     assert len(jobs(disk)) == 2
     ends = [store.find(key), whole.find(key)]

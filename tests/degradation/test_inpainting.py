@@ -55,7 +55,7 @@ def test_a_run_puts_the_known_pixels_back_and_restores_the_others(configure, tmp
     assert metrics["fit"]["summary"]["crossing"] is None, "there is no noise to learn half of"
     out = capsys.readouterr().out
     assert "50% missing, filled" in out and "no DIP: ddpm 20 to 0" in out
-    assert "without a DIP, from the filled picture: 4 evaluations" in out
+    assert "without a DIP, from the filled picture, against the result: " in out and " dB in 4 evaluations" in out
 
 
 def test_the_start_without_a_dip_differs_from_the_dips_in_the_picture_alone(configure, tmp_path, monkeypatch):
@@ -96,7 +96,7 @@ def test_the_dip_learns_from_the_known_pixels(configure, tmp_path):
 def test_a_rule_that_waits_for_noise_says_that_there_is_none(configure, tmp_path, caplog):
     caplog.set_level("INFO")
     run(configure(*HOLES, "stopping=loss_floor"), tmp_path / "run", runs.fit)
-    assert "no noise for stopping=loss_floor to stop at: the start is epoch 30 (dip.max_epochs)" in caplog.text
+    assert "stopping=loss_floor cannot fire without noise: the start is epoch 30 (dip.max_epochs)" in caplog.text
     assert not [r for r in caplog.records if r.levelname == "WARNING" and r.name.startswith("dipddpm")]
 
 
@@ -148,7 +148,7 @@ def test_a_photograph_that_would_be_resized_with_its_holes_is_refused(configure,
         with Image.open(path) as image:
             image.resize((32, 32)).save(path)
     own = [f"image.path={photo}", "operator=mask", f"operator.file={mask}", "noise=none"]
-    with pytest.raises(UserError, match="would be resized to 16x16, which mixes missing pixels with known ones: cut"):
+    with pytest.raises(UserError, match="would be resized to 16x16, which mixes missing pixels with known ones; cut"):
         runs.sample(configure("image=noisy", *own), Job(tmp_path / "run"))
     assert not (tmp_path / "fits").exists()
     assert run(configure(*own), tmp_path / "clean")[1]["operator"]["missing"] > 0, "a clean one is resized first"

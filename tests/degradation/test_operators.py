@@ -110,15 +110,16 @@ def test_a_mask_is_drawn_for_a_picture_and_from_its_content():
     assert torch.equal(known, known_pixels(again)) and not torch.equal(known, known_pixels(other))
     assert one.bind((13, 17), 5, "cd") is one, "a mask that is there is the one"
     assert one.request() == {"mask": seeds.content_hash(known)} != other.request()
-    with pytest.raises(ValueError, match="is not drawn yet"):
+    with pytest.raises(ValueError, match="the missing pixels are not drawn yet"):
         share.measure(torch.zeros(1, 3, 13, 17))
 
 
 @pytest.mark.parametrize(("make", "message"), [
-    (lambda: Mask(0), "missing=0: a share of the pixels above 0 and below 1"),
+    (lambda: Mask(0), "missing=0: must be a share of the pixels above 0 and below 1"),
     (lambda: Mask(known=torch.ones(1, 1, 3, 5)), "known is torch.float32 of shape"),
-    (lambda: Mask(known=torch.ones(3, 5, dtype=torch.bool)), "bool of shape"),
-    (lambda: Downscale(1), "factor=1: 2 or more"),
+    (lambda: Mask(known=torch.ones(3, 5, dtype=torch.bool)),
+     "known is torch.bool of shape .3, 5.: must be bool, .1 or N, 1, H, W."),
+    (lambda: Downscale(1), "factor=1: must be 2 or more"),
 ])  # fmt: skip
 def test_an_operator_that_cannot_be_is_refused_by_argument(make, message):
     with pytest.raises(ValueError, match=message):

@@ -122,14 +122,14 @@ def test_the_losses_of_a_whole_noisy_picture_alone_have_a_crossing():
 
 
 REFUSED = [
-    (lambda: Problem(torch.zeros(3, 8, 8)), "y is torch.float32 of shape .3, 8, 8.: floating-point"),
+    (lambda: Problem(torch.zeros(3, 8, 8)), "y is torch.float32 of shape .3, 8, 8.: must be floating-point"),
     (lambda: Problem(torch.zeros(1, 3, 8, 8, dtype=torch.uint8)), "y is torch.uint8"),
-    (lambda: Problem(smooth(), -1), "sigma=-1: 0 or more"),
+    (lambda: Problem(smooth(), -1), "sigma=-1: must be 0 or more"),
     (lambda: Problem(smooth(), float("nan")), "sigma=nan"),
-    (lambda: Problem(smooth(), operator=Downscale(2)), "sigma is needed: noise is not estimated"),
-    (lambda: Problem(smooth(), 0, operator=Mask(0.5)), "which pixels are missing is not drawn yet"),
-    (lambda: Problem(smooth(), 5, clean=smooth(9, 9)), "clean has the shape"),
-    (lambda: Problem(smooth(), 5, contents=("a", "b")), "there are 2 contents for 1 pictures"),
+    (lambda: Problem(smooth(), operator=Downscale(2)), "sigma=None: must be given with an operator .2 times smaller."),
+    (lambda: Problem(smooth(), 0, operator=Mask(0.5)), "the missing pixels are not drawn yet"),
+    (lambda: Problem(smooth(), 5, clean=smooth(9, 9)), "clean has the shape .1, 3, 9, 9.: must be .1, 3, "),
+    (lambda: Problem(smooth(), 5, contents=("a", "b")), "contents has 2 hashes: must be one for each of 1 pictures"),
     (lambda: degrade(0 * smooth(), Poisson(25)), "a black picture has no photons"),
 ]  # fmt: skip
 

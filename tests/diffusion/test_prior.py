@@ -243,7 +243,9 @@ def test_folders_that_hold_no_prior_are_refused(copy: Path, tmp_path: Path):
 def test_the_package_comes_before_the_hub(copy: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(prior_folder, "ASSETS", copy.parent)
     assert prior.resolve("copy", None, None, None) == copy
-    with pytest.raises(UserError, match="prior.repo=owner/x would not be looked at, prior.name=copy is in the package"):
+    with pytest.raises(
+        UserError, match="prior.repo=owner/x would not be used, because prior.name=copy is in the package"
+    ):
         prior.resolve("copy", None, "owner/x", None)
     assert prior.resolve("copy", str(copy), "owner/x", None) == copy, "a folder comes first"
     with pytest.raises(UserError, match="prior.name=other: not in the package, and no prior.repo"):

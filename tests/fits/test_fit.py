@@ -100,7 +100,7 @@ def test_several_pictures_are_fitted_each_as_if_alone():
         alone = [fit_dip(degrade(one, Gaussian(25), operator), settings=SMALL) for one in clean.split(1)]
         assert torch.equal(both.picture, torch.cat([one.picture for one in alone]))
         assert [one.epoch for one in both.pictures] == [one.epoch for one in alone]
-    with pytest.raises(ValueError, match=r"of 2 pictures: take one of them, such as fit.pictures\[0\]"):
+    with pytest.raises(ValueError, match=r"the fit has 2 pictures: take one of them, such as fit.pictures\[0\]"):
         both.epoch  # noqa: B018
 
 
@@ -117,7 +117,7 @@ def test_a_module_of_ones_own_is_copied_and_fitted():
     loss = fit.curves.column("loss_noisy")
     assert loss[-1] < 0.5 * loss[0]
     assert same(fit, fit_dip(Problem(pictures(), 0), network(), replace(SMALL, max_epochs=60), stopping="never"))
-    with pytest.raises(ValueError, match="a store keeps fits of named networks"):
+    with pytest.raises(ValueError, match="a store keeps only fits of registered networks"):
         fit_dip(Problem(pictures(), 0), mine, store="fits")
 
 

@@ -273,7 +273,10 @@ def test_commands_list_show_remove_and_collect(store, tmp_path, capsys):
     assert "damaged" in listed
     assert "1 run " in listed and "0 runs " in listed
     assert main([*at, "show", "nothing"]) == 2
-    assert f"error: no fit in {store.root} begins with nothing: see" in capsys.readouterr().err
+    assert (
+        f"error: no fit in {store.root} begins with nothing: type python -m dipddpm.fits list --store"
+        in capsys.readouterr().err
+    )
     assert main([*at, "gc", "--days", "1"]) == 0
     assert len(store.keys()) == 3, "all are younger than a day"
     assert main([*at, "gc", "--dry-run"]) == 0
@@ -323,11 +326,11 @@ def test_remove_wants_four_characters_and_force_for_what_runs_use(store, tmp_pat
     assert main(["rm", *at, unused.key[:3]]) == 2
     assert f"rm {unused.key[:3]} is not allowed: type 4 or more characters" in capsys.readouterr().err
     assert main(["rm", *at, unused.key[:4], used.key]) == 2
-    assert f"{used.key} is what 2 runs use: to remove it, type --force" in capsys.readouterr().err
+    assert f"{used.key} is used by 2 runs: to remove it all the same, type --force" in capsys.readouterr().err
     assert set(store.keys()) == both, "refused before anything goes"
     (tmp_path / "two").rmdir()
     assert main(["rm", *at, used.key]) == 2
-    assert f"{used.key} is what 1 run uses:" in capsys.readouterr().err
+    assert f"{used.key} is used by 1 run:" in capsys.readouterr().err
     assert main(["rm", *at, unused.key[:4], unused.key]) == 0
     assert main(["rm", *at, used.key, "--force"]) == 0
     assert store.keys() == []
@@ -335,5 +338,5 @@ def test_remove_wants_four_characters_and_force_for_what_runs_use(store, tmp_pat
 
 def test_a_store_without_fits_is_told_from_one_that_was_meant(tmp_path, capsys):
     assert main(["list", "--store", str(tmp_path / "none")]) == 0
-    assert capsys.readouterr().out == f"no fits in {tmp_path / 'none'}: another store is --store <folder>\n"
+    assert capsys.readouterr().out == f"no fits in {tmp_path / 'none'}: for another store, type --store <folder>\n"
     assert not (tmp_path / "none").exists()

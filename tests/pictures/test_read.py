@@ -21,7 +21,7 @@ ALPHA = rng.integers(0, 256, (H, W), np.uint8)
 DEEP, DEEP_GREY = rng.integers(0, 65536, (H, W, 3), np.uint16), rng.integers(0, 65536, (H, W), np.uint16)
 PALETTE = Image.fromarray(COLOUR).quantize(16)
 FROM_PALETTE = np.reshape(PALETTE.getpalette() or [], (-1, 3))[np.asarray(PALETTE)]
-CUT = "16 bits a value cut to 8 (Pillow reads colour so)"
+CUT = "16 bits a value cut to 8 (Pillow reads colour at 8 bits)"
 
 
 def grey(values):
@@ -138,7 +138,7 @@ def test_tiffs_that_pillow_misreads_or_that_have_no_scale_are_refused(tmp_path):
         (-floats, {}, "floating-point values from -"),
         (DEEP_GREY.astype(np.int32) + 65536, {}, "integer values from"),
         (-DEEP_GREY.astype(np.int32), {}, "integer values from -"),
-        (floats.astype(np.float64), {}, "no picture of a kind that can be read"),
+        (floats.astype(np.float64), {}, "no picture that can be read: give a PNG"),
     ]:
         tifffile.imwrite(path, array, **options)
         message = refused(path)
@@ -161,7 +161,7 @@ def test_exif_orientation_moves_pixels_where_they_belong(tmp_path, orientation, 
     assert picture.pixels.shape == ((W, H, 3) if 5 <= orientation <= 8 else (H, W, 3))
     np.testing.assert_array_equal(picture.pixels[first], COLOUR[0, 0].astype(np.float32) / 255)
     np.testing.assert_array_equal(picture.pixels[end], COLOUR[0, -1].astype(np.float32) / 255)
-    assert picture.notes == (("turned as its EXIF orientation says",) if 2 <= orientation <= 8 else ())
+    assert picture.notes == (("turned by its EXIF orientation",) if 2 <= orientation <= 8 else ())
 
 
 @pytest.mark.parametrize("name", ["a.webp", "a.tif", "a.gif", "a.png"])
@@ -184,7 +184,7 @@ def test_what_is_no_picture_is_refused_in_one_line(tmp_path, monkeypatch):
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "lost.png").symlink_to(tmp_path / "nowhere")
-    assert "no picture of a kind that can be read: give a PNG, JPEG" in say("text.png")
+    assert "no picture that can be read: give a PNG, JPEG" in say("text.png")
     assert "is empty: give a PNG" in say("empty.png")
     assert "is a folder: give a PNG" in say("folder.png")
     assert "is a pipe or device: give a PNG" in say("pipe.png")
@@ -244,7 +244,7 @@ def test_a_box_is_cut_out_after_turning_and_before_resizing(tmp_path):
     turned = np.rot90(COLOUR, -1).astype(np.float32) / 255
     np.testing.assert_array_equal(read.load(str(path), box=[1, 2, 10, 17]).pixels, turned[2:17, 1:10])
     assert read.check(str(path), [1, 2, 10, 17]) == (9, 15)
-    assert read.load(str(path), size=9, box=[1, 2, 10, 11]).notes == ("turned as its EXIF orientation says",)
+    assert read.load(str(path), size=9, box=[1, 2, 10, 11]).notes == ("turned by its EXIF orientation",)
     assert read.check(str(path), [0, 0, 11, 17]) == (11, 17)
     for box in [[-1, 0, 9, 9], [0, -1, 9, 9], [0, 0, 12, 9], [0, 0, 9, 18], [9, 0, 0, 9], [0, 9, 9, 9]]:
         message = refused(path, box)

@@ -92,7 +92,7 @@ def test_the_paired_interval_is_students():
     assert str(found) == "+1.50 [-0.55, +3.55]"
     assert paired_difference(b, a).mean == -1.5
     for wrong in ([1.0], [1.0, 2.0, 3.0]):
-        with pytest.raises(ValueError, match="must be as many of both, at least 2"):
+        with pytest.raises(ValueError, match="both must have the same length, 2 or more"):
             paired_difference([1.0], wrong)
 
 
@@ -172,7 +172,7 @@ def test_a_missing_bm3d_is_said_before_any_work(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(SystemExit) as caught:
         eval_prior.main()
     assert caught.value.code == 2
-    assert '--denoisers needs bm3d: type pip install -e ".[eval]", or leave it out' in capsys.readouterr().err
+    assert '--denoisers needs bm3d: type pip install -e ".[eval]", or leave --denoisers out' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("steps", [4, None])
@@ -236,5 +236,5 @@ def test_two_priors_are_compared_on_one_fit_a_picture(tiny_prior: Path, greys: P
     assert Difference(**found["psnr"]["new_minus_old"]).mean == pytest.approx(0, abs=1e-3), "the same weights"
     assert found["psnr"]["old"] == pytest.approx(old["result_psnr"].sum() / 2)
     assert set(found) == {"count", "psnr", "ssim"}, "these are too small for ST-LPIPS"
-    with pytest.raises(UserError, match="start from no common fits"):
+    with pytest.raises(UserError, match="the two priors have no common fits"):
         compare.summarise(old, new[::-1])

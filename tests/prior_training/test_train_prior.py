@@ -183,8 +183,8 @@ def test_the_network_halves_a_picture_to_8_pixels_or_a_little_more(size: int, ch
         ("unet.channels=[8,24]", "unet.attention_head_dim=32 is not allowed: a divisor of the channels"),
         ("unet.attention_levels=9", "unet.attention_levels=9 is not allowed: from 0 to 4"),
         ("data=/absent", "data=/absent does not exist"),
-        ("-m", "-m would train many priors"),
-        ("--wrong", "--wrong is not understood"),
+        ("-m", "-m is not allowed: type one command for each prior"),
+        ("--wrong", "--wrong cannot be read"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(typed_in: str, said: str, folder: Path):
@@ -213,7 +213,7 @@ def test_a_killed_training_goes_on_and_leaves_a_prior_that_a_run_takes(folder: P
         while not (out / "training" / "checkpoint.pt").exists():
             assert killed.poll() is None and time.monotonic() < deadline
             time.sleep(0.2)
-        with pytest.raises(UserError, match="another training writes there; type another out="):
+        with pytest.raises(UserError, match="is in use by another training: type another out=<folder>"):
             train(composed(*command))
     finally:
         os.kill(killed.pid, signal.SIGKILL)
@@ -221,9 +221,11 @@ def test_a_killed_training_goes_on_and_leaves_a_prior_that_a_run_takes(folder: P
     seen = torch.load(out / "training" / "checkpoint.pt")["seen"]
     train(composed(*command, f"pictures={seen + 600}"))
     said = capsys.readouterr().out
-    assert f"going on from {out}/training/checkpoint.pt at {seen} pictures" in said
-    assert "left out: damaged.png is no picture" in said and "3 pictures to learn from, 2 held out" in said
-    with pytest.raises(UserError, match="lr=0.001, but the training in .*own has lr=0.005: type that"):
+    assert f"continuing from {out}/training/checkpoint.pt after {seen} pictures" in said
+    assert "left out: damaged.png is no picture" in said and "3 pictures to train on, 2 held out" in said
+    with pytest.raises(
+        UserError, match="lr=0.001, but the training in .*own has lr=0.005: type lr=0.005, or another out="
+    ):
         composed(*command, "lr=1e-3")
 
     learnt = prior.load(out)
@@ -255,6 +257,6 @@ def test_a_killed_training_goes_on_and_leaves_a_prior_that_a_run_takes(folder: P
 
 
 def test_an_error_that_is_no_number_ends_the_training_before_its_checkpoint(settings: Settings):
-    with pytest.raises(UserError, match="lr=1e[+]30 is too large: the error is no number after"):
+    with pytest.raises(UserError, match="lr=1e[+]30 is too large: the error is not finite after"):
         train(replace(settings, lr=1e30, pictures=400, device="cpu"))
     assert not (settings.work / "checkpoint.pt").exists()

@@ -26,13 +26,13 @@ def test_a_job_that_can_be_run_is_left_alone(configure, tmp_path):
 
 REFUSED = [
     ("sample", "image.path=", "image.path= names no picture: type image.path=<file> or image.path=astronaut"),
-    ("fit", "checkpoint=none", "checkpoint=none starts a window without a DIP"),
-    ("fit", "checkpoint=a.safetensors", "is a picture that was fitted before"),
+    ("fit", "checkpoint=none", "checkpoint=none needs no DIP, and train_dip.py fits a DIP"),
+    ("fit", "checkpoint=a.safetensors", "is a picture of an earlier fit"),
     ("sample", "checkpoint=a.safetensors", "checkpoint=a.safetensors: no such file"),
     (
         "sample",
         "image=noisy image.path=astronaut ddpm.init=matched",
-        "ddpm.init=matched needs the error of the DIP output",
+        "ddpm.init=matched cannot be used: the error of the DIP output is unknown",
     ),
     ("sample", "image.path=gone.png", "image.path=gone.png does not exist"),
     ("sample", "prior.path=gone", "prior.path=gone: no such folder"),
@@ -87,7 +87,7 @@ def test_a_folder_that_is_closed_is_one_line(configure, tmp_path, monkeypatch):
 
     c = configure()
     monkeypatch.setattr("dipddpm.runs.inspect.Path.exists", closed)
-    with pytest.raises(UserError, match="a file or folder that was named cannot be looked at: .*Permission denied"):
+    with pytest.raises(UserError, match="a file or folder of the configuration cannot be read: .*Permission denied"):
         inspect(c, "fit")
 
 

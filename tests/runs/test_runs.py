@@ -95,7 +95,8 @@ def test_start_t_auto_is_the_level_of_the_error_and_is_labelled_oracle(configure
     assert (few["result"]["nfe"], more["result"]["nfe"]) == (10, 57), "each level once"
     with pytest.raises(
         UserError,
-        match=r"ddpm\.end_t=60 is not below ddpm\.start_t=auto, which is level 57 here: type ddpm\.end_t=56 or less",
+        match=r"ddpm\.end_t=60 is not below ddpm\.start_t=auto, which is noise level 57 here: "
+        r"type ddpm\.end_t=56 or less",
     ):
         run(configure(*known, "ddpm.end_t=60"), tmp_path / "above")
 
@@ -116,14 +117,14 @@ def test_a_noisy_picture_of_ones_own_has_no_quality_and_an_estimated_sigma(confi
     assert any("crop" in n for n in metrics["picture"]["notes"])
     with pytest.raises(UserError, match="checkpoint=oracle needs a clean picture"):
         run(configure("image=noisy", "image.path=astronaut", "checkpoint=oracle"), tmp_path / "no")
-    with pytest.raises(UserError, match="ddpm.start_t=auto needs the error of the DIP output"):
+    with pytest.raises(UserError, match="ddpm.start_t=auto cannot be used: the error of the DIP output is unknown"):
         run(configure("image=noisy", "image.path=astronaut", "ddpm.start_t=auto"), tmp_path / "no")
 
 
 def test_a_window_from_noise_is_shown_and_charged_without_the_dip(configure, tmp_path, capsys):
     metrics = run(configure("ddpm.init=noise"), tmp_path / "noise")[1]
     said = capsys.readouterr().out
-    assert "noise, then ddpm 20 to 0" in said and "of them the fit" not in said
+    assert "noise, then ddpm 20 to 0" in said and "of them for the fit" not in said
     assert (metrics["cost"]["fit_gflop"], metrics["cost"]["total_evaluations_worth"]) == (0, 20)
     assert metrics["fit"]["gflop"] > 0, "the DIP is there to compare with"
     (first, *_) = events(tmp_path / "noise").Images("window/state")
@@ -177,7 +178,7 @@ def test_the_sigma_of_a_picture_that_is_resized_is_warned_of(configure, tmp_path
     run(configure(*mine, "image.size=32"), tmp_path / "as_it_is")
     assert "after resizing" not in caplog.text
     run(configure(*mine), tmp_path / "resized")
-    assert "noise.sigma=25 is taken for the noise after resizing" in caplog.text
+    assert "noise.sigma=25 is taken as the noise of the resized picture" in caplog.text
 
 
 def test_a_kept_epoch_of_another_picture_is_warned_of(configure, tmp_path, caplog):

@@ -130,26 +130,28 @@ def test_a_fit_that_goes_on_elsewhere_says_what_differs(configure, tmp_path, mon
     real = environment.describe
     monkeypatch.setattr("dipddpm.environment.describe", lambda *given: real(*given) | {"threads": 99})
     runs.fit(configure("dip.max_epochs=50"), Job(tmp_path / "run"))
-    assert f"not bit-equal to an uninterrupted fit: threads {torch.get_num_threads()} -> 99" in caplog.text
+    assert (
+        f"the fit will not be bit-equal to an uninterrupted one: threads {torch.get_num_threads()} -> 99" in caplog.text
+    )
 
 
 def test_what_a_run_did_not_come_to_is_warned_of(configure, tmp_path, caplog):
     sample(configure("stopping=loss_floor", "ddpm.init=noise", "baselines=false"), tmp_path / "run")
     assert "stopping=loss_floor did not fire in 30 epochs, so the start is epoch 30" in caplog.text
-    assert "ddpm.init=noise at level 20" in caplog.text and "ddpm.start_t=1000" in caplog.text
+    assert "ddpm.init=noise starts at level 20" in caplog.text and "ddpm.start_t=1000" in caplog.text
     assert "hardly any noise" not in caplog.text
     pixels = np.random.default_rng(0).normal(128, 2, (48, 48, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "mine.png")
     runs.fit(configure("image=noisy", f"image.path={tmp_path / 'mine.png'}", "image.size=48"), Job(tmp_path / "clean"))
-    assert "mine.png has hardly any noise (sigma 2." in caplog.text or "(sigma 1." in caplog.text
+    assert "mine.png has hardly any noise (estimated sigma 2." in caplog.text or "(estimated sigma 1." in caplog.text
 
 
 def test_the_answer_is_held_against_the_starts_without_a_dip(configure, tmp_path, capsys):
     metrics = sample(configure(), tmp_path / "run")
     window, one = (metrics[row]["psnr"] - metrics["result"]["psnr"] for row in ("noisy_window", "posterior_mean"))
     said = (
-        f"without a DIP, from the noisy picture: 57 evaluations {window:+.2f} dB, 1 evaluation {one:+.2f} dB "
-        "against the result"
+        f"without a DIP, from the noisy picture, against the result: {window:+.2f} dB in 57 evaluations, "
+        f"{one:+.2f} dB in 1 evaluation"
     )
     assert said in capsys.readouterr().out
     sample(configure("baselines=false"), tmp_path / "alone")

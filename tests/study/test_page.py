@@ -120,8 +120,8 @@ def test_a_page_of_fits_shows_dip_outputs(tmp_path):
     ("said", "why"),
     [
         (None, "no job is complete yet"),
-        (metrics(None), "no job has a PSNR of its result, which needs a clean picture"),
-        (fit_metrics() | {"dip": {"nfe": 0}}, "no job has a PSNR of its DIP output, which needs a clean picture"),
+        (metrics(None), "no job has a PSNR of its result. A PSNR needs a clean picture."),
+        (fit_metrics() | {"dip": {"nfe": 0}}, "no job has a PSNR of its DIP output. A PSNR needs a clean picture."),
         (metrics(fit=None), "no job with a PSNR has a total cost"),
     ],
 )

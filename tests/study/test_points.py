@@ -90,16 +90,18 @@ def test_the_front_is_held_against_the_starts_without_a_dip(tmp_path):
     folder = tmp_path / "sweep"
     for start_t, psnr in ((10, 26.2), (50, 25.0), (60, 26.8)):  # without a DIP: 26.0 for 1, 26.5 for 57 evaluations
         job(folder, [f"ddpm.start_t={start_t}"], metrics(psnr, nfe=start_t, fit_seconds=0.4))
-    assert "2 points" in against(folder) and "reaches 0 of 2" in against(folder), "at 14 and 64 evaluations-worth"
+    assert "2 points" in against(folder) and "reaches the PSNR of 0 of 2" in against(folder), (
+        "at 14 and 64 evaluations-worth"
+    )
     job(folder, ["ddpm.start_t=20"], metrics(26.4, nfe=20, fit_seconds=4.0))  # at 60
-    assert "reaches 1 of 3" in against(folder)
+    assert "reaches the PSNR of 1 of 3" in against(folder)
     job(folder, ["checkpoint=none"], metrics(26.3, nfe=5, fit_seconds=0.0))
-    assert "reaches 2 of 3" in against(folder), "also 26.2 dB at 14"
+    assert "reaches the PSNR of 2 of 3" in against(folder), "also 26.2 dB at 14"
 
 
 @pytest.mark.parametrize(("psnr", "reached"), [(24.0, 0), (25.0, 1)])
 def test_a_start_without_a_dip_may_be_a_job_where_the_baselines_were_left_out(tmp_path, psnr, reached):
-    assert f"reaches {reached} of 1" in against(starts(tmp_path, ("stop", 25.0, 1.0), ("none", psnr, 0.0)))
+    assert f"reaches the PSNR of {reached} of 1" in against(starts(tmp_path, ("stop", 25.0, 1.0), ("none", psnr, 0.0)))
 
 
 def test_the_best_without_a_dip_may_be_a_job(tmp_path):
@@ -146,7 +148,7 @@ def test_a_young_sweep_falls_back_to_single_jobs_and_says_so(tmp_path):
     restored(tmp_path, "hard.png", 8, 30.0)
     frame = read_frame(tmp_path)
     assert sorted(measured(frame)["psnr"]) == [25.0, 28.0, 30.0]
-    assert "no setting has figures for all of them yet" in averaging(frame)
+    assert "no setting has figures for all problems yet" in averaging(frame)
     assert "mean over" not in " ".join(summary(frame))
 
 
@@ -213,7 +215,7 @@ def test_a_shared_fit_counts_once_at_its_longest(tmp_path):
     job(tmp_path, ["a=4"], metrics(nfe=30, fit=None))  # checkpoint=<path>
     job(tmp_path, ["a=5"], error="no")
     (line,) = [s for s in summary(read_frame(tmp_path)) if s.startswith("Time")]
-    assert "windows 17.00 s, 2 fits 15.00 s with each counted once (23.00 s if" in line, "5 + 1 + 4 * 2 + 3 seconds"
+    assert "windows 17.00 s, 2 fits 15.00 s with each fit counted once (23.00 s if" in line, "5 + 1 + 4 * 2 + 3 seconds"
     assert read_frame(tmp_path)["fit_jobs"].tolist()[:3] == [2, 2, 1]
     job(tmp_path, ["a=6"], metrics(fit="cc", fit_seconds=3700.0))
     assert "3 fits 1:01:55 with" in summary(read_frame(tmp_path))[-1]

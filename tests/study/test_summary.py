@@ -148,7 +148,15 @@ def test_the_command_prints_the_table_and_the_page(mixed, capsys):
     assert cli.main([str(mixed)]) == 0
     text = capsys.readouterr().out
     assert text.strip().endswith(str(mixed.resolve() / "index.html"))
-    for part in ("[1,2]", "[/x]", "[bold]no", "25.50", "2 unfinished", "the fit diverged", "with each counted once"):
+    for part in (
+        "[1,2]",
+        "[/x]",
+        "[bold]no",
+        "25.50",
+        "2 unfinished",
+        "the fit diverged",
+        "with each fit counted once",
+    ):
         assert part in text
 
 
@@ -168,7 +176,7 @@ def test_the_command_refuses_a_folder_that_is_no_sweep_in_one_line(mixed, tmp_pa
     (tmp_path / "empty").mkdir()
     inside = next(p for p in mixed.iterdir() if (p / ".hydra").is_dir())
     for folder, part in [
-        (tmp_path / "missing", "is not a folder: give a sweep's"),
+        (tmp_path / "missing", "is not a folder: give the folder of a sweep"),
         (tmp_path / "empty", "holds no jobs"),
         (inside, f"did you mean {mixed}?"),
         (tmp_path, f"did you mean {mixed}?"),

@@ -40,7 +40,7 @@ def test_the_markdown_says_the_same_in_as_many_cells_everywhere(mixed):
     build(mixed)
     text = (mixed / "summary.md").read_text()
     assert "7 jobs: 3 complete, 2 failed, 2 unfinished." in text
-    assert "The same in all jobs: seed=1" in text
+    assert "Settings of all jobs: seed=1" in text
     assert "26.50" in text and "1 job failed: the fit diverged" in text
     assert r"a\|b" in text and r"\<b\>x\</b\> \| \[y\](z) \*w\*" in text
     cells = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}

@@ -1,6 +1,6 @@
-"""Networks of the Deep Image Prior: z, shape (1, 3, H, W) in [0, 1], to a picture of the same shape.
+"""Networks of the Deep Image Prior. They map z, shape (1, 3, H, W) in [0, 1], to a picture of the same shape.
 
-Deep Image Prior: Ulyanov, Vedaldi and Lempitsky, https://arxiv.org/abs/1711.10925.
+Reference: Ulyanov, Vedaldi and Lempitsky, Deep Image Prior, https://arxiv.org/abs/1711.10925.
 """
 
 from dipddpm.dip.networks.cnn import CNN

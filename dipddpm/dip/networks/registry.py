@@ -1,4 +1,4 @@
-"""The networks by their names, and what the fit asks of a network."""
+"""The registered networks, and the interface that a fit needs of a network."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from dipddpm.registry import Registry
 
 
 class Network(Protocol):
-    """How a registered network is made: a class or a function that takes these keywords.
+    """The maker of a registered network: a class or a function with these keywords.
 
-    It returns any ``nn.Module`` that maps z to a picture, both of shape (1, 3, H, W). Two attributes of the module are
-    optional. ``last`` is its last ``nn.Conv2d``, which is redrawn where an output channel starts dead.
+    It returns an ``nn.Module`` that maps z to a picture, both of shape (1, 3, H, W). Two attributes of the module are
+    optional. ``last`` is its last ``nn.Conv2d``, which is redrawn when an output channel starts dead.
     ``memory_format`` is the torch memory format in which the module is fastest.
     """
 
@@ -35,11 +35,11 @@ def build(settings: DipSettings, generator: torch.Generator) -> nn.Module:
     """Return the network that the settings name.
 
     Args:
-        settings: Of the fit.
+        settings: The settings of the fit.
         generator: CPU generator of the initial weights.
 
     Raises:
-        ValueError: For a name that is not registered, or options that the network does not have.
+        ValueError: For a name that is not registered, or settings that the network does not have.
     """
     return NETWORKS[settings.network](
         layers=settings.layers,
@@ -51,11 +51,11 @@ def build(settings: DipSettings, generator: torch.Generator) -> nn.Module:
 
 
 def last_layer(network: nn.Module) -> nn.Conv2d | None:
-    """Return the convolution whose redraw revives a dead channel; None where the network names none."""
+    """Return the attribute ``last`` of a network if it is a convolution with bias, or None."""
     last = getattr(network, "last", None)
     return last if isinstance(last, nn.Conv2d) and last.bias is not None else None
 
 
 def memory_format(network: nn.Module | Network) -> torch.memory_format:
-    """Return the memory format in which a network, or each network of a kind, is fitted; contiguous by default."""
+    """Return the attribute ``memory_format`` of a network or of its maker; contiguous by default."""
     return getattr(network, "memory_format", torch.contiguous_format)

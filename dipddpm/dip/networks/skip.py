@@ -1,4 +1,4 @@
-"""The hourglass of the Deep Image Prior paper: down to coarse resolutions and up again, joined by thin skips."""
+"""The hourglass network of the Deep Image Prior paper: down to coarse resolutions and up again, with skips."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from torch.nn.functional import interpolate
 
 from dipddpm.dip.networks.weights import draw
 
-SKIP_CHANNELS = 4  # the paper's for denoising: enough for edges, too few for the noise
+SKIP_CHANNELS = 4  # the paper's number for denoising: enough for edges, too few for the noise
 
 
 class Skip(nn.Module):
-    """The network that Ulyanov et al. denoise with, "skip" in their code (https://arxiv.org/abs/1711.10925).
+    """The denoising network of Ulyanov et al., "skip" in their code (https://arxiv.org/abs/1711.10925).
 
-    Every scale halves the resolution by a strided convolution, works there, and is brought back bilinearly and joined
-    with 4 channels of what came in. Its coarse scales see the whole picture. As theirs it pads by reflection,
-    normalises each channel of the one picture, and ends in a sigmoid; other than theirs it takes a z of 3 channels and
-    a picture of any size.
+    Each scale halves the resolution by a strided convolution, and convolves there. Its output is enlarged bilinearly,
+    and joined with 4 channels made of the scale's input. The coarse scales see the whole picture. Like the original
+    the network pads by reflection, normalises each channel over the picture, and ends in a sigmoid. Unlike the original
+    it takes a z of 3 channels and a picture of any size.
 
     Args:
-        layers: Scales below the picture's own, 1 or more; the smallest must have 2 pixels or more a side.
-        channels: Width at every scale.
-        kernel_size: Odd.
-        generator: CPU generator of the initial weights (PyTorch's default law for convolutions).
-        final_relu: Must be False. The plain network has this option, and networks are made with the same keywords.
+        layers: Number of halvings, 1 or more. The coarsest resolution must have 2 pixels or more a side.
+        channels: Channels at every scale, 1 or more.
+        kernel_size: Side of the convolutions in pixels, odd.
+        generator: CPU generator of the initial weights, which have PyTorch's default distribution for convolutions.
+        final_relu: Must be False. The keyword exists because all networks are made with the same keywords.
 
     Raises:
-        ValueError: For an even ``kernel_size``, no ``layers``, or ``final_relu``.
+        ValueError: For an even ``kernel_size``, ``layers`` below 1, or ``final_relu``.
     """
 
-    memory_format = torch.contiguous_format  # 0.8 of the time of channels_last at 64x64, 0.6 at 256x256, one core
+    memory_format = torch.contiguous_format  # on one core 0.8 of the time of channels_last at 64x64, 0.6 at 256x256
 
     def __init__(
         self, *, layers: int, channels: int, kernel_size: int, generator: torch.Generator, final_relu: bool = False
     ) -> None:
         super().__init__()
         if final_relu:
-            raise ValueError("final_relu is an option of the plain network: skip ends in a sigmoid")
+            raise ValueError("final_relu must be False for the skip network, which ends in a sigmoid")
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {kernel_size}")
         if layers < 1:
@@ -76,4 +76,4 @@ def _step(a: int, b: int, kernel_size: int, stride: int = 1) -> tuple[nn.Module,
 
 
 def _norm(channels: int) -> nn.Module:
-    return nn.GroupNorm(channels, channels)  # of one picture the same as batch normalisation, but without a state
+    return nn.GroupNorm(channels, channels)  # for one picture equal to batch normalisation, without its state
