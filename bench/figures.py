@@ -1,10 +1,10 @@
-r"""Draw the two figures of the README: the quality of starts against their cost, and the chain with its terms.
+r"""Draw the two figures of the README: quality against cost, and the chain with its terms.
 
     python bench/figures.py                                    # from docs/results/quality_cost.csv
-    python bench/figures.py --table multirun/quality-cost      # writes the table from a sweep first
+    python bench/figures.py --table multirun/quality-cost      # writes that table anew from a sweep, then draws
 
-docs/results/starts.md has the commands of the sweep. The figure of the chain shows a fit and a window of the built-in
-picture; both run here, and take some seconds.
+The sweep's commands stand in docs/results/starts.md. The chain shows a real fit and a real window of the built-in
+picture, which take some seconds.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 
 import dipddpm as dd
 
@@ -32,51 +33,57 @@ FIGURES = {
     "result_stlpips": "stlpips",
     "total_evaluations_worth": "evaluations_worth",
 }
-STARTS = {  # name for people, and a colour of Okabe and Ito's, which colour-blind readers can distinguish
-    "none": ("no DIP: the noisy picture itself", "#0072b2"),
-    "skip": ("small DIP (dip=skip)", "#e69f00"),
-    "cnn": ("plain DIP (dip=cnn)", "#666666"),
+BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#666666"  # of Okabe and Ito: told apart without red and green
+STARTS = {  # name for people, colour
+    "direct": ("no DIP: the noisy picture itself", BLUE),
+    "skip": ("small DIP (dip=skip)", ORANGE),
+    "cnn": ("plain DIP (dip=cnn)", GREY),
 }
-OWN_LEVEL = 57  # the noise level of sigma 25
-BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#666666"
+# The chain, in inches
+LEVELS = (1000, 300, 200, 100, 50, 25, 0)
+SIDE = 1.15
+LEFT = {level: 0.35 + 1.36 * i for i, level in enumerate(LEVELS)}  # of the picture of a level, inches
+TOP = 4.0  # bottom of those pictures
+AXIS = 3.72
 
 
 def summarised(folder: Path) -> pd.DataFrame:
-    """Return means over the pictures of a sweep: one row a start, scheduler, first level and number of evaluations."""
+    """Return the means over a sweep's pictures: one row for each setting that all of them have."""
     jobs = dd.read_frame(folder)
     jobs = jobs[jobs["status"] == "complete"].rename(columns={**FIGURES, "ddpm.start_t": "start_t"})
-    jobs["start"] = jobs["dip"].where(jobs["checkpoint"] != "none", "none")
+    jobs["start"] = jobs["dip"].where(jobs["checkpoint"] != "none", "direct")
     jobs["scheduler"] = jobs["ddpm.scheduler"]
     groups = jobs.groupby(KEYS)
     table = groups[list(FIGURES.values())].mean().astype(float).round(4)
-    table.insert(0, "pictures", groups["image.path"].nunique())
-    return table.reset_index()
+    table = table[groups["image.path"].nunique() == jobs["image.path"].nunique()]
+    return table.assign(measured="sweep").reset_index()
+
+
+def renewed(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a sweep, and those of the old table whose settings the sweep lacks."""
+    return pd.concat([new, old]).drop_duplicates(KEYS).sort_values(KEYS)
 
 
 def quality_cost(table: pd.DataFrame) -> Figure:
-    """Draw PSNR against total cost. Colours are starts, markers are kinds of steps, numbers are noise levels."""
-    figure = Figure(figsize=(8, 5), dpi=200, layout="constrained")
+    """Draw PSNR against total cost: a colour a start, a marker a way to step, a number a noise level."""
+    figure = Figure(figsize=(8, 5), dpi=160, layout="constrained")
     ax = figure.subplots()
     for start, (_, colour) in STARTS.items():
         rows = table[table["start"] == start]
         for scheduler, marker in {"ddim": "o", "ddpm": "s"}.items():
-            walks = rows[(rows["scheduler"] == scheduler) & (rows["nfe"] > 1)].sort_values("start_t")
-            full = colour if scheduler == "ddim" else "white"
-            ax.plot(walks["evaluations_worth"], walks["psnr"], color=colour, marker=marker, markerfacecolor=full,
-                    markersize=8, linewidth=1)  # fmt: skip
-            for _, row in walks.iterrows():
-                _name_level(ax, row, colour)
-    best = table[(table["start"] == "none") & (table["nfe"] == 1)].iloc[0]
+            several = rows[(rows["scheduler"] == scheduler) & (rows["nfe"] > 1)].sort_values("psnr", ascending=False)
+            ax.plot(several["evaluations_worth"], several["psnr"], marker, color=colour, markersize=8,
+                    markerfacecolor=colour if scheduler == "ddim" else "white")  # fmt: skip
+            for i, (_, row) in enumerate(several.iterrows()):
+                side = {"xytext": (7, 0), "ha": "left"} if i % 2 else {"xytext": (-7, 0), "ha": "right"}
+                ax.annotate(f"{row['start_t']:.0f}", (row["evaluations_worth"], row["psnr"]), va="center",
+                            textcoords="offset points", color=colour, fontsize=10, **side)  # fmt: skip
+    best = table[(table["start"] == "direct") & (table["nfe"] == 1)].iloc[0]
     ax.plot(best["evaluations_worth"], best["psnr"], "*", color=BLUE, markersize=20)
-    ax.annotate(f"no DIP, one evaluation:\n{best['psnr']:.1f} dB for 1", (best["evaluations_worth"], best["psnr"]),
-                (14, -4), textcoords="offset points", color=BLUE, weight="bold", va="top")  # fmt: skip
+    ax.annotate(f"no DIP: {best['psnr']:.1f} dB\nfor one evaluation", (best["evaluations_worth"], best["psnr"]),
+                (14, 4), textcoords="offset points", color=BLUE, weight="bold", va="top", fontsize=11)  # fmt: skip
     _frame(ax)
     return figure
-
-
-def _name_level(ax: Axes, row: pd.Series, colour: str) -> None:
-    ax.annotate(f"{row['start_t']:.0f}", (row["evaluations_worth"], row["psnr"]), (7, 4), textcoords="offset points",
-                color=colour, fontsize=9)  # fmt: skip
 
 
 def _frame(ax: Axes) -> None:
@@ -93,13 +100,21 @@ def _frame(ax: Axes) -> None:
     ax.minorticks_off()
     ax.set_xlabel("total cost: fit and window, in evaluations of the DDPM (log scale)")
     ax.set_ylabel("PSNR (dB), higher is better")
-    ax.set_title("Known Gaussian noise: starts without a DIP are better and cheaper", fontsize=12)
+    ax.set_title("Known Gaussian noise: starts without a DIP are better and cheaper\n", fontsize=13, weight="bold")
+    ax.text(
+        0.5,
+        1.02,
+        "sigma 25, which is the noise of level 57; means of four faces at 64x64",
+        transform=ax.transAxes,
+        ha="center",
+        fontsize=10,
+    )
     ax.grid(alpha=0.25)
-    ax.legend(fontsize=9, title="numbers: noise level of the start", title_fontsize=9, loc="lower left")
+    ax.legend(fontsize=9, title="numbers: noise level at the start", title_fontsize=9, loc="lower left")
 
 
 def chain(table: pd.DataFrame) -> Figure:
-    """Draw the chain as pictures by noise level, the DIP that starts at level 50, and the cost of both."""
+    """Draw the chain as pictures by noise level, the DIP that enters it at level 50, and the costs of both."""
     problem = dd.degrade(dd.read_picture("astronaut", size=64), noise=dd.Gaussian(25))
     fit = dd.fit_dip(problem, network="skip", device="cpu")
     prior = dd.load_prior("faces64", device="cpu")
@@ -113,20 +128,13 @@ def chain(table: pd.DataFrame) -> Figure:
     ax.set(xlim=(0, 10), ylim=(0, 6))
     ax.set_axis_off()
     _draw_chain(ax, _noised(problem.clean, prior), dict(result.snapshots))
-    _draw_fit(ax, problem.noisy, fit.picture, fit.epoch, cost)
+    _draw_fit(ax, problem.noisy, fit.picture)
     _draw_costs(ax, cost)
     return figure
 
 
-LEVELS = (1000, 500, 200, 100, 50, 25, 0)
-SIDE = 1.15
-LEFT = {level: 0.35 + 1.36 * i for i, level in enumerate(LEVELS)}  # left side of each level's picture, inches
-TOP = 4.0  # bottom of the pictures, inches
-AXIS = 3.72
-
-
 def _noised(clean: torch.Tensor | None, prior: dd.Prior) -> dict[int, torch.Tensor]:
-    """Return the picture at each level before the window. All levels have the same noise, scaled."""
+    """Return a picture at each level before the window, with the same noise in all."""
     assert clean is not None
     eps = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     found = {}
@@ -139,7 +147,7 @@ def _noised(clean: torch.Tensor | None, prior: dd.Prior) -> dict[int, torch.Tens
 def _picture(ax: Axes, left: float, bottom: float, picture: torch.Tensor, side: float = SIDE, alpha: float = 1) -> None:
     array = picture[0].permute(1, 2, 0).clamp(0, 1).numpy()
     ax.imshow(array, extent=(left, left + side, bottom, bottom + side), interpolation="nearest", alpha=alpha)
-    ax.set(xlim=(0, 10), ylim=(0, 6))  # imshow changes the limits
+    ax.set(xlim=(0, 10), ylim=(0, 6))  # imshow moves them
 
 
 def _text(ax: Axes, x: float, y: float, words: str, **how: Any) -> None:
@@ -161,22 +169,23 @@ def _draw_chain(ax: Axes, before: dict[int, torch.Tensor], inside: dict[int, tor
         ax.plot([centre, centre], [AXIS - 0.05, AXIS + 0.05], color="black", linewidth=1)
         _text(ax, centre, AXIS - 0.2, str(level))
     _arrow(ax, (LEFT[1000], AXIS), (LEFT[0] + SIDE, AXIS), "black")
-    _text(ax, 0.35, 3.2, "noise level: 1000 is pure noise, 0 is clean (not to scale)", ha="left", fontsize=11)
+    _text(ax, 0.35, 3.2, "noise level", ha="left", weight="bold", fontsize=13)
+    _text(ax, 1.72, 3.2, "1000 is pure noise, 0 is clean (not to scale)", ha="left", fontsize=11)
 
 
-def _draw_fit(ax: Axes, noisy: torch.Tensor, output: torch.Tensor, epoch: int, cost: float) -> None:
+def _draw_fit(ax: Axes, noisy: torch.Tensor, output: torch.Tensor) -> None:
     bottom = 1.35
     _picture(ax, LEFT[1000], bottom, noisy)
     _text(ax, LEFT[1000] + SIDE / 2, bottom - 0.2, "noisy picture")
-    left, right = LEFT[500] + 0.35, LEFT[100] + 0.75
+    left, right = LEFT[300] + 0.35, LEFT[100] + 0.75
     ax.add_patch(_box(left, bottom, right - left, SIDE, "#fdf1d8", ORANGE))
     middle = bottom + SIDE / 2
-    _text(ax, (left + right) / 2, middle + 0.28, "fit of a DIP", weight="bold", fontsize=13)
+    _text(ax, (left + right) / 2, middle + 0.28, "fit of a DIP (Deep Image Prior)", weight="bold")
     _text(
         ax,
         (left + right) / 2,
         middle - 0.17,
-        f"a small network learns this one\npicture; stopped at epoch {epoch}",
+        "a small network learns this picture;\nstopped before it learns the noise",
         fontsize=11,
     )
     _arrow(ax, (LEFT[1000] + SIDE + 0.05, middle), (left - 0.05, middle), ORANGE)
@@ -188,17 +197,16 @@ def _draw_fit(ax: Axes, noisy: torch.Tensor, output: torch.Tensor, epoch: int, c
 
 
 def _draw_costs(ax: Axes, cost: float) -> None:
-    """Write the cost of each part. One evaluation-worth is the arithmetic of one evaluation of the DDPM's network."""
-    _text(ax, 0.35, 0.72, "cost in evaluations-worth", ha="left", weight="bold", fontsize=12)
-    _text(ax, 0.35, 0.42, "1 = one evaluation of the DDPM", ha="left", fontsize=11)
-    for x, words, colour in ((4.6, f"fit {cost:.0f}", ORANGE), (6.6, "window, 10 steps 10", BLUE)):
-        _text(ax, x, 0.57, words, color=colour, fontsize=13, weight="bold")
-    _text(ax, 8.9, 0.57, "whole chain 1000", color=GREY, fontsize=13, weight="bold")
+    """Write what each part costs; one evaluation-worth is the arithmetic of one evaluation of the DDPM's network."""
+    _text(ax, 0.35, 0.66, "evaluations-worth", ha="left", weight="bold", fontsize=13)
+    _text(ax, 0.35, 0.36, "cost; 1 is one evaluation of the DDPM", ha="left", fontsize=11)
+    parts = ((3.95, f"fit: {cost:.0f}", ORANGE), (4.45, "+", "black"), (5.75, "ten window steps: 10", BLUE),
+             (7.15, f"= {cost + 10:.0f}", "black"), (8.8, "whole chain: 1000", GREY))  # fmt: skip
+    for x, words, colour in parts:
+        _text(ax, x, 0.51, words, color=colour, fontsize=13, weight="bold")
 
 
-def _box(left: float, bottom: float, width: float, height: float, fill: str, edge: str) -> Any:
-    from matplotlib.patches import FancyBboxPatch
-
+def _box(left: float, bottom: float, width: float, height: float, fill: str, edge: str) -> FancyBboxPatch:
     return FancyBboxPatch((left, bottom), width, height, "round,pad=0,rounding_size=0.08", facecolor=fill,
                           edgecolor=edge, linewidth=1.5, zorder=0)  # fmt: skip
 
@@ -210,11 +218,11 @@ def save(figure: Figure, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path, metavar="SWEEP", help="folder of the sweep for the table")
+    parser.add_argument("--table", type=Path, metavar="SWEEP", help="folder of a sweep to make the table from")
     sweep = parser.parse_args().table
     if sweep:
-        summarised(sweep).to_csv(TABLE, index=False)
-    table = pd.read_csv(TABLE, keep_default_na=False)
+        renewed(pd.read_csv(TABLE), summarised(sweep)).to_csv(TABLE, index=False)
+    table = pd.read_csv(TABLE)
     save(quality_cost(table), DOCS / "quality-cost.png")
     save(chain(table), DOCS / "chain.png")
 

@@ -64,6 +64,8 @@ def table(jobs: Sequence[Finished], faces: Sequence[str], problems: Sequence[str
     def found(operator: str, dip: str = "cnn", **typed: str) -> list[Finished]:
         key, value = operator.split("=")
         wanted: dict[str, str | None] = {key: value, "dip": dip, **{f"ddpm.{k}": v for k, v in typed.items()}}
+        if key == "operator.missing":  # the configuration of a job with a drawn mask keeps its group's share
+            wanted["operator.file"] = None
         overrides = [({"dip": "cnn", **j.overrides}, j) for j in jobs]
         of = {o["image.path"]: j for o, j in overrides if all(o.get(k) == v for k, v in wanted.items())}
         if lacking := [face for face in faces if face not in of]:
