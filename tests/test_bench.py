@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import numpy as np
 import pandas as pd
 import pytest
 from support.study_jobs import job, metrics
@@ -57,5 +58,5 @@ def test_the_stored_table_is_drawn_and_bears_the_title_of_its_chart():
     (ax,) = quality_cost(table).axes
     assert "without a DIP are better and cheaper" in ax.get_title()
     assert direct["psnr"] > others["psnr"].max() and direct["evaluations_worth"] < others["evaluations_worth"].min()
-    drawn = {float(x) for line in ax.lines for x in line.get_xdata()}
+    drawn = {float(x) for line in ax.lines for x in np.asarray(line.get_xdata())}
     assert drawn >= set(table["evaluations_worth"]) and pytest.approx(direct["evaluations_worth"]) == min(drawn)
