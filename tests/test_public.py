@@ -45,3 +45,56 @@ def test_an_init_of_ones_own_is_an_argument(tiny_prior):
     start = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     dd.restore(prior, start, dd.Window(20, steps=2, init=mine))
     assert seen == [float(prior.schedule.alpha_bar(20))]
+
+
+class Left(dd.Operator):
+    """The left half is known."""
+
+    name = "left"
+
+    def measure(self, x):
+        return x * (torch.arange(x.shape[-1]) < x.shape[-1] // 2)
+
+    def adjoint(self, u):
+        return self.measure(u)
+
+    def complete(self, y):
+        return y
+
+
+def test_an_operator_of_ones_own_is_never_taken_for_another(tmp_path):
+    pictures = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    small = dd.DipSettings(layers=1, channels=8, max_epochs=10)
+    problem = dd.Problem(pictures[:1], sigma=0, operator=Left())
+    assert dd.fit_dip(problem, settings=small).picture.shape == (1, 3, 16, 16)
+    with pytest.raises(ValueError, match="Left has no request"):
+        dd.fit_dip(problem, settings=small, store=tmp_path)
+
+    class Drawn(Left):
+        def bind(self, size, seed, content):
+            return Drawn()
+
+    with pytest.raises(ValueError, match="Drawn has no joined"):
+        dd.degrade(pictures, operator=Drawn())
+
+
+@pytest.mark.parametrize("picture", [torch.zeros(1, 3, 16, 16, dtype=torch.uint8), torch.zeros(3, 16, 16)])
+def test_a_tensor_that_holds_no_pictures_is_refused(tiny_prior, picture):
+    with pytest.raises(ValueError, match="picture is .*must be floating-point of shape"):
+        dd.restore(dd.load_prior(tiny_prior, device="cpu"), picture, dd.Window(5))
+
+
+def test_pictures_of_another_number_than_the_problems_are_refused(tiny_prior):
+    problem = dd.Problem(torch.rand(2, 3, 16, 16), sigma=25)
+    with pytest.raises(ValueError, match="picture has the shape .1, 3, 16, 16."):
+        dd.restore(dd.load_prior(tiny_prior, device="cpu"), problem.noisy[:1], dd.Window(5), problem)
+
+
+def test_integers_are_not_written_as_a_picture_in_0_to_1(tmp_path):
+    with pytest.raises(ValueError, match="pixels are torch.uint8"):
+        dd.save_picture(tmp_path / "a.png", torch.zeros(3, 8, 8, dtype=torch.uint8))
+
+
+def test_more_impulse_noise_than_a_picture_can_have_is_refused():
+    with pytest.raises(ValueError, match="sigma=200: this picture can have less impulse noise"):
+        dd.degrade(torch.full((1, 3, 8, 8), 0.5), noise=dd.Impulse(200))

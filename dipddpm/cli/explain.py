@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -25,6 +26,7 @@ EXTRAS = {  # the extra of pyproject.toml that a choice needs
     "hydra/sweeper=optuna": "optuna",
 }
 SPACE = "hydra.sweeper.params"
+GROUPS = ("image", "noise", "operator", "dip", "stopping", "prior", "ddpm")  # each needs the name of a choice
 
 
 @contextmanager
@@ -46,11 +48,20 @@ def parse(overrides: Sequence[str]) -> list[Override]:
                 f"{o.input_line} is not allowed: type the swept keys themselves, such as seed=1,2, or write {SPACE} "
                 "into a file of conf/experiment"
             )
+        if o.key_or_group in GROUPS and not o.is_delete() and not all(isinstance(one, str) for one in _values(o)):
+            raise UserError(f"{o.input_line} names no choice: type {o.key_or_group}=<name>; --help shows the names")
         group, _, key = o.key_or_group.partition(".")
         if key == "kind" and group in CHOICES:
             value = str(o.input_line).partition("=")[2].replace("clean", "file")
             raise UserError(f"{o.input_line} is not allowed: the choice of {group} sets it; type {group}={value}")
     return parsed
+
+
+def _values(override: Override) -> list[Any]:
+    """Return the value of an override, or the values that a sweep takes in turn."""
+    if override.is_interval_sweep():
+        return [override.value()]
+    return list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
 
 
 def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:

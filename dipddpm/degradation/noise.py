@@ -128,6 +128,8 @@ class Impulse(Noise):
         return (self.sigma / 255) ** 2 / ((clean.square() + (1 - clean).square()) / 2).mean().item()
 
     def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        if self.share(clean) > 1:
+            raise ValueError(f"sigma={self.sigma:g}: this picture can have less impulse noise, at most 127.5")
         hit, end = (torch.rand(clean.shape, generator=generator).to(clean) for _ in range(2))
         return torch.where(hit < self.share(clean), (end < 0.5).to(clean), clean)
 

@@ -30,6 +30,8 @@ from dipddpm.registry import Registry
 class Operator(torch.nn.Module):
     """A of y = A x + noise. A new operator is a subclass with a ``name``, `measure`, `adjoint` and `complete`.
 
+    A fit that is stored also needs `request`; an operator that is drawn for each picture also needs `joined`.
+
     `OPERATORS` holds the operators that have a name in the configuration.
 
     Attributes:
@@ -109,8 +111,12 @@ class Operator(torch.nn.Module):
         return self.measure(residual).square().mean()
 
     def request(self) -> dict[str, Any]:
-        """Return the values of the operator that a fit depends on, as JSON types. They enter the fit's key."""
-        return {}
+        """Return the values of the operator that a fit depends on, as JSON types. They enter the fit's key.
+
+        Raises:
+            ValueError: Where a subclass does not define it; only fits that are stored ask.
+        """
+        raise ValueError(f"{type(self).__name__} has no request(): a stored fit needs the values that it depends on")
 
     def record(self) -> dict[str, Any]:
         """Return the entry ``operator`` of metrics.json: name, share of missing pixels, ratio of sides."""
@@ -128,7 +134,13 @@ class Operator(torch.nn.Module):
 
     @classmethod
     def joined(cls, bound: Sequence[Operator]) -> Operator:
-        """Return one operator for a batch of pictures, from the bound operators of its pictures."""
+        """Return one operator for a batch of pictures, from the bound operators of its pictures.
+
+        Raises:
+            ValueError: Where each picture has its own operator, and a subclass does not define how they are joined.
+        """
+        if any(one is not bound[0] for one in bound):
+            raise ValueError(f"{cls.__name__} has no joined(): damage the pictures one by one")
         return bound[0]
 
 
@@ -143,6 +155,9 @@ class Identity(Operator):
     partial = False
     shown_as = "noisy"
     completion = "noisy"
+
+    def request(self) -> dict[str, Any]:
+        return {}
 
     def measure(self, x: torch.Tensor) -> torch.Tensor:
         return x

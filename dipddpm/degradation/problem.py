@@ -53,7 +53,7 @@ class Problem:
         contents: Sequence[str] | None = None,
         notes: Sequence[str] = (),
     ):
-        _check_picture("y", y)
+        check_picture("y", y)
         self.operator = Identity() if operator is None else operator
         if sigma is None and self.operator.partial:
             raise ValueError(f"sigma=None: must be given with an operator ({self.operator.words}); 0 for no noise")
@@ -145,7 +145,7 @@ def degrade(
     Raises:
         ValueError: For a wrong shape or type, or noise that the picture cannot have.
     """
-    _check_picture("clean", clean)
+    check_picture("clean", clean)
     contents = content_hashes(clean)
     height, width = clean.shape[-2:]
     operator = Identity() if operator is None else operator
@@ -169,7 +169,12 @@ def content_hashes(pictures: torch.Tensor) -> tuple[str, ...]:
     return tuple(seeds.content_hash(array) for array in arrays)
 
 
-def _check_picture(name: str, x: torch.Tensor) -> None:
+def check_picture(name: str, x: torch.Tensor) -> None:
+    """Refuse a tensor that holds no pictures.
+
+    Raises:
+        ValueError: For another type or shape; the line begins with ``name``.
+    """
     if x.ndim != 4 or x.shape[1] != 3 or not x.is_floating_point():
         raise ValueError(
             f"{name} is {x.dtype} of shape {tuple(x.shape)}: must be floating-point of shape (N, 3, H, W), in [0, 1]"

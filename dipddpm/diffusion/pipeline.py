@@ -21,12 +21,13 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from PIL.Image import Image
 
 from dipddpm.diffusion.denoiser import Denoiser, Output
 from dipddpm.diffusion.folder import ASSETS
 from dipddpm.diffusion.inits import Init, initial_state
 from dipddpm.diffusion.sampler import Snapshot, sample_window
-from dipddpm.diffusion.schedule import Schedule
+from dipddpm.diffusion.schedule import Schedule, to_state
 from dipddpm.diffusion.window import Window
 
 Generator = torch.Generator | list[torch.Generator] | None
@@ -127,7 +128,7 @@ class WindowPipeline(DiffusionPipeline):
         if window.first > levels:
             raise ValueError(f"start_t={window.first}: must be at most {levels}")
         device = self._execution_device
-        p = self.image_processor.preprocess(image).to(device=device, dtype=torch.float32)
+        p = self._read(image).to(device=device, dtype=torch.float32)
         if isinstance(generator, list) and len(generator) != len(p):
             raise ValueError(f"generator: {len(generator)} for {len(p)} pictures; give one, or one for each picture")
         if generator is None:
@@ -135,6 +136,20 @@ class WindowPipeline(DiffusionPipeline):
         generators = generator if isinstance(generator, list) else [generator] * len(p)
         ab = self._denoiser().schedule.alpha_bar(window.first)
         return initial_state(init, p, ab, generators), generators, self._step()
+
+    def _read(self, image: PipelineImageInput) -> torch.Tensor:
+        """Return the pictures as states in [-1, 1], shape (N, 3, H, W).
+
+        A tensor is taken as it is. diffusers' processor would take a noisy picture, whose values leave [0, 1], for a
+        state in [-1, 1].
+        """
+        if isinstance(image, torch.Tensor) and image.is_floating_point() and image.ndim in (3, 4):
+            return to_state(image if image.ndim == 4 else image[None])
+        given: Any = image[0] if isinstance(image, list) else image
+        if isinstance(given, torch.Tensor | np.ndarray) and "int" in str(given.dtype):
+            raise ValueError(f"image is {given.dtype}: give floating-point values in [0, 1], or PIL pictures")
+        pictures = [one.convert("RGB") if isinstance(one, Image) else one for one in _listed(image)]
+        return self.image_processor.preprocess(pictures)  # pyright: ignore[reportArgumentType]
 
     def _shown(self, state: torch.Tensor, output_type: str) -> Pictures:
         shown: Any = self.image_processor.postprocess(state, output_type=output_type)  # hinted as one PIL picture
@@ -163,3 +178,7 @@ class WindowPipeline(DiffusionPipeline):
         return sample_window(
             self._denoiser(), state, levels, generators, scheduler=scheduler, snapshot_every=snapshot_every
         )
+
+
+def _listed(image: Any) -> list[Any]:
+    return list(image) if isinstance(image, list | tuple) else [image]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from dipddpm import seeds
-from dipddpm.degradation.problem import Problem, content_hashes
+from dipddpm.degradation.problem import Problem, check_picture, content_hashes
 from dipddpm.diffusion.consistency import data_consistency
 from dipddpm.diffusion.denoiser import Output
 from dipddpm.diffusion.inits import initial_state
@@ -130,7 +130,7 @@ def _begin(
     if window.first > prior.schedule.T:
         raise ValueError(f"start_t={window.first}: must be at most {prior.schedule.T}")
     generators = [seeds.generator(window.seed, "window", c, i) for c in contents for i in range(window.samples)]
-    p = to_state(picture).to(prior.unet.device)
+    p = to_state(picture).to(prior.unet.device, torch.float32)
     p = p.repeat_interleave(window.samples, 0) if len(p) > 1 else p
     error_rms = None if error_sigma is None else error_sigma / 127.5
     x = initial_state(window.init, p, prior.schedule.alpha_bar(window.first), generators, error_rms)
@@ -148,7 +148,12 @@ def _begin(
 
 
 def _contents(picture: torch.Tensor, problem: Problem | None) -> Sequence[str]:
-    """Return the content hash of each picture, for the seeds."""
+    """Return the content hash of each picture, for the seeds; refuse pictures that do not fit the problem."""
+    check_picture("picture", picture)
+    if problem is not None and picture.shape != problem.noisy.shape:
+        raise ValueError(
+            f"picture has the shape {tuple(picture.shape)}, and the problem's pictures {tuple(problem.noisy.shape)}"
+        )
     return content_hashes(picture) if problem is None else problem.contents
 
 

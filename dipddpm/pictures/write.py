@@ -24,6 +24,8 @@ def save_picture(path: str | Path, pixels: np.ndarray | torch.Tensor) -> None:
     Raises:
         OSError: When the file cannot be written.
     """
+    if "int" in str(pixels.dtype):
+        raise ValueError(f"pixels are {pixels.dtype}: give floating-point values in [0, 1]")
     if not isinstance(pixels, np.ndarray):
         pixels = pixels.detach().cpu().float().reshape(pixels.shape[-3:]).permute(1, 2, 0).numpy()
     rounded = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)

@@ -77,7 +77,7 @@ def test_a_part_of_it_is_measured_against_the_same_part(configure, tiny_prior, t
     assert (read(tmp_path / "run/clean.png") == large[:, 6:]).all()
     assert (read(tmp_path / "run/downscaled.png") == large[:, 6:]).all()
     for box, line in (
-        ("null", "is 11x8, but operator.factor=2 makes 16x16 of 8x8: cut a square"),
+        ("null", "is 11x8, but operator.factor=2 with image.size=16 needs 8x8: cut a square"),
         ("[0,0,9,8]", "is 9x8"),
     ):
         with pytest.raises(UserError, match=line) as refusal:

@@ -83,7 +83,7 @@ def test_a_strided_window_is_even_and_keeps_its_ends():
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((0, 0), r"start_t=0: must be 'auto' or a level of 1 or more"),
+        ((0, 0), r"start_t=0: must be 'auto' or a noise level of 1 or more"),
         ((50, 50), r"end_t=50: must be in 0..49, below start_t=50"),
         ((50, -1), r"end_t=-1"),
         ((50, 20, 31), r"steps=31: must be in 1..30"),

@@ -7,9 +7,11 @@ from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from PIL import Image
 
+from dipddpm.degradation.noise import Gaussian
+from dipddpm.degradation.problem import degrade
 from dipddpm.diffusion.pipeline import WindowPipeline
 from dipddpm.diffusion.prior import load_prior
-from dipddpm.diffusion.restore import restore
+from dipddpm.diffusion.restore import posterior_mean, restore
 from dipddpm.diffusion.window import Window
 
 
@@ -106,3 +108,19 @@ def test_the_prior_inside_the_package_has_a_name():
 def test_a_call_that_cannot_be_is_refused(pipeline, picture, arguments, message):
     with pytest.raises(ValueError, match=message):
         pipeline(image=picture, **arguments)
+
+
+def test_a_noisy_picture_beyond_the_range_is_taken_as_it_is(pipeline, tiny_prior, picture):
+    noisy = degrade(picture, Gaussian(50)).noisy
+    assert noisy.min() < 0 and noisy.max() > 1
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    ours = posterior_mean(load_prior(tiny_prior, device="cpu"), noisy, 57).picture
+    theirs = pipeline(image=noisy, start_t=57, num_inference_steps=1, output_type="pt").images
+    torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=0)
+
+
+def test_grey_pictures_are_made_rgb_and_integers_refused(pipeline, picture):
+    grey = Image.fromarray((picture[0, 0].numpy() * 255).astype(np.uint8))
+    assert pipeline(image=grey, start_t=2).images[0].mode == "RGB"
+    with pytest.raises(ValueError, match="image is uint8: give floating-point values"):
+        pipeline(image=np.asarray(grey.convert("RGB"))[None], start_t=2)
