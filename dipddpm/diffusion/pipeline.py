@@ -143,13 +143,14 @@ class WindowPipeline(DiffusionPipeline):
         A tensor is taken as it is. diffusers' processor would take a noisy picture, whose values leave [0, 1], for a
         state in [-1, 1].
         """
-        if isinstance(image, torch.Tensor) and image.is_floating_point() and image.ndim in (3, 4):
-            return to_state(image if image.ndim == 4 else image[None])
-        given: Any = image[0] if isinstance(image, list) else image
-        if isinstance(given, torch.Tensor | np.ndarray) and "int" in str(given.dtype):
-            raise ValueError(f"image is {given.dtype}: give floating-point values in [0, 1], or PIL pictures")
-        pictures = [one.convert("RGB") if isinstance(one, Image) else one for one in _listed(image)]
-        return self.image_processor.preprocess(pictures)  # pyright: ignore[reportArgumentType]
+        listed: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
+        for one in listed:
+            if isinstance(one, torch.Tensor | np.ndarray) and "int" in str(one.dtype):
+                raise ValueError(f"image is {one.dtype}: give floating-point values in [0, 1], or PIL pictures")
+        if all(isinstance(one, torch.Tensor) and one.ndim in (3, 4) for one in listed):
+            return to_state(torch.cat([one if one.ndim == 4 else one[None] for one in listed]))
+        pictures = [one.convert("RGB") if isinstance(one, Image) else one for one in listed]
+        return self.image_processor.preprocess(pictures)
 
     def _shown(self, state: torch.Tensor, output_type: str) -> Pictures:
         shown: Any = self.image_processor.postprocess(state, output_type=output_type)  # hinted as one PIL picture
@@ -178,7 +179,3 @@ class WindowPipeline(DiffusionPipeline):
         return sample_window(
             self._denoiser(), state, levels, generators, scheduler=scheduler, snapshot_every=snapshot_every
         )
-
-
-def _listed(image: Any) -> list[Any]:
-    return list(image) if isinstance(image, list | tuple) else [image]

@@ -117,6 +117,8 @@ def test_a_noisy_picture_beyond_the_range_is_taken_as_it_is(pipeline, tiny_prior
     ours = posterior_mean(load_prior(tiny_prior, device="cpu"), noisy, 57).picture
     theirs = pipeline(image=noisy, start_t=57, num_inference_steps=1, output_type="pt").images
     torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=0)
+    listed = pipeline(image=[noisy[0], noisy[0]], start_t=57, num_inference_steps=1, output_type="pt").images
+    torch.testing.assert_close(listed, ours.expand(2, -1, -1, -1), atol=1e-5, rtol=0)
 
 
 def test_grey_pictures_are_made_rgb_and_integers_refused(pipeline, picture):
