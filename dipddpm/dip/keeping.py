@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dipddpm.dip.curves import Curves
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
