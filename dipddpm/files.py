@@ -48,6 +48,26 @@ def open_file(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def printable(value: object) -> str:
+    """Return the text of a value, with ``\\udc..`` for the bytes of a file name that are not UTF-8."""
+    return str(value).encode(errors="backslashreplace").decode()
+
+
+@contextmanager
+def utf8_path(path: Path) -> Iterator[str]:
+    """Yield a path of an existing file or folder for a library that takes paths in UTF-8 only."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+    else:
+        yield str(path)
+
+
 def read_text(path: Path) -> str:
     """Return the text of a file in UTF-8, without a byte order mark; errors are those of `open_file`."""
     with open_file(path) as file:

@@ -33,6 +33,7 @@ from dipddpm.files import (
     read_text,
     replacing,
     sha256,
+    utf8_path,
     write_json,
 )
 
@@ -84,7 +85,7 @@ class Fit(Trajectory):
 
 def read_picture(path: Path) -> torch.Tensor:
     """Return the picture in a verified file of a kept epoch: float32, shape (1, 3, H, W), not clipped."""
-    with safe_open(path, framework="pt") as file:
+    with utf8_path(path) as name, safe_open(name, framework="pt") as file:
         return file.get_tensor("picture")[None]
 
 
@@ -125,7 +126,7 @@ def check_file(path: Path, size: tuple[int, int] | None = None) -> KeptFile:
     """
     try:
         open_file(path).close()  # safe_open would wait for the other end of a pipe
-        with safe_open(path, framework="np") as file:
+        with utf8_path(path) as name, safe_open(name, framework="np") as file:
             part, pixels = file.get_slice("picture"), (file.metadata() or {}).get("pixels")
             kind, shape = part.get_dtype(), part.get_shape()
             if kind != "F32" or len(shape) != 3 or shape[0] != 3:

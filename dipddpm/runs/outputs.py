@@ -50,7 +50,7 @@ def leave(
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
     _clear(folder)
-    events = SummaryWriter(str(folder))
+    events = SummaryWriter(tracking.path_for_writers(folder))
     for name, row in rows.items():
         for i, picture in enumerate(row.picture):
             write.save_picture(folder / (f"{name}.png" if i == 0 else f"{name}-{i}.png"), picture)

@@ -23,7 +23,7 @@ from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stopping, summarise
 from dipddpm.errors import typed_as
-from dipddpm.files import link
+from dipddpm.files import link, printable
 from dipddpm.fits import Fit, FitStore
 from dipddpm.fits.choice import Choice, choose
 from dipddpm.fits.keeping import FolderKeeper
@@ -171,7 +171,7 @@ def _from_file(path: Path, problem: Problem, shown: str, job: Job) -> FileStart:
         log.warning("checkpoint=%s was fitted to another picture than image.path=%s", path, shown)
     if kept.fit is not None:  # in a store, whose gc then leaves the fit
         FitStore(kept.fit.parent).record_use(kept.fit.name, job.folder)
-    return FileStart(problem.put_back(read_picture(path).clamp(0, 1)), str(path))
+    return FileStart(problem.put_back(read_picture(path).clamp(0, 1)), printable(path))
 
 
 def _rule(c: Config, problem: Problem) -> Stopping:
