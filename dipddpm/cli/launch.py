@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, chdir, nullcontext
 from pathlib import Path
@@ -52,7 +53,7 @@ def run_job(cfg: DictConfig, command: str) -> Objective:
     """
     hydra = HydraConfig.get()
     job = Job(Path(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN, tuple(hydra.overrides.task))
-    _open_streams()
+    _set_terminal()
     # Paths are those of the folder in which the command was typed, also with hydra.job.chdir=true.
     with chdir(hydra.runtime.cwd) if hydra.job.chdir else nullcontext():
         return _run(cfg, command, job, hydra.launcher)
@@ -122,20 +123,24 @@ def _one_line(error: Exception) -> str:
     return text if isinstance(error, UserError | RuntimeError) else f"{type(error).__name__}: {text}"
 
 
-def _log_traceback(error: Exception) -> None:
+def _log_traceback(error: BaseException | None) -> None:
     """Write the traceback of an exception to the job's log, and not to the terminal."""
-    how = (type(error), error, error.__traceback__)
+    how = (type(error), error, error.__traceback__) if error else None
     record = log.makeRecord(log.name, logging.ERROR, __file__, 0, "the job failed", (), how)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(record)
 
 
-def _open_streams() -> None:
-    """Let terminal and logs take any file name; let a full disk lose lines of the log, without a traceback for each."""
+def _set_terminal() -> None:
+    """Let terminal and logs take any file name, and keep tracebacks of threads and of full disks out of the terminal.
+
+    The error of a thread, such as TensorBoard's writer, is raised again by its next use.
+    """
     handlers = logging.getLogger().handlers
     write_any_name(sys.stdout, sys.stderr, *(h.stream for h in handlers if isinstance(h, logging.StreamHandler)))
     logging.raiseExceptions = False
+    threading.excepthook = lambda failed: _log_traceback(failed.exc_value)
 
 
 def _spare_inputs(c: Config, job: Job) -> None:
