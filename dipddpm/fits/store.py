@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -278,7 +278,7 @@ def _may_be_a_folder(path: str) -> bool:
         return False
 
 
-def _still_uses(run: Path, key: str, kept: set[str]) -> bool:
+def _still_uses(run: Path, key: str, kept: Container[object]) -> bool:
     """Return whether the run in a folder uses a fit or one of its kept files. After a second run it may not."""
     try:
         metrics = read_json(run / "metrics.json")

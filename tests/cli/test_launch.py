@@ -19,7 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from dipddpm.cli import launch, sample, train_dip
 from dipddpm.cli.launch import distinct_fits_first, done_before, objective, share_of_threads
+from dipddpm.config.compose import plain
 from dipddpm.runs import commands as runs
+from dipddpm.runs import fingerprints
 from dipddpm.runs.job import Job
 
 
@@ -311,8 +313,10 @@ def test_a_job_folder_that_cannot_be_locked_is_one_line(run, tmp_path, caplog):
 
 def test_an_odd_metrics_json_is_no_result(configure, tmp_path):
     c = configure("baselines=false")
-    runs.sample(c, Job(tmp_path))
-    whole = json.loads((tmp_path / "metrics.json").read_text())
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain(c)))
+    whole = {"command": "sample", "inputs": fingerprints.of(c, "sample"), "result": {"psnr": 20.0}}
+    (tmp_path / "metrics.json").write_text(json.dumps(whole))
+    assert done_before(tmp_path, c, "sample")
     for odd in ({"inputs": 3}, {"inputs": "ab"}, {"inputs": [1]}, {"command": {}}):
         (tmp_path / "metrics.json").write_text(json.dumps(whole | odd))
         assert not done_before(tmp_path, c, "sample"), odd

@@ -3,18 +3,21 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from support.curves import from_columns
 
 from dipddpm.config.compose import plain
 from dipddpm.degradation.noise import NOISES, Gaussian
 from dipddpm.degradation.operators import Downscale, Mask
 from dipddpm.degradation.problem import Problem, degrade
-from dipddpm.dip.keeping import Memory
+from dipddpm.dip.keeping import Memory, Trajectory
 from dipddpm.dip.networks import NETWORKS
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stop, Stopping
 from dipddpm.fits import FitStore
+from dipddpm.fits.choice import choose
 from dipddpm.fits.fit import _rows, fit_dip
 from dipddpm.fits.load import load_fit
 from dipddpm.fits.request import noise_of, request_of
@@ -161,9 +164,9 @@ def test_a_fit_says_and_leaves_nothing_unless_asked(tmp_path, monkeypatch, capfd
         ({"device": "cuda:99"}, "device=cuda:99 cannot be used"),
         ({"network": torch.nn.Conv2d}, r"network=<class .*must be a name or a torch.nn.Module, such as MyNetwork\(\)"),
         ({"network": torch.nn.Identity()}, "network Identity has no parameters to fit"),
-        ({"network": network().double()}, r"network Sequential has parameters of torch.float64: give network.float\(\)"),
-        ({"network": torch.nn.Conv2d(3, 1, 3, padding=1)}, r"Conv2d gives the shape \(1, 1, 16, 18\): must be that of z"),
-        ({"network": torch.nn.Conv2d(3, 3, 1, stride=2)}, r"Conv2d gives the shape \(1, 3, 8, 9\): must be that of z"),
+        ({"network": network().double()}, r"Sequential has parameters of torch.float64: give network.float\(\)"),
+        ({"network": torch.nn.Conv2d(3, 1, 3, padding=1)}, r"gives the shape \(1, 1, 16, 18\): must be that of z"),
+        ({"network": torch.nn.Conv2d(3, 3, 1, stride=2)}, r"gives the shape \(1, 3, 8, 9\): must be that of z"),
         ({"network": "skip", "settings": DipSettings.of("skip", layers=4)},
          "layers must be at most 3 for a picture of 16x18, got 4"),
         ({"stopping": lambda curves: 20}, r"rule <lambda> returned 20: must be Stop\(epoch, fired_at\) or None"),
@@ -171,8 +174,9 @@ def test_a_fit_says_and_leaves_nothing_unless_asked(tmp_path, monkeypatch, capfd
     ],
 )  # fmt: skip
 def test_arguments_that_cannot_be_met_are_refused(arguments, said):
+    small = {"settings": SMALL}
     with pytest.raises((ValueError, TypeError), match=said):
-        fit_dip(Problem(pictures(), 25), **{"settings": SMALL, **arguments})
+        fit_dip(Problem(pictures(), 25), **({} if isinstance(arguments.get("network"), str) else small) | arguments)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -181,30 +185,42 @@ def test_a_picture_that_is_not_finite_is_no_problem(value):
     y[0, 0, 0, 0] = value
     with pytest.raises(ValueError, match="y has values that are not finite"):
         Problem(y, 25)
-    known = torch.ones(1, 1, 16, 18)
-    known[..., 0, 0] = 0
+    known = torch.ones(1, 1, 16, 18, dtype=torch.bool)
+    known[..., 0, 0] = False
     assert Problem(y, 25, operator=Mask(known=known)).noisy.isfinite().all(), "a missing pixel is not read"
 
 
-@pytest.mark.parametrize(("rule", "most"), [
-    (Stopping("wmv", patience=5), 6), (Stopping("emv", patience=5), 6), (Stopping("loss_floor", threshold=1e-3), 4),
-    (Stopping("never"), 4),
-])  # fmt: skip
-@pytest.mark.parametrize("every", [1, 3])
-def test_a_fit_in_memory_holds_few_epochs_and_the_one_that_is_chosen(monkeypatch, rule, most, every):
-    held, commit = [], Memory.commit
-
-    def counted(self, trajectory):
-        commit(self, trajectory)
-        held.append(len(self._kept))
-
-    monkeypatch.setattr(Memory, "commit", counted)
-    problem, settings = Problem(pictures(), 0), replace(SMALL, max_epochs=130, checkpoint_every=every)
-    fit = fit_dip(problem, settings=settings, stopping=rule)
-    assert max(held) <= most < len(fit.curves) / every
-    every_one = fit_dip(problem, settings=settings, stopping=lambda curves: rule(curves))
-    assert max(held) == pytest.approx(len(fit.curves) / every, abs=1), "nothing is known of a rule of one's own"
-    assert same(fit, every_one) and fit.epoch == every_one.epoch
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Stopping("wmv", patience=40),
+        Stopping("emv", patience=40),
+        Stopping("loss_floor", threshold=0.2),
+        Stopping("never"),
+    ],
+)
+@pytest.mark.parametrize("every", [1, 2, 7])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_fit_in_memory_holds_few_epochs_and_the_one_that_is_chosen(rule, every, seed):
+    rng = np.random.default_rng(seed)
+    variance, loss = rng.random(300).cumsum() % 1, 1 / np.linspace(1, 5 + seed, 300) + 0.02 * rng.random(300)
+    curves = from_columns(loss_noisy=loss, window_variance=variance, moving_variance=variance)
+    keepers, kept = [Memory(rule.pending), Memory()], {}
+    for epoch in range(1, 301):
+        so_far = curves.head(epoch)
+        last = epoch == 300 or (epoch >= every and rule(so_far) is not None)
+        if epoch % every == 0 or last:
+            kept[epoch] = None
+            for keeper in keepers:
+                keeper.keep(epoch, {}, torch.zeros(1))
+                keeper.commit(Trajectory(so_far, dict(kept), 1.0, 0, []))
+        if last:
+            break
+    assert len(keepers[0]._kept) <= 6 < len(keepers[1]._kept) == len(kept), "nothing is known of a rule of one's own"
+    assert keepers[0].trajectory is not None
+    found = choose(keepers[0].trajectory, "stop", rule=rule, rule_name=rule.name, max_epochs=300, every=every)
+    assert found is not None and found.epoch in keepers[0]._kept
+    assert Stopping(lambda curves: None).pending(curves) is None
 
 
 @pytest.mark.parametrize("typed", [

@@ -1,6 +1,7 @@
 """A kept epoch of a stored fit, loaded."""
 
 import shutil
+from typing import Any, cast
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def test_what_cannot_be_loaded_is_refused(folder, tmp_path):
                         (10.0, 'epoch=10.0 is not allowed: give "best", "last" or a whole number'),
                         (True, "epoch=True is not allowed")):  # fmt: skip
         with pytest.raises(ValueError, match=said):
-            load_fit(folder, epoch)
+            load_fit(folder, cast(Any, epoch))
     for path in (tmp_path / "nothing", tmp_path, folder.parent):
         with pytest.raises(FileNotFoundError, match="holds no fit: give the folder of a fit"):
             load_fit(path)
