@@ -247,7 +247,8 @@ def is_kept_file(checkpoint: object) -> bool:
 
 
 def link(path: Path, target: Path) -> None:
-    """Make ``path`` a relative symbolic link to ``target``. An older file or link at ``path`` is replaced."""
+    """Make ``path`` a relative symbolic link to ``target``. An older file or link is replaced, a folder is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    path.symlink_to(os.path.relpath(target.resolve(), path.parent.resolve()))
+    if path.is_symlink() or not path.is_dir():  # whoever copies a sweep may copy the targets of its links
+        path.unlink(missing_ok=True)
+        path.symlink_to(os.path.relpath(target.resolve(), path.parent.resolve()))

@@ -114,6 +114,15 @@ def test_a_link_is_removed_alone(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_link_replaces_a_link_and_no_folder(tmp_path):
+    for name in ("one", "two", "copy"):
+        (tmp_path / name).mkdir()
+    for target in ("one", "two"):
+        files.link(tmp_path / "fit", tmp_path / target)
+        files.link(tmp_path / "copy", tmp_path / target)
+        assert (tmp_path / "fit").resolve() == tmp_path / target and not (tmp_path / "copy").is_symlink()
+
+
 def test_a_lock_is_shared_by_a_group_and_follows_no_link(tmp_path):
     before = os.umask(0o002)
     try:

@@ -36,8 +36,8 @@ class FitStore:
     Readers see only whole fits: files are renamed into place, and the manifest lists all of them with their hashes.
 
     A lock keeps two processes from making the same fit twice. It is a lock of the operating system, which ends with its
-    owner. On a file system without locks two processes may mix their epochs; the hashes reveal that, and the fit is
-    made again.
+    owner. Two machines that do not see the locks of each other may mix their epochs; the hashes reveal that, and the
+    fit is made again.
     """
 
     def __init__(self, root: Path) -> None:

@@ -208,9 +208,12 @@ def test_a_job_that_is_done_keeps_no_error_of_an_attempt_that_could_not_see_it(c
     c = configure("baselines=false")
     runs.sample(c, Job(tmp_path))
     (tmp_path / "error.txt").write_text("prior.path=/gone: no such folder")
+    for name in (".result.png.1-0123abcd.tmp", ".metrics.json.1-0123abcd.tmp", ".mine.1-0123abcd.tmp"):
+        (tmp_path / name).touch()
     monkeypatch.setattr("dipddpm.config.compose.typed", lambda cfg: c)
     launch._run(OmegaConf.create(), "sample", Job(tmp_path, sweep=True), {})
     assert not (tmp_path / "error.txt").exists()
+    assert [p.name for p in tmp_path.glob(".*.tmp")] == [".mine.1-0123abcd.tmp"], "what a killed run left"
 
 
 def test_ctrl_c_is_one_line_whatever_the_job_is_at(configure, tmp_path, monkeypatch, caplog):
