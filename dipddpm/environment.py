@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import platform
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
-from dipddpm.errors import UserError
+from dipddpm.errors import UserError, need
 
 log = logging.getLogger(__name__)
 PACKAGES = ("torch", "diffusers", "pytorch-lightning", "hydra-core")
@@ -21,8 +22,9 @@ def choose_device(device: str) -> str:
     """Return the torch device meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
 
     Raises:
-        UserError: When there is no such device.
+        UserError: For another name, or where there is no such device.
     """
+    need(bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device))), "device", device, "auto, cpu, cuda or cuda:<number>")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -1,15 +1,117 @@
-"""Write files whole or not at all, hash them, and bring JSON values into one form."""
+"""Read regular files, write files whole or not at all, lock and hash them, and bring JSON values into one form."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
+import logging
 import os
+import re
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+from dipddpm.errors import UserError
+
+log = logging.getLogger(__name__)
+HALF_WRITTEN = re.compile(r"\.(.+)\.\d+-[0-9a-f]{8}\.tmp")  # the names that `replacing` gives
+NO_FILE = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO)  # a loop of links, a file as a folder, a socket
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def open_file(path: Path) -> io.BufferedReader:
+    """Open a regular file for reading. Unlike `open`, the function never waits for the other end of a pipe.
+
+    Raises:
+        ValueError: When a folder, a pipe, a device or a loop of links stands in place of the file.
+        OSError: When there is no file, or it cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in NO_FILE:
+            raise ValueError(f"{path} is no file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path} is no file")
+    return os.fdopen(descriptor, "rb")
+
+
+def printable(value: object) -> str:
+    """Return the text of a value, with ``\\udc..`` for the bytes of a file name that are not UTF-8."""
+    return str(value).encode(errors="backslashreplace").decode()
+
+
+@contextmanager
+def utf8_path(path: Path) -> Iterator[str]:
+    """Yield a path of an existing file or folder for a library that takes paths in UTF-8 only."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+    else:
+        yield str(path)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8, without a byte order mark; errors are those of `open_file`."""
+    with open_file(path) as file:
+        return file.read().decode("utf-8-sig")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        ValueError: When the file holds no JSON object, or is no regular file.
+        OSError: When there is no file, or it cannot be read.
+    """
+    return parse_json(read_text(path))
+
+
+def parse_json(text: str) -> dict[str, Any]:
+    """Return the object in a JSON text; raise a ValueError for anything else, also where it is nested too deeply."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"holds a {type(value).__name__} instead of a JSON object")
+    return value
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the value in a YAML file; errors are those of `read_json`."""
+    import yaml
+
+    try:
+        return yaml.load(
+            read_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        )  # the C loader is 10 times faster
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{path}: no YAML") from error
+
+
+def write_any_name(*streams: object) -> None:
+    """Let streams, or the terminal's, write file names that are not text in their encoding, as ``\\udc..``."""
+    for stream in streams or (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
@@ -37,14 +139,86 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all. Bytes of a file name that are not UTF-8 become ``\\udc..``."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON, whole or not at all.
 
     Raises:
         ValueError: When ``value`` holds NaN or infinity.
     """
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def half_written(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Return the half-written files that killed processes left in a folder.
+
+    Args:
+        folder: The folder; it may be missing.
+        names: Patterns of the names that the files would have had.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        found = [(Path(entry), HALF_WRITTEN.fullmatch(entry.name)) for entry in entries]
+        return [path for path, name in found if name and any(fnmatchcase(name[1], pattern) for pattern in names)]
+    return []
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with its content, or a link, whose target stays. Nothing happens where there is none.
+
+    Raises:
+        OSError: When the path cannot be removed.
+    """
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+@contextmanager
+def locked(path: Path, key: str, waiting: str | None = None, timeout: float = 0) -> Iterator[None]:
+    """Hold a lock of the operating system inside the block. The lock ends with its owner; its file stays.
+
+    Args:
+        path: The lock file. A link is never followed.
+        key: The key of the configuration that names the folder of the lock file, for refusals.
+        waiting: The line to log while another process holds the lock for longer than ``timeout``. None waits no longer.
+        timeout: Seconds to wait.
+
+    Raises:
+        filelock.Timeout: When another process holds the lock, and ``waiting`` is None.
+        UserError: When the folder cannot be written, or its file system has no locks.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # made here, with the permissions of any new file: a group can share it
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        lock = FileLock(path, mode=stat.S_IMODE(path.lstat().st_mode))
+        try:
+            lock.acquire(timeout=timeout)
+        except Timeout:
+            if waiting is None:
+                raise
+            log.info("%s", waiting)
+            lock.acquire()
+    except Timeout:
+        raise
+    except OSError as error:
+        why = "cannot be written"
+        if error.errno in NO_LOCKS:
+            why = "is on a file system without locks, which keep two jobs from one file,"
+        elif error.errno == errno.ELOOP:
+            why = f"holds a link in place of {path.name}"
+        raise UserError(f"{key}={path.parent} {why} ({error.strerror}): type {key}=<folder>") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def canonical(value: object) -> str:
@@ -62,8 +236,8 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a file, in hexadecimal; errors are those of `open_file`."""
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -73,7 +247,8 @@ def is_kept_file(checkpoint: object) -> bool:
 
 
 def link(path: Path, target: Path) -> None:
-    """Make ``path`` a relative symbolic link to ``target``. An older file or link at ``path`` is replaced."""
+    """Make ``path`` a relative symbolic link to ``target``. An older file or link is replaced, a folder is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    path.symlink_to(os.path.relpath(target.resolve(), path.parent.resolve()))
+    if path.is_symlink() or not path.is_dir():  # whoever copies a sweep may copy the targets of its links
+        path.unlink(missing_ok=True)
+        path.symlink_to(os.path.relpath(target.resolve(), path.parent.resolve()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 T = 1000  # levels of every supported schedule (Ho et al., https://arxiv.org/abs/2006.11239)
@@ -40,3 +41,16 @@ OPERATORS, NETWORKS, RULES, PRECISIONS, INITS, SCHEDULERS = (
     tuple(kind.__members__) for kind in (OperatorKind, Network, Rule, Precision, Init, Scheduler)
 )
 FIT_VERSION = 1  # part of a fit's key; raise it when the same request no longer gives the same fit
+
+
+def most_halvings(size: int, kernel_size: int) -> int:
+    """Return how often the skip network can halve a picture.
+
+    The coarsest resolution must be large enough to be normalised, and to be padded by reflection.
+
+    Args:
+        size: The shorter side of the picture, in pixels.
+        kernel_size: Side of the network's convolutions, in pixels.
+    """
+    least = max(2, kernel_size // 2 + 1)
+    return max((n for n in range(size.bit_length()) if math.ceil(size / 2**n) >= least), default=0)

@@ -6,32 +6,32 @@ The module imports no torch at its top: threads must be set before torch is impo
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, chdir, nullcontext
 from pathlib import Path
 from typing import Any
 
-import yaml
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from dipddpm.config import compose as config
 from dipddpm.config.schema import Config
 from dipddpm.errors import UserError
-from dipddpm.files import replacing
+from dipddpm.files import half_written, locked, read_json, read_yaml, remove, write_any_name, write_text
 from dipddpm.metrics.weights import stlpips_weights
 from dipddpm.names import LEFT, LOOKS, MACHINE, STOPPED
 from dipddpm.runs import fingerprints
 from dipddpm.runs.job import Job
 
 log = logging.getLogger(__name__)
+TEXTS = ("metrics.json", "config.yaml", "error.txt")  # the files of a job that are no pictures
 Objective = float | None | tuple[float | None, ...]  # for a sweeper: a figure, or one figure for each name
 _LIMITED: list[int] = []  # the threads of this process's jobs so far
 
@@ -48,61 +48,115 @@ def run_job(cfg: DictConfig, command: str) -> Objective:
         None, such as a PSNR without a clean picture.
 
     Raises:
-        Exception: Every exception of the job, once its traceback is in the job's log and its line in error.txt. A
-            `UserError` outside a sweep leaves with exit code 2 and one line.
+        JobFailed: In a sweep, for every exception of the job. The job's line is in error.txt and its traceback in the
+            job's log then. Outside a sweep the process leaves: with exit code 2 for a `UserError`, otherwise with 1.
     """
     hydra = HydraConfig.get()
     job = Job(Path(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN, tuple(hydra.overrides.task))
-    with _alone(job.folder):
+    _set_terminal()
+    # Paths are those of the folder in which the command was typed, also with hydra.job.chdir=true.
+    with chdir(hydra.runtime.cwd) if hydra.job.chdir else nullcontext():
         return _run(cfg, command, job, hydra.launcher)
 
 
 def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -> Objective:
-    failed = job.folder / "error.txt"
+    failed, alone = job.folder / "error.txt", False
     try:
-        c = config.typed(cfg)
-        if job.sweep and done_before(job.folder, c, command):
-            log.info("done before: %s", job.folder)
-            failed.unlink(missing_ok=True)  # a later attempt failed before it could compare files
-            return objective(c, job.folder)
-        _spare_inputs(c, job)
-        for stale in (failed, job.folder / "metrics.json"):
-            stale.unlink(missing_ok=True)
-        _set_threads(c.threads or share_of_threads(launcher))
-        from dipddpm.runs import commands as runs
-
-        getattr(runs, command)(c, job)
-        return objective(c, job.folder)
+        with _alone(job):
+            alone = True
+            return _worked(cfg, command, job, launcher)
     except (SystemExit, KeyboardInterrupt) as stop:
         # Lightning turns SIGTERM and Ctrl-C into SystemExit without a code, and the sweep would end as if it were done.
         log.error("stopped by a signal: to continue, type the same command")
-        _leave_note(failed, STOPPED)
+        if alone:  # otherwise the folder is that of the process that runs the job
+            _leave_note(failed, STOPPED)
         interrupted = isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt)
         code = 128 + signal.SIGINT if interrupted else getattr(stop, "code", None)
         raise SystemExit(code or 128 + signal.SIGTERM) from stop
     except Exception as error:
-        line = " ".join(f"{type(error).__name__}: {error}".split())
-        if isinstance(error, UserError):
-            line = str(error)
-            log.error("%s", error)
-        else:
-            log.exception("the job failed")
-        _leave_note(failed, line)
-        if isinstance(error, UserError) and not job.sweep:
-            sys.exit(2)
-        raise
+        line = _one_line(error)
+        log.error("%s", line)
+        if not isinstance(error, UserError):
+            _log_traceback(error)
+        if alone:
+            _leave_note(failed, line)
+        if job.sweep:
+            raise JobFailed(line) from error
+        sys.exit(2 if isinstance(error, UserError) else 1)
+
+
+def _worked(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -> Objective:
+    """Do the work of one job, unless its folder holds the result."""
+    c = config.typed(cfg)
+    for path in half_written(job.folder, (*LEFT, *TEXTS)):
+        path.unlink(missing_ok=True)
+    if job.sweep and done_before(job.folder, c, command):
+        log.info("done before: %s", job.folder)
+        remove(job.folder / "error.txt")  # a later attempt failed before it could compare files
+        return objective(c, job.folder)
+    _spare_inputs(c, job)
+    for path in job.folder.iterdir():
+        if any(path.match(name) for name in (*LEFT, *TEXTS)) and path.is_dir() and not path.is_symlink():
+            raise UserError(
+                f"{_key_of_folder(job)}={job.folder} holds a folder {path.name}, and a job writes a file of that name: "
+                f"type {_key_of_folder(job)}=<another folder>"
+            )
+    for stale in ("error.txt", "metrics.json"):
+        remove(job.folder / stale)
+    _set_threads(c.threads or share_of_threads(launcher))
+    from dipddpm.runs import commands as runs
+
+    getattr(runs, command)(c, job)
+    return objective(c, job.folder)
+
+
+class JobFailed(CompactHydraException):
+    """The line of a failed job of a sweep. Hydra prints it without a traceback, when all jobs have ended."""
+
+
+def _one_line(error: Exception) -> str:
+    """Return what an exception says in one line, with its type where the text needs it."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}; to continue, type the same command"
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError | RuntimeError) else f"{type(error).__name__}: {text}"
+
+
+def _log_traceback(error: BaseException | None) -> None:
+    """Write the traceback of an exception to the job's log, and not to the terminal."""
+    how = (type(error), error, error.__traceback__) if error else None
+    record = log.makeRecord(log.name, logging.ERROR, __file__, 0, "the job failed", (), how)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+
+
+def _set_terminal() -> None:
+    """Let terminal and logs take any file name, and keep tracebacks of threads and of full disks out of the terminal.
+
+    The error of a thread, such as TensorBoard's writer, is raised again by its next use.
+    """
+    handlers = logging.getLogger().handlers
+    write_any_name(sys.stdout, sys.stderr, *(h.stream for h in handlers if isinstance(h, logging.StreamHandler)))
+    logging.raiseExceptions = False
+    threading.excepthook = lambda failed: _log_traceback(failed.exc_value)
 
 
 def _spare_inputs(c: Config, job: Job) -> None:
     """Refuse a run whose pictures would overwrite its inputs, which ``hydra.run.dir=.`` can cause."""
-    folder, key_of_folder = job.folder.resolve(), "hydra.sweep.dir" if job.sweep else "hydra.run.dir"
+    folder = job.folder.resolve()
     for key, path in fingerprints.inputs(c).items():
         for file in (path.absolute(), path.resolve()):  # a link, and the file that it leads to
             if file.parent.resolve() == folder and any(file.match(pattern) for pattern in LEFT):
                 raise UserError(
                     f"{key}={path} would be overwritten: the run writes pictures of such names to {folder}; type "
-                    f"{key_of_folder}=<another folder>"
+                    f"{_key_of_folder(job)}=<another folder>"
                 )
+
+
+def _key_of_folder(job: Job) -> str:
+    return "hydra.sweep.dir" if job.sweep else "hydra.run.dir"
 
 
 def done_before(folder: Path, c: Config, command: str) -> bool:
@@ -112,8 +166,8 @@ def done_before(folder: Path, c: Config, command: str) -> bool:
         UserError: When a file that the configuration names does not exist any more.
     """
     try:
-        metrics = json.loads((folder / "metrics.json").read_text())
-        stored = config.read_back(yaml.safe_load((folder / "config.yaml").read_text()))
+        metrics = read_json(folder / "metrics.json")
+        stored = config.read_back(read_yaml(folder / "config.yaml"))
         wanted = config.plain(c)
         for key in MACHINE:
             del stored[key], wanted[key]
@@ -121,8 +175,8 @@ def done_before(folder: Path, c: Config, command: str) -> bool:
             return False
         if stlpips_weights() and any(_look_up(metrics, o) is None for o in c.objective if o in LOOKS):
             return False  # the job ran before the weights were installed
-        before = metrics["inputs"]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError):
+        before = dict(metrics["inputs"])
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return False
     now = fingerprints.of(c, command)
     if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
@@ -132,14 +186,15 @@ def done_before(folder: Path, c: Config, command: str) -> bool:
 
 def objective(c: Config, folder: Path) -> Objective:
     """Return the figures that ``objective`` names from a job's metrics.json: one number, or a tuple of several."""
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = read_json(folder / "metrics.json")
     values = tuple(_look_up(metrics, name) for name in c.objective)
     return values[0] if len(values) == 1 else values
 
 
 def _look_up(metrics: Mapping[str, Any], name: str) -> float | None:
     row, _, figure = name.partition(".")
-    return metrics.get(row, {}).get(figure)
+    figures = metrics.get(row)
+    return figures.get(figure) if isinstance(figures, Mapping) else None
 
 
 def share_of_threads(launcher: Mapping[str, Any], cores: int | None = None) -> int | None:
@@ -202,20 +257,10 @@ def distinct_fits_first(argv: Sequence[str]) -> list[str]:
     return result
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(job: Job) -> AbstractContextManager[None]:
     """Let one job at a time write into a folder. A grid can hold a job twice, and a user can start it twice."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".job.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("another process runs the same job in %s: waiting for it", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    waiting = f"another process runs the same job in {job.folder}: waiting for it"
+    return locked(job.folder / ".job.lock", _key_of_folder(job), waiting)
 
 
 def _set_threads(threads: int | None) -> None:
@@ -234,7 +279,6 @@ def _set_threads(threads: int | None) -> None:
 def _leave_note(path: Path, line: str) -> None:
     """Write error.txt whole or not at all: an empty file would hide why the job failed."""
     try:
-        with replacing(path) as temporary:
-            temporary.write_text(line + "\n")
+        write_text(path, line + "\n")
     except OSError as error:  # such as a full disk, which may be why the job failed
         print(f"error: {path} could not be written ({error.strerror}); it would say: {line}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 
@@ -24,7 +25,7 @@ def job_slug(overrides: Sequence[str], command: str = "sample", ignored: Sequenc
     """
     texts = sorted(text for o in overrides if _key(text := str(o)) not in ignored)
     own = [] if command == "sample" else [command]
-    digest = hashlib.sha256("\n".join([*own, *texts]).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(os.fsencode("\n".join([*own, *texts]))).hexdigest()[:8]
     words = []
     for text in texts:
         key, _, value = text.lstrip("+~").partition("=")

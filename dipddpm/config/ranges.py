@@ -9,7 +9,7 @@ from dipddpm.config.checkpoint import check_kept, parse
 from dipddpm.config.degradation_ranges import check_degradation
 from dipddpm.config.schema import Config, DdpmConfig, DipConfig, has_clean
 from dipddpm.errors import UserError, need, suggestion
-from dipddpm.names import OBJECTIVES, T
+from dipddpm.names import OBJECTIVES, T, most_halvings
 
 DRAWLESS = ("raw", "scaled")  # inits that draw no noise
 
@@ -74,8 +74,7 @@ def check_halvings(d: DipConfig, size: int) -> None:
     """
     if d.network.name != "skip":
         return
-    least = max(2, d.kernel_size // 2 + 1)
-    most = max((n for n in range(size.bit_length()) if math.ceil(size / 2**n) >= least), default=0)
+    most = most_halvings(size, d.kernel_size)
     need(d.layers <= most, "dip.layers", d.layers,
          f"at most {most} with dip=skip at {size}x{size}, because each layer halves the picture"
          + f"; type dip.layers={most}" * bool(most))  # fmt: skip

@@ -29,6 +29,7 @@ class Problem:
         operator: A; None is `Identity`.
         contents: One content hash for each picture; all seeds derive from them. None: the hashes of y.
         notes: The changes to the picture in words, for people.
+        added: The noise that `degrade` added to ``clean``, and its seed; None for any other y.
 
     Attributes:
         y: The argument.
@@ -38,9 +39,11 @@ class Problem:
         contents: One content hash for each picture.
         known_sigma: The argument ``sigma``.
         notes: The argument.
+        added: The argument.
 
     Raises:
-        ValueError: For shapes that do not match, a negative sigma, or no sigma with an operator other than `Identity`.
+        ValueError: For shapes that do not match, values that are not finite, a negative sigma, or no sigma with an
+            operator other than `Identity`.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Problem:
         *,
         contents: Sequence[str] | None = None,
         notes: Sequence[str] = (),
+        added: tuple[Noise, int] | None = None,
     ):
         check_picture("y", y)
         self.operator = Identity() if operator is None else operator
@@ -60,7 +64,10 @@ class Problem:
         if sigma is not None and not sigma >= 0:
             raise ValueError(f"sigma={sigma:g}: must be 0 or more, on the 0-255 scale")
         self.y, self.known_sigma, self.clean, self.notes = y, sigma, clean, tuple(notes)
+        self.added = added
         self.noisy = self.operator.complete(y)
+        if not self.noisy.isfinite().all():
+            raise ValueError("y has values that are not finite (NaN or infinity)")
         if clean is not None and clean.shape != self.noisy.shape:
             raise ValueError(f"clean has the shape {tuple(clean.shape)}: must be {tuple(self.noisy.shape)}")
         self.contents = content_hashes(y) if contents is None else tuple(contents)
@@ -159,7 +166,7 @@ def degrade(
         said.append(noise.words(before) if noise.sigma else "")
     return Problem(
         torch.cat(rows), noise.sigma, clean, type(operator).joined(bound), contents=contents,
-        notes=(*notes, *(text for text in dict.fromkeys(said) if text)),
+        notes=(*notes, *(text for text in dict.fromkeys(said) if text)), added=(noise, seed),
     )  # fmt: skip
 
 

@@ -9,12 +9,12 @@ A prior is a folder in the package, elsewhere on the disk, or on the Hugging Fac
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dipddpm import files
 from dipddpm.errors import UserError
 from dipddpm.names import T
 
@@ -138,8 +138,8 @@ def check_size(folder: Path, size: int) -> None:
 
 def scheduler_file(folder: Path) -> Path | None:
     """Return the scheduler's configuration file, in ``scheduler/`` or in ``folder`` itself, or None."""
-    files = [folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"]
-    return next((f for f in files if f.is_file()), None)
+    both = [folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"]
+    return next((f for f in both if f.is_file()), None)
 
 
 def network_folder(folder: Path) -> Path:
@@ -162,12 +162,9 @@ def weights_file(folder: Path) -> Path:
 def read_json(file: Path) -> dict[str, Any]:
     """Return the object in a JSON file; raise a UserError for anything else."""
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError(f"holds a {type(config).__name__}")
+        return files.read_json(file)
     except (OSError, ValueError) as error:
         raise UserError(f"prior {file}: no JSON object ({brief(error)}); {WAY_OUT}") from error
-    return config
 
 
 def brief(error: Exception) -> str:

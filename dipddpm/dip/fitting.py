@@ -67,7 +67,8 @@ def run(module: DeepImagePrior, keeper: Keeper, rule: Rule, epochs: int, setting
     logger = None
     if settings.events:
         first = (before.epochs if before else 0) + 1  # a killed run may have logged epochs after its last commit
-        logger = TensorBoardLogger(str(settings.events), name="", version="", default_hp_metric=False, purge_step=first)
+        events = tracking.path_for_writers(settings.events)
+        logger = TensorBoardLogger(events, name="", version="", default_hp_metric=False, purge_step=first)
         tracking.log_layout(logger.experiment)
         callbacks.append(Events(settings.panel_every, recorder))
     if settings.progress:

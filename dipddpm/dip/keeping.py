@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dipddpm.dip.curves import Curves
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,17 @@ class Keeper(Protocol):
 
 
 class Memory:
-    """A keeper in memory. It holds the weights and the picture of every kept epoch, on the CPU."""
+    """A keeper in memory. It holds the weights and pictures that may still be chosen, on the CPU.
+
+    Args:
+        pending: A function of the curves. It returns the only epoch before the newest ones that may still be chosen, or
+            None where every epoch may be (`dipddpm.dip.stopping.Stopping.pending`). None: every epoch may be.
+    """
 
     name = "a picture"
 
-    def __init__(self) -> None:
+    def __init__(self, pending: Callable[[Curves], int | None] | None = None) -> None:
+        self._pending = pending
         self.trajectory: Trajectory | None = None
         self._kept: dict[int, tuple[dict[str, torch.Tensor], torch.Tensor]] = {}
 
@@ -99,3 +106,9 @@ class Memory:
 
     def commit(self, trajectory: Trajectory) -> None:
         self.trajectory = trajectory
+        pending = self._pending(trajectory.curves) if self._pending else None
+        if pending is None:
+            return
+        epochs = sorted(self._kept)  # of two neighbours one may be the end of the fit, which is never chosen
+        needed = {epochs[0], *epochs[-3:], *[epoch for epoch in epochs if epoch <= pending][-2:]}
+        self._kept = {epoch: kept for epoch, kept in self._kept.items() if epoch in needed}

@@ -50,7 +50,8 @@ class DeepImagePrior(pl.LightningModule):
         content: Content hash of the picture, which enters every seed; None: the hash of ``noisy``.
 
     Raises:
-        ValueError: When ``noisy`` is not one picture, or for settings that the network does not have.
+        ValueError: When ``noisy`` is not one picture, for settings that the network does not have, or for a network
+            without parameters in float32.
     """
 
     z: torch.Tensor
@@ -75,6 +76,7 @@ class DeepImagePrior(pl.LightningModule):
         content = content_hashes(noisy)[0] if content is None else content
         self.settings, self.content = s, content
         self.net = network or networks.build(s, seeds.generator(seed, "dip weights", content))
+        networks.check(self.net)
         name = s.network if network is None else type(network).__name__
         self.save_hyperparameters(
             {"network": name, **{k: getattr(s, k) for k in RECORDED}, "seed": seed, "content": content}, logger=False
@@ -143,6 +145,9 @@ class DeepImagePrior(pl.LightningModule):
             noise = torch.randn(z.shape, generator=self.input_generator)
             z = z + self.settings.input_noise * noise.to(z.device)
         output = self(z)
+        if output.shape != self.noisy.shape:
+            given, wanted = tuple(output.shape), tuple(self.noisy.shape)
+            raise ValueError(f"network {type(self.net).__name__} gives the shape {given}: must be that of z, {wanted}")
         loss = self._loss(output)
         if batch_idx == 0:
             self._measure(output.detach(), loss.item())

@@ -72,23 +72,31 @@ def emv(curves: Curves, *, patience: int = PATIENCE) -> Stop | None:
     Wang et al., https://arxiv.org/abs/2112.06074, Algorithm 2. The moving variance starts at 0. The rule ignores the
     first `SETTLED` rows, after which the weight of the start is below 1e-4 (0.9^100).
     """
+    return _standing_minimum(_settled_variance(curves), patience)
+
+
+def _settled_variance(curves: Curves) -> np.ndarray:
     variance = curves.column("moving_variance")
     variance[:SETTLED] = np.nan
-    return _standing_minimum(variance, patience)
+    return variance
 
 
 def _standing_minimum(values: np.ndarray, patience: int) -> Stop | None:
     if patience < 1:
         raise ValueError(f"patience must be 1 or more, got {patience}")
-    values = np.where(np.isnan(values), np.inf, values)
-    before = np.minimum.accumulate(np.concatenate([[np.inf], values[:-1]])) if len(values) else values
-    rows = np.arange(1, len(values) + 1)
-    newest = np.maximum.accumulate(np.where(values < before, rows, 0)) if len(values) else rows
+    newest, rows = _newest_minima(values), np.arange(1, len(values) + 1)
     fired = (newest > 0) & (rows - newest >= patience)
     if not fired.any():
         return None
     row = int(fired.argmax())
     return Stop(weights_epoch(int(newest[row])), int(rows[row]))
+
+
+def _newest_minima(values: np.ndarray) -> np.ndarray:
+    """Return the row of the lowest value up to each row; both count from 1. 0 where no value is known yet."""
+    values = np.where(np.isnan(values), np.inf, values)
+    before = np.minimum.accumulate(np.concatenate([[np.inf], values[:-1]])) if len(values) else values
+    return np.maximum.accumulate(np.where(values < before, np.arange(1, len(values) + 1), 0))
 
 
 @RULES.register("loss_floor")
@@ -125,6 +133,7 @@ class Stopping:
 
     Raises:
         ValueError: For an unknown name; at the call for ``loss_floor`` without a threshold.
+        TypeError: For a rule that is neither; at the call for a function that returns something else.
     """
 
     rule: str | Rule = "loss_floor"
@@ -134,6 +143,8 @@ class Stopping:
     def __post_init__(self) -> None:
         if isinstance(self.rule, str):
             RULES[self.rule]  # raises for an unknown name
+        elif not callable(self.rule):
+            raise TypeError(f"stopping={self.rule!r}: must be a rule's name, a function of curves, or a Stopping")
 
     @property
     def name(self) -> str:
@@ -143,8 +154,24 @@ class Stopping:
     def __call__(self, curves: Curves) -> Stop | None:
         """Return the answer of the rule for the fit so far; None while it has not fired."""
         if not isinstance(self.rule, str):
-            return self.rule(curves)
-        return RULES[self.rule](curves, threshold=self.threshold, patience=self.patience)
+            answer: object = self.rule(curves)
+        else:
+            answer = RULES[self.rule](curves, threshold=self.threshold, patience=self.patience)
+        if answer is not None and not isinstance(answer, Stop):
+            raise TypeError(f"the stopping rule {self.name} returned {answer!r}: must be Stop(epoch, fired_at) or None")
+        return answer
+
+    def pending(self, curves: Curves) -> int | None:
+        """Return the only epoch before the newest two that a longer fit may still be stopped at.
+
+        A built-in rule names this epoch, or one that is still to come. Nothing is known of other rules: None.
+        """
+        if self.rule not in ("loss_floor", "never", "wmv", "emv"):
+            return None
+        if self.rule in ("loss_floor", "never"):
+            return len(curves)
+        minima = _newest_minima(curves.column("window_variance") if self.rule == "wmv" else _settled_variance(curves))
+        return weights_epoch(int(minima[-1])) if minima[-1] else len(curves)
 
 
 def summarise(curves: Curves, *, threshold: float, patience: int) -> dict[str, int | None]:

@@ -7,7 +7,9 @@ which has the job's settings and final figures.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,6 +17,8 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 from torch.utils.tensorboard.summary import image
+
+from dipddpm.files import printable
 
 LAYOUT = {
     "DIP": {
@@ -31,6 +35,16 @@ TAGS = {
     "window_variance": "variance/window",
     "moving_variance": "variance/moving",
 }
+
+
+def path_for_writers(folder: Path) -> str:
+    """Return a path of a folder that TensorBoard's writers take. They take no name that is not UTF-8."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        folder.mkdir(parents=True, exist_ok=True)
+        return f"/proc/self/fd/{os.open(folder, os.O_RDONLY | os.O_DIRECTORY)}"  # open to the end of the process
+    return str(folder)
 
 
 def writer(trainer: pl.Trainer) -> SummaryWriter:
@@ -77,7 +91,7 @@ def log_hparams(events: SummaryWriter, hparams: Mapping[str, Any], results: Mapp
         step: The step of the figures in the charts of the Scalars tab.
     """
     known = {k: v for k, v in hparams.items() if v is not None}
-    plain = {k: v if isinstance(v, int | float) and not isinstance(v, bool) else str(v) for k, v in known.items()}
+    plain = {k: v if isinstance(v, int | float) and not isinstance(v, bool) else printable(v) for k, v in known.items()}
     _, start, end = hparams_summaries(plain, dict(results))  # the first result declares the columns
     assert events.file_writer is not None
     for summary in (start, end):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -12,26 +11,29 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import Timeout
 from rich.console import Console
 from rich.table import Table
 
 from dipddpm.dip.curves import best_kept
 from dipddpm.errors import UserError, typed_as
-from dipddpm.files import is_kept_file
-from dipddpm.fits.manifest import Damaged
+from dipddpm.files import is_kept_file, read_json, read_text, read_yaml, write_any_name
+from dipddpm.fits.manifest import Damaged, left_over
 from dipddpm.fits.store import FitStore
 
 WHOLE = {"key": 16, "damage": 12}  # least characters of columns that a narrow terminal must not wrap
+CLOSED = "unreadable"  # the state of a fit that this user may not read, or that the disk does not give now
 SHORTEST = 4  # characters of a name for `rm`: a shorter beginning may name another fit tomorrow
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; return the exit code, 2 for a refusal."""
     args = _parser().parse_args(argv)
-    store = FitStore(args.store)
+    store = FitStore(args.store.expanduser())
+    write_any_name()
     try:
+        if store.root.exists() and not store.root.is_dir():
+            raise UserError(f"--store {args.store} is no folder: type --store <folder of fits>")
         if args.command == "list":
             _list(store)
         elif args.command == "gc":
@@ -60,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     rm.add_argument("--force", action="store_true", help="remove fits that existing runs use, too")
     for command in (show, rm):
         command.add_argument("key", nargs="+", help="name of a fit, or the beginning of the name")
-    gc = commands.add_parser("gc", help="remove damaged fits and those that no existing run uses", parents=[common])
+    about = "remove damaged fits, those that no existing run uses, and what killed processes left in the others"
+    gc = commands.add_parser("gc", help=about, parents=[common])
     gc.add_argument("--days", type=float, default=0, help="remove only fits unchanged for DAYS days (0)")
     gc.add_argument("--dry-run", action="store_true", help="list the fits, remove nothing")
     return parser
@@ -81,9 +84,17 @@ def _removable(store: FitStore, beginnings: list[str], force: bool) -> list[str]
             raise UserError(f"rm {beginning} is not allowed: type {SHORTEST} or more characters of the fit's name")
     keys = list(dict.fromkeys(_whole(store, b) for b in beginnings))
     for key in keys:
-        if (uses := len(store.uses(key))) and not force:
-            raise UserError(f"{key} is used by {_count(uses)}: to remove it all the same, type --force")
+        if (used := _used_by(store, key)) != _count(0) and not force:
+            raise UserError(f"{key} is used by {used}: to remove it all the same, type --force")
     return keys
+
+
+def _used_by(store: FitStore, key: str) -> str:
+    """Return the number of runs that use a fit, for people."""
+    try:
+        return _count(len(store.uses(key)))
+    except PermissionError:
+        return "unknown runs"
 
 
 def _count(runs: int) -> str:
@@ -106,16 +117,19 @@ def _list(store: FitStore) -> None:
             *_request(store, key),
             _size(store, key),
             f"{_age(store, key) / 3600:.1f} h",
-            _count(len(store.uses(key))),
+            _used_by(store, key),
             state,
         )
     Console(width=None if sys.stdout.isatty() else 150).print(table)
+    if litter := sum(_bytes(store, key) for key in keys):
+        gc = f"{typed_as('dipddpm.fits')} gc --store {store.root}"
+        print(f"killed processes left {_mib(litter)} of files that nothing reads: to remove them, type {gc}")
 
 
 def _request(store: FitStore, key: str) -> tuple[str, str, str, str]:
     """Return picture, damage, network and seed of a fit, for people."""
     try:
-        request = json.loads((store.folder(key) / "fit.json").read_text())
+        request = read_json(store.folder(key) / "fit.json")
         dip, size = request["dip"], "x".join(map(str, request["size"]))
         return (
             f"{size} {_picture(store, key) or request['pixels'][:6]}",
@@ -123,7 +137,7 @@ def _request(store: FitStore, key: str) -> tuple[str, str, str, str]:
             f"{dip['network']} {dip['layers']}x{dip['channels']}",
             str(request["seed"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):  # the fit is damaged, or was removed in between
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # the fit is damaged, or was removed in between
         return "?", "?", "?", "?"
 
 
@@ -141,8 +155,8 @@ def _damage(degraded: dict[str, Any]) -> str:
 def _picture(store: FitStore, key: str) -> str:
     """Return the name of a fit's picture from a run that uses the fit; empty without such a run."""
     for folder in store.uses(key):
-        with suppress(OSError, yaml.YAMLError, KeyError, TypeError):
-            config = yaml.safe_load((folder / "config.yaml").read_text())
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            config = read_yaml(folder / "config.yaml")
             if not is_kept_file(config["checkpoint"]):  # a run from a file may have another picture
                 return Path(config["image"]["path"]).name
     return ""
@@ -151,7 +165,10 @@ def _picture(store: FitStore, key: str) -> str:
 def _show(store: FitStore, key: str) -> None:
     epochs, state = _condition(store, key)
     print(f"{store.folder(key)}: {epochs} epochs, {state}")
-    print((store.folder(key) / "fit.json").read_text(errors="replace"), end="")
+    try:
+        print(read_text(store.folder(key) / "fit.json"), end="")
+    except (OSError, ValueError) as error:
+        print(f"fit.json cannot be read: {error}")
     fit = store.find(key) if state == "whole" else None
     if fit:
         if best := best_kept(fit.kept):
@@ -159,8 +176,9 @@ def _show(store: FitStore, key: str) -> None:
         print(f"{len(fit.kept)} kept epochs, {fit.seconds:.1f} s")
         for environment in fit.environments:
             print(f"environment {environment}")
-    for folder in store.uses(key):
-        print(f"used by {folder}")
+    if _used_by(store, key) != _count(0):
+        for folder in store.uses(key):
+            print(f"used by {folder}")
 
 
 def _remove(store: FitStore, key: str, why: str = "") -> None:
@@ -175,15 +193,29 @@ def _gc(store: FitStore, days: float, dry_run: bool) -> None:
     found = False
     for key in store.keys():
         _, state = _condition(store, key)
-        if _age(store, key) < days * 86400 or (state == "whole" and store.uses(key)):
+        if state == CLOSED:
+            print(f"kept: {key} cannot be read")
+            continue
+        if _age(store, key) < days * 86400:
+            continue
+        used = state == "whole" and _used_by(store, key) != _count(0)
+        size = _mib(_bytes(store, key)) if used else _size(store, key)
+        if used and not left_over(store.folder(key)):
             continue
         found = True
-        why = f"({state}, {'unused' if state == 'whole' else 'cannot be continued'}, {_size(store, key)})"
+        why = f"({state}, {'unused' if state == 'whole' else 'cannot be continued'}, {size})"
+        what = f"{size} that killed processes left in {key}" if used else f"{key} {why}"
         if dry_run:
-            print(f"would remove {key} {why}")
+            print(f"would remove {what}")
             continue
         try:
-            _remove(store, key, why)
+            if used:
+                store.tidy(key)
+                print(f"removed {what}")
+            else:
+                _remove(store, key, why)
+        except Timeout:
+            print(f"kept: {key} is being fitted by another process")
         except UserError as error:
             print(f"kept: {error}")
     if not found:
@@ -191,15 +223,29 @@ def _gc(store: FitStore, days: float, dry_run: bool) -> None:
 
 
 def _condition(store: FitStore, key: str) -> tuple[str, str]:
+    """Return epochs and state of a fit: whole, damaged, begun, or `CLOSED`."""
     try:
         fit = store.find(key)
+        store.uses(key)
+        os.listdir(store.folder(key))
     except Damaged:
         return "-", "damaged"
+    except (UserError, OSError):
+        return "?", CLOSED
     return (str(fit.epochs), "whole") if fit else ("0", "begun")
 
 
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
+
+
+def _bytes(store: FitStore, key: str) -> int:
+    """Return the bytes that killed processes left in a fit."""
+    return sum(path.lstat().st_size for path in left_over(store.folder(key)) if path.exists())
+
+
 def _size(store: FitStore, key: str) -> str:
-    return f"{sum(s.st_size for s in _files(store, key)) / 2**20:.1f} MiB"
+    return _mib(sum(s.st_size for s in _files(store, key)))
 
 
 def _age(store: FitStore, key: str) -> float:
@@ -209,10 +255,10 @@ def _age(store: FitStore, key: str) -> float:
 def _files(store: FitStore, key: str) -> list[os.stat_result]:
     """Return the file status of each of a fit's files. A running fit may remove files in between."""
     found = []
-    for path in store.folder(key).rglob("*"):
-        with suppress(FileNotFoundError):
-            if not path.is_dir():
-                found.append(path.stat())
+    for folder, _, names in os.walk(store.folder(key)):
+        for name in names:
+            with suppress(OSError):
+                found.append(os.lstat(os.path.join(folder, name)))
     return found
 
 

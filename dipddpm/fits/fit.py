@@ -128,7 +128,9 @@ def fit_dip(
         progress: Whether progress bars are shown.
 
     Raises:
-        ValueError: For unknown names, settings that are not allowed together, or noise that cannot be estimated.
+        ValueError: For unknown names, settings that are not allowed together, noise that cannot be estimated, or a
+            network that gives no picture of the shape of z.
+        TypeError: For a network or a rule of another type, such as a class.
         RuntimeError: When a fit diverges or a colour channel dies.
     """
     settings, own = _settled(network, settings)
@@ -160,7 +162,7 @@ class _Fit:
     run: RunSettings
 
     def in_memory(self) -> FittedPicture:
-        keeper = Memory()
+        keeper = Memory(self.stopping.pending)
         module = self._make(keeper, self.run)
         assert keeper.trajectory is not None
         chosen = self._choose(keeper.trajectory)
@@ -176,7 +178,7 @@ class _Fit:
             keeper = FolderKeeper(folder, key, self.problem.content, before)
             self._make(keeper, replace(self.run, events=folder))
 
-        request = request_of(self.problem, self.settings, self.seed, noise_of(self.problem))
+        request = request_of(self.problem, self.settings, self.seed, noise_of(self.problem, self.seed))
         fit, chosen, _ = store.obtain(request, self._choose, work)
         loaded = load_fit(fit.folder, chosen.epoch)
         picture = self._finished(loaded.picture)
@@ -206,6 +208,8 @@ def _settled(
     network: str | torch.nn.Module | None, settings: DipSettings | None
 ) -> tuple[DipSettings, torch.nn.Module | None]:
     """Return the settings, and the caller's module or None."""
+    if network is not None and not isinstance(network, str | torch.nn.Module):
+        raise TypeError(f"network={network!r}: must be a name or a torch.nn.Module, such as MyNetwork()")
     own = network if isinstance(network, torch.nn.Module) else None
     name = network if isinstance(network, str) else None
     settings = settings or DipSettings.of(name or "cnn")
@@ -237,4 +241,6 @@ def _rows(problem: Problem) -> Iterator[Problem]:
         if isinstance(operator, Mask) and operator.known is not None and len(operator.known) > 1:
             operator = Mask(known=operator.known[row])
         clean = None if problem.clean is None else problem.clean[row]
-        yield Problem(problem.y[row], problem.known_sigma, clean, operator, contents=problem.contents[row])
+        yield Problem(
+            problem.y[row], problem.known_sigma, clean, operator, contents=problem.contents[row], added=problem.added
+        )

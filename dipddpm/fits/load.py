@@ -14,6 +14,7 @@ from dipddpm.dip.curves import Curves, best_kept
 from dipddpm.dip.module import fixed_input
 from dipddpm.dip.settings import DipSettings
 from dipddpm.errors import suggestion
+from dipddpm.files import utf8_path
 from dipddpm.fits import manifest
 from dipddpm.fits.manifest import Damaged, Fit
 
@@ -65,7 +66,8 @@ def load_fit(path: str | Path, epoch: int | str | None = None) -> LoadedFit:
     chosen = _chosen(fit, "last" if epoch is None else epoch)
     settings = DipSettings(**fit.request["dip"])
     network = networks.build(settings, torch.Generator())
-    tensors = load_file(fit.epoch_file(chosen))
+    with utf8_path(fit.epoch_file(chosen)) as name:
+        tensors = load_file(name)
     picture = tensors.pop("picture")[None]
     network.load_state_dict({name.removeprefix("net."): tensor for name, tensor in tensors.items()})
     fast = networks.memory_format(network)
@@ -83,8 +85,6 @@ def _epoch_of(path: Path) -> int:
 def _read(folder: Path, path: Path) -> Fit:
     try:
         fit = manifest.read(folder)
-    except NotADirectoryError:
-        fit = None
     except Damaged as error:
         raise ValueError(f"the fit is damaged: {error}") from error
     if fit is None:
@@ -100,8 +100,11 @@ def _chosen(fit: Fit, epoch: int | str) -> int:
         if best is None:
             raise ValueError('epoch="best" needs a fit that knew its clean picture: give "last" or a number')
         return best[0]
-    if isinstance(epoch, str):
-        raise ValueError(f'epoch="{epoch}" is not allowed{suggestion(epoch, WORDS)}: give "best", "last" or a number')
+    if isinstance(epoch, bool | str) or not hasattr(epoch, "__index__"):  # 10.0 is equal to 10, and names no file
+        given = f'"{epoch}"' if isinstance(epoch, str) else repr(epoch)
+        near = suggestion(str(epoch), WORDS)
+        raise ValueError(f'epoch={given} is not allowed{near}: give "best", "last" or a whole number')
+    epoch = int(epoch)
     if epoch not in fit.kept:
         near = min(fit.kept, key=lambda kept: abs(kept - epoch))
         raise ValueError(f"epoch {epoch} was not kept: the nearest kept epoch is {near}, the last {max(fit.kept)}")

@@ -7,28 +7,42 @@
     state-000612.ckpt            the newest Lightning checkpoint: optimiser, generators, averages
     summary.json, uses.txt, events.out.tfevents.*    for people; not in the manifest
 
-A kill at any moment leaves the previous manifest and all files that it lists.
+A kill at any moment leaves the previous manifest and all files that it lists. Importing the module imports no torch.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from dipddpm.dip.curves import Curves
 from dipddpm.dip.keeping import Trajectory
-from dipddpm.files import canonical, replacing, sha256, write_json
+from dipddpm.files import (
+    canonical,
+    half_written,
+    open_file,
+    parse_json,
+    read_json,
+    read_text,
+    replacing,
+    sha256,
+    utf8_path,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    import torch
 
 VERSION = 1
+CHANGING = ("curves-*.npz", "state-*.ckpt")  # a commit writes new ones, and removes those before
+WRITTEN = ("fit.json", "manifest.json", "summary.json", *CHANGING)
 
 
 class Damaged(Exception):
@@ -70,12 +84,8 @@ class Fit(Trajectory):
 
 
 def read_picture(path: Path) -> torch.Tensor:
-    """Return the picture of a kept epoch's file: float32, shape (1, 3, H, W), not clipped.
-
-    Raises:
-        Damaged: When the file is not the file of a kept epoch.
-    """
-    with _kept_epoch(path) as file:
+    """Return the picture in a verified file of a kept epoch: float32, shape (1, 3, H, W), not clipped."""
+    with utf8_path(path) as name, safe_open(name, framework="pt") as file:
         return file.get_tensor("picture")[None]
 
 
@@ -91,24 +101,65 @@ def state_name(epoch: int) -> str:
     return f"state-{epoch:06d}.ckpt"
 
 
-def read_pixels(path: Path) -> str | None:
-    """Return the content hash of the picture that a kept epoch was fitted to; None where the file lacks it.
+@dataclass(frozen=True)
+class KeptFile:
+    """The file of a kept epoch, of any fit.
+
+    Attributes:
+        pixels: Content hash of the picture that the epoch was fitted to; None where the file lacks it.
+        fit: The folder of the stored fit whose manifest lists the file; None for a file outside a store.
+    """
+
+    pixels: str | None
+    fit: Path | None
+
+
+def check_file(path: Path, size: tuple[int, int] | None = None) -> KeptFile:
+    """Check the file of a kept epoch: its header, then its hash in the manifest of its fit, then its picture.
+
+    Args:
+        path: The file, in a store or elsewhere.
+        size: Height and width that the picture must have; None allows any.
 
     Raises:
-        Damaged: When the file is not the file of a kept epoch.
+        Damaged: When the file is not whole, or holds no finite picture of that size. The text does not name the file.
     """
-    with _kept_epoch(path) as file:
-        return (file.metadata() or {}).get("pixels")
-
-
-@contextmanager
-def _kept_epoch(path: Path) -> Iterator[safe_open]:
-    """Open a kept epoch's file for lazy reading; raise `Damaged` for any other file."""
     try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise Damaged(f"{path} is not the file of a kept epoch: {error}") from error
+        open_file(path).close()  # safe_open would wait for the other end of a pipe
+        with utf8_path(path) as name, safe_open(name, framework="np") as file:
+            part, pixels = file.get_slice("picture"), (file.metadata() or {}).get("pixels")
+            kind, shape = part.get_dtype(), part.get_shape()
+            if kind != "F32" or len(shape) != 3 or shape[0] != 3:
+                raise Damaged(f"its picture is {kind} of shape {tuple(shape)}, must be F32 of shape (3, H, W)")
+            if size is not None and tuple(shape[1:]) != tuple(size):
+                given, wanted = ("x".join(map(str, s)) for s in (shape[1:], size))
+                raise Damaged(f"it holds a picture of {given}, but the noisy picture is {wanted}")
+            fit = _fit_that_lists(path)
+            if not np.isfinite(file.get_tensor("picture")).all():
+                raise Damaged("its picture has values that are not finite")
+    except (SafetensorError, ValueError) as error:
+        raise Damaged(f"it is not the file of a kept epoch ({error})") from error
+    return KeptFile(pixels, fit)
+
+
+def _fit_that_lists(path: Path) -> Path | None:
+    """Return the folder of the stored fit that lists a file, once the file has the listed hash; None without one."""
+    path = path.resolve()
+    folder = path.parent.parent
+    if path.parent.name != "epochs" or not (folder / "fit.json").is_file():
+        return None
+    try:
+        body = _body(read_text(folder / "manifest.json"))
+        expected = body["files"].get(f"epochs/{path.name}")
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, AttributeError, TypeError, Damaged) as error:
+        raise Damaged("the manifest.json of its fit is damaged") from error
+    if expected is None:
+        return None  # a running fit wrote the file, and has not committed it
+    if expected != _describe(path):
+        raise Damaged("it is not as the manifest.json of its fit describes it: it was altered")
+    return folder if body["key"] == folder.name else None
 
 
 def write_epoch(
@@ -123,6 +174,8 @@ def write_epoch(
         picture: The output of the network, shape (1, 3, H, W).
         pixels: Content hash of the loaded picture.
     """
+    from safetensors.torch import save_file
+
     tensors = {f"net.{k}": v.detach().cpu().contiguous() for k, v in weights.items()}
     tensors["picture"] = picture[0].detach().float().cpu().contiguous()
     with replacing(folder / epoch_name(epoch)) as temporary:
@@ -157,9 +210,25 @@ def commit(folder: Path, key: str, trajectory: Trajectory) -> None:
         "files": files,
     }
     write_json(folder / "manifest.json", body | {"digest": _digest(body)})
-    for old in [*folder.glob("curves-*.npz"), *folder.glob("state-*.ckpt")]:
-        if old.name not in files:
-            old.unlink(missing_ok=True)
+    for old in unlisted(folder):
+        old.unlink(missing_ok=True)
+
+
+def unlisted(folder: Path) -> list[Path]:
+    """Return the curves and states of a fit that its manifest does not list; none where the manifest is unreadable."""
+    try:
+        listed = read_json(folder / "manifest.json")["files"]
+    except FileNotFoundError:
+        listed = {}
+    except (OSError, ValueError, KeyError):
+        return []
+    return [p for pattern in CHANGING for p in folder.glob(pattern) if p.name not in listed]
+
+
+def left_over(folder: Path) -> list[Path]:
+    """Return the files that killed processes left in the folder of a fit, and that nothing will read."""
+    half = [*half_written(folder, WRITTEN), *half_written(folder / "epochs", ["*.safetensors"])]
+    return half + unlisted(folder)
 
 
 def read(folder: Path) -> Fit | None:
@@ -172,48 +241,54 @@ def read(folder: Path) -> Fit | None:
     path = folder / "manifest.json"
     while True:
         try:
-            text = path.read_text(errors="replace")  # bytes that are no text fail the digest
+            text = read_text(path)
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            raise Damaged(f"{path}: {error}") from error
         try:
             return _verified(folder, text)
         except Damaged:
-            if path.exists() and path.read_text(errors="replace") == text:
-                raise
+            with suppress(FileNotFoundError, ValueError):
+                if read_text(path) == text:
+                    raise
             # another process committed in between, and removed files of the older manifest: read again
 
 
 def _verified(folder: Path, text: str) -> Fit:
     try:
-        body = json.loads(text)
-        digest = body.pop("digest")
-        if digest != _digest(body):
-            raise Damaged(f"{folder / 'manifest.json'} was altered")
+        body = _body(text)
         for name, expected in body["files"].items():
             if _describe(folder / name) != expected:
                 raise Damaged(f"{folder / name} is truncated or altered")
-        request = json.loads((folder / "fit.json").read_text())
-        curves = Curves.load(folder / curves_name(body["epochs"]))
+        return Fit(
+            key=body["key"],
+            folder=folder,
+            request=read_json(folder / "fit.json"),
+            kept={int(e): psnr for e, psnr in body["kept"].items()},
+            curves=Curves.load(folder / curves_name(body["epochs"])),
+            seconds=body["seconds"],
+            revived=body["revived"],
+            environments=body.get("environments")
+            or [{"from_epoch": 1} | body["environment"]],  # an older form of the manifest
+        )
     except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise Damaged(f"{folder}: {error}") from error
-    return Fit(
-        key=body["key"],
-        folder=folder,
-        request=request,
-        kept={int(e): psnr for e, psnr in body["kept"].items()},
-        curves=curves,
-        seconds=body["seconds"],
-        revived=body["revived"],
-        environments=body.get("environments")
-        or [{"from_epoch": 1} | body["environment"]],  # an older form of the manifest
-    )
+
+
+def _body(text: str) -> dict[str, Any]:
+    """Return the entries of a manifest, once its digest is right."""
+    body = parse_json(text)
+    if body.pop("digest", None) != _digest(body):
+        raise Damaged("manifest.json was altered")
+    return body
 
 
 def files_of(folder: Path) -> dict[str, Any]:
     """Return size and SHA-256 of each file of a manifest, by name; empty for a manifest that cannot be read."""
     try:
-        return json.loads((folder / "manifest.json").read_text())["files"]
-    except (OSError, ValueError, KeyError):
+        return dict(read_json(folder / "manifest.json")["files"])
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dipddpm import seeds
+from dipddpm.degradation.noise import NOISES
 from dipddpm.degradation.problem import Problem, content_hashes
 from dipddpm.dip.settings import DipSettings
 from dipddpm.names import FIT_VERSION
@@ -39,13 +40,19 @@ def request_of(problem: Problem, settings: DipSettings, seed: int, noise: Mappin
     }
 
 
-def noise_of(problem: Problem) -> dict[str, Any]:
-    """Return the entry for the noise of a problem that has no configuration.
+def noise_of(problem: Problem, seed: int) -> dict[str, Any]:
+    """Return the entry for the noise of a problem. The same problem has the same entry in a run and from Python.
 
-    A fit that is seeded by y itself is determined by y, as in a run with ``image=noisy``. Otherwise the entry has a
-    hash of y, which differs from noise to noise.
+    Registered noise that `dipddpm.degradation.problem.degrade` added by the seed of the fit is named by its settings.
+    A y that seeds its own fit determines it. Otherwise the entry has a hash of y, which differs from noise to noise.
     """
     noise: dict[str, Any] = {"kind": "none"}
+    if problem.added is not None:
+        kind, of_noise = problem.added
+        values, plain = asdict(kind), {"none": "gaussian", "correlated": "gaussian"}  # as the first fits were stored
+        named = NOISES.get(kind.name) is type(kind) and all(isinstance(v, int | float) for v in values.values())
+        if named and of_noise == seed:
+            return {"kind": plain.get(kind.name, kind.name), **{name: float(v) for name, v in values.items()}}
     if problem.contents != content_hashes(problem.y):
         noise["noisy"] = seeds.content_hash(problem.noisy.cpu())
     if problem.clean is not None:  # the clean picture changes the stored curves, not the weights

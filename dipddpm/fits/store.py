@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
-import shutil
-import time
-from collections.abc import Callable, Iterator
+import re
+import stat
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from dipddpm.errors import UserError
-from dipddpm.files import canonical, flat, write_json
+from dipddpm.files import canonical, flat, locked, open_file, read_json, remove, write_json
 from dipddpm.fits import manifest
 from dipddpm.fits.manifest import Damaged, Fit
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
-LEFT_BEHIND = 3600.0  # seconds after which the writer of a temporary file is taken for dead
+KEY = re.compile("[0-9a-f]{16}")
+ELSEWHERE = "ask its owner for access, or type store=<another folder>"
 
 
 def fit_key(request: dict[str, Any]) -> str:
@@ -36,8 +36,8 @@ class FitStore:
     Readers see only whole fits: files are renamed into place, and the manifest lists all of them with their hashes.
 
     A lock keeps two processes from making the same fit twice. It is a lock of the operating system, which ends with its
-    owner. On a file system without locks two processes may mix their epochs; the hashes reveal that, and the fit is
-    made again.
+    owner. Two machines that do not see the locks of each other may mix their epochs; the hashes reveal that, and the
+    fit is made again.
     """
 
     def __init__(self, root: Path) -> None:
@@ -50,9 +50,16 @@ class FitStore:
         """Return the verified fit of that name, or None.
 
         Raises:
-            Damaged: When a file of the stored fit is truncated, altered or missing.
+            Damaged: When a file of the stored fit is truncated, altered or missing, or the fit has another key.
+            UserError: When this user may not read the fit.
         """
-        return manifest.read(self.folder(key))
+        try:
+            fit = manifest.read(self.folder(key))
+        except PermissionError as error:
+            raise UserError(f"{error.filename} may not be read ({error.strerror}): {ELSEWHERE}") from error
+        if fit is not None and fit.key != key:
+            raise Damaged(f"{self.folder(key)} holds the fit {fit.key}")
+        return fit
 
     def obtain(
         self,
@@ -72,13 +79,15 @@ class FitStore:
 
         Raises:
             RuntimeError: When ``work`` left a fit that is still too short.
+            UserError: When this user may not read, extend or replace the stored fit.
         """
-        key = fit_key(request)
-        try:
+        key, folder = fit_key(request), self.folder(fit_key(request))
+        with suppress(Damaged):  # reported and mended below, under the lock
             if (fit := self.find(key)) and (chosen := choose(fit)) is not None:
+                if manifest.left_over(folder):
+                    with suppress(Timeout, UserError):  # another process works on the fit, or it is another user's
+                        self.tidy(key)
                 return fit, chosen, False
-        except Damaged:
-            pass  # reported and mended below, under the lock
         with self.lock(key):
             try:
                 fit = self.find(key)
@@ -88,8 +97,8 @@ class FitStore:
                 fit = None
             if fit and (chosen := choose(fit)) is not None:
                 return fit, chosen, False
-            folder = self.folder(key)
-            _sweep_out(folder)
+            _check_writable(folder)
+            _clear(folder)
             if fit is None:
                 write_json(folder / "fit.json", request)
             work(folder, key, fit)
@@ -132,44 +141,59 @@ class FitStore:
 
         Raises:
             filelock.Timeout: When another process holds the lock and ``wait`` is false.
-            UserError: When the root folder cannot be written.
+            UserError: When the root folder cannot be written, or its file system has no locks.
         """
-        lock = FileLock(self.root / f".{key}.lock")
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout:
-            if not wait:
-                raise
-            log.info("another process is fitting %s: waiting for it", key)
-            lock.acquire()
-        except OSError as error:
-            raise UserError(f"store={self.root} cannot be written ({error.strerror}): type store=<folder>") from error
-        try:
+        waiting = f"another process is fitting {key}: waiting for it" if wait else None
+        with locked(self.root / f".{key}.lock", "store", waiting):
             yield
-        finally:
-            lock.release()
 
     def keys(self) -> list[str]:
-        """Return the names of all fits of the store, the oldest first, unfinished and damaged ones included."""
-        if not self.root.is_dir():
+        """Return the names of all fits of the store, the oldest first, with unfinished, damaged and unreadable ones.
+
+        Raises:
+            OSError: When the root folder cannot be read.
+        """
+        try:
+            names = [name for name in os.listdir(self.root) if KEY.fullmatch(name)]
+        except FileNotFoundError:
             return []
-        folders = [p for p in self.root.iterdir() if (p / "fit.json").is_file()]
-        return [p.name for p in sorted(folders, key=lambda p: (p / "fit.json").stat().st_mtime)]
+        return sorted(names, key=lambda name: _changed(self.folder(name)))
 
     def remove(self, key: str) -> None:
-        """Delete a fit.
+        """Delete a fit. A link to a fit is deleted, and the fit stays.
 
         Raises:
             filelock.Timeout: When another process is making or extending the fit.
+            UserError: When the fit cannot be deleted.
         """
         with self.lock(key, wait=False):
             self._delete(key)
 
     def _delete(self, key: str) -> None:
         folder = self.folder(key)
-        (folder / "manifest.json").unlink(missing_ok=True)  # first, so that a half-deleted fit is not read
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            if folder.is_dir() and not folder.is_symlink():
+                remove(folder / "manifest.json")  # first, so that a half-deleted fit is not read
+            remove(folder)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be removed ({error.strerror}): {ELSEWHERE}") from error
+
+    def tidy(self, key: str) -> int:
+        """Remove the files that killed processes left in a fit; return their number of bytes.
+
+        Raises:
+            filelock.Timeout: When another process is making or extending the fit.
+            UserError: When a file cannot be removed.
+        """
+        with self.lock(key, wait=False):
+            found = manifest.left_over(self.folder(key))
+            size = sum(path.lstat().st_size for path in found)
+            try:
+                for path in found:
+                    remove(path)
+            except OSError as error:
+                raise UserError(f"{error.filename} cannot be removed ({error.strerror}): {ELSEWHERE}") from error
+        return size
 
     def nearest(self, request: dict[str, Any]) -> tuple[str, dict[str, tuple[Any, Any]]] | None:
         """Return the stored fit whose request differs in the fewest keys.
@@ -181,7 +205,7 @@ class FitStore:
         best: tuple[str, dict[str, tuple[Any, Any]]] | None = None
         for key in self.keys():
             try:
-                stored = flat(json.loads((self.folder(key) / "fit.json").read_text()))
+                stored = flat(read_json(self.folder(key) / "fit.json"))
             except (OSError, ValueError):
                 continue
             names = stored.keys() | wanted.keys()
@@ -194,16 +218,21 @@ class FitStore:
         """Note in the fit's uses.txt that the run in ``folder`` uses the fit; log a warning where that fails.
 
         Two lines are appended in one write: the path of the folder, and its path relative to the store. The second one
-        stays right when store and run are moved or copied together.
+        stays right when store and run are moved or copied together. A line holds the bytes of a path, with a NUL, which
+        no path holds, for each newline. A link in place of uses.txt is not followed.
         """
         path = folder.resolve()
-        lines = f"{path}\n{os.path.relpath(path, self.root.resolve())}\n"
+        lines = [
+            os.fsencode(p).replace(b"\n", b"\0") + b"\n" for p in (path, os.path.relpath(path, self.root.resolve()))
+        ]
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            with (self.folder(key) / "uses.txt").open("ab+") as file:
-                cut = (
-                    file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
-                )  # a full disk cut the last line
-                file.write((b"\n" if cut else b"") + lines.encode())
+            with os.fdopen(os.open(self.folder(key) / "uses.txt", flags, 0o666), "ab+") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise OSError(f"{file.name} is no file")
+                size = file.seek(0, os.SEEK_END)
+                cut = size > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"  # by a full disk
+                file.write(b"\n" * cut + b"".join(lines))
         except OSError as error:
             log.warning("the fit's list of uses could not be written: %s", error)
 
@@ -215,33 +244,64 @@ class FitStore:
             log.warning("the fit's summary could not be written: %s", error)
 
     def uses(self, key: str) -> list[Path]:
-        """Return the existing folders of runs that use a fit."""
+        """Return the existing folders of runs that use a fit.
+
+        Raises:
+            PermissionError: When this user may not read the fit's list of uses.
+        """
         try:
-            lines = (self.folder(key) / "uses.txt").read_text().splitlines()
-        except FileNotFoundError:
+            with open_file(self.folder(key) / "uses.txt") as file:
+                lines = file.read().split(b"\n")
+        except (FileNotFoundError, ValueError):
             return []
-        paths = [(self.root / line).resolve() for line in lines if line]
-        kept = {of["sha256"] for of in manifest.files_of(self.folder(key)).values()}
-        return [p for p in dict.fromkeys(paths) if p.is_dir() and _still_uses(p, key, kept)]
+        written = (os.fsdecode(line.replace(b"\0", b"\n")) for line in lines if line)
+        runs = dict.fromkeys(os.path.realpath(self.root / path) for path in written)
+        kept = {of.get("sha256") for of in manifest.files_of(self.folder(key)).values() if isinstance(of, dict)}
+        return [Path(run) for run in runs if _may_be_a_folder(run) and _still_uses(Path(run), key, kept)]
 
 
-def _still_uses(run: Path, key: str, kept: set[str]) -> bool:
+def _changed(folder: Path) -> float:
+    """Return the time of the last change of a fit's request, or of its folder."""
+    for path in (folder / "fit.json", folder):
+        with suppress(OSError):
+            return path.lstat().st_mtime
+    return 0.0
+
+
+def _may_be_a_folder(path: str) -> bool:
+    """Return whether a path is a folder, or lies in the folder of another user, where nobody else can tell."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):  # gone, or a path that a damaged file made up
+        return False
+
+
+def _still_uses(run: Path, key: str, kept: Container[object]) -> bool:
     """Return whether the run in a folder uses a fit or one of its kept files. After a second run it may not."""
     try:
-        metrics = json.loads((run / "metrics.json").read_text())
+        metrics = read_json(run / "metrics.json")
         fit = metrics.get("fit")
         return fit["key"] == key if fit else metrics.get("inputs", {}).get("checkpoint") in kept
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return True  # the run has not ended
 
 
-def _sweep_out(folder: Path) -> None:
-    """Remove half-written files of killed processes, which can take megabytes.
+def _check_writable(folder: Path) -> None:
+    """Refuse to extend a fit in a folder that this user may not write, before any work."""
+    for path in (folder, folder / "epochs"):
+        if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
+            raise UserError(f"the fit {folder.name} is too short, and {path} may not be written: {ELSEWHERE}")
 
-    Recent files stay: on a file system without locks another process may be writing them.
-    """
-    for pattern in (".fit.json.*.tmp", ".manifest.json.*.tmp", ".curves-*.tmp", ".state-*.tmp", "epochs/.*.tmp"):
-        for path in folder.glob(pattern):
-            with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > LEFT_BEHIND:
-                    path.unlink()
+
+def _clear(folder: Path) -> None:
+    """Remove from the folder of a fit, under its lock, what killed processes left and what stands in a file's way."""
+    if folder.is_symlink() and not folder.exists():
+        folder.unlink()
+    for path in manifest.left_over(folder):
+        remove(path)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        dangling = path.is_symlink() and not path.exists()  # a writer would make the file to which it leads
+        if dangling or path.is_dir() != (path.name == "epochs"):
+            remove(path)

@@ -15,6 +15,7 @@ from dipddpm.config.ranges import check_halvings, need_an_error
 from dipddpm.config.schema import Config, has_clean, is_partial, mask_of, reference_of
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.errors import UserError, error_unknown, need, typed_as
+from dipddpm.fits.manifest import Damaged, KeptFile, check_file
 from dipddpm.names import LOOKS, STLPIPS_SMALLEST
 from dipddpm.pictures import masks, read
 from dipddpm.pictures.read import Box
@@ -106,21 +107,24 @@ class _Look:
             read.check_same(clean, given, times=times)
         if mask := mask_of(c):
             self._once(_check_mask, mask, c.image.box, given)
-        self._at_checkpoint()
         self._at_store()
         size = self._at_prior()
+        self._at_checkpoint(size)
         if size is not None:
             inspect_size(c, size)
             check_small(c, given, size)
             check_mask_size(c, given, size)
 
-    def _at_checkpoint(self) -> None:
+    def _at_checkpoint(self, size: int | None) -> None:
         file = parse(self.c.checkpoint).file
-        if file and not file.is_file():
+        if file is None:
+            return
+        if not file.is_file():
             raise UserError(
                 f"checkpoint={self.c.checkpoint}: no such file; type stop, last, oracle, an epoch, or the path of a "
                 f"kept epoch, such as {self.c.store}/<key>/epochs/000250.safetensors"
             )
+        self._once(check_kept_file, file, None if size is None else (size, size))
 
     def _at_store(self) -> None:
         store = Path(self.c.store).expanduser().absolute()
@@ -141,6 +145,20 @@ class _Look:
             self._once(prior_folder.sample_size, folder)
             self._once(prior_folder.check_size, folder, size)
         return size
+
+
+def check_kept_file(path: Path, size: tuple[int, int] | None) -> KeptFile:
+    """Return the facts of a file given as ``checkpoint``; ``size`` is height and width of the noisy picture, if known.
+
+    Raises:
+        UserError: When the file is damaged, or is not the file of a kept epoch of that size.
+    """
+    try:
+        return check_file(path, size)
+    except Damaged as error:
+        raise UserError(
+            f"checkpoint={path} cannot be used: {error}; type checkpoint=stop, or the path of another kept epoch"
+        ) from error
 
 
 def _check_mask(path: str, box: Box | None, given: tuple[int, int]) -> None:

@@ -16,7 +16,7 @@ from dipddpm.diffusion.restore import Restoration
 from dipddpm.dip import tracking
 from dipddpm.dip.curves import best_kept, crossing, peak
 from dipddpm.dip.module import fixed_input
-from dipddpm.files import flat, replacing, write_json
+from dipddpm.files import flat, write_json, write_text
 from dipddpm.names import BASELINES, LEFT, QUALITIES, T
 from dipddpm.pictures import panels, write
 from dipddpm.runs import report
@@ -48,10 +48,9 @@ def leave(
         result: The restoration by the window; None for a fit.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "config.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False))
+    write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
     _clear(folder)
-    events = SummaryWriter(str(folder))
+    events = SummaryWriter(tracking.path_for_writers(folder))
     for name, row in rows.items():
         for i, picture in enumerate(row.picture):
             write.save_picture(folder / (f"{name}.png" if i == 0 else f"{name}-{i}.png"), picture)

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from dipddpm import seeds
 from dipddpm.config.compose import plain
 from dipddpm.config.degradation_ranges import check_mask_size, check_small, enlarged, magnification
 from dipddpm.config.schema import CleanImage, Config, DownscaleOperator, MaskOperator, OwnNoise, reference_of
@@ -18,7 +17,7 @@ from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.diffusion import prior
 from dipddpm.dip.settings import DipSettings
 from dipddpm.errors import UserError
-from dipddpm.fits.request import request_of
+from dipddpm.fits.request import noise_of, request_of
 from dipddpm.pictures import masks, read
 from dipddpm.runs.inspect import inspect_size
 
@@ -119,13 +118,6 @@ def fit_request(c: Config, problem: Problem) -> dict[str, Any]:
     """Return the values that determine a fit, as JSON types. Their hash is the fit's key.
 
     The stopping rule, ``max_epochs``, ``checkpoint``, all of ``ddpm``, device and logging are left out: they choose an
-    epoch of the fit and change none. Noise and operator stand under ``degrade``, the name of their group when the first
-    fits were stored.
+    epoch of the fit and change none.
     """
-    noise: dict[str, Any] = {"kind": "none"}  # y was given
-    if isinstance(c.image, CleanImage):
-        noise = {"kind": "gaussian", "sigma": 0.0} | plain(c.noise)
-        noise["kind"] = {"none": "gaussian", "correlated": "gaussian"}.get(noise["kind"], noise["kind"])
-    elif reference_of(c) and problem.clean is not None:  # the clean picture changes the stored curves, not the weights
-        noise["reference"] = seeds.content_hash(problem.clean)
-    return request_of(problem, DipSettings(**plain(c.dip)), c.seed, noise)
+    return request_of(problem, DipSettings(**plain(c.dip)), c.seed, noise_of(problem, c.seed))

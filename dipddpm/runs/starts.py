@@ -22,12 +22,13 @@ from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stopping, summarise
-from dipddpm.errors import UserError, typed_as
-from dipddpm.files import link
-from dipddpm.fits import Damaged, Fit, FitStore
+from dipddpm.errors import typed_as
+from dipddpm.files import link, printable
+from dipddpm.fits import Fit, FitStore
 from dipddpm.fits.choice import Choice, choose
 from dipddpm.fits.keeping import FolderKeeper
-from dipddpm.fits.manifest import read_picture, read_pixels
+from dipddpm.fits.manifest import read_picture
+from dipddpm.runs.inspect import check_kept_file
 from dipddpm.runs.job import Job
 from dipddpm.runs.posing import fit_request
 
@@ -164,21 +165,13 @@ def _warn_of_no_stop(c: Config, choice: Choice, threshold: float | None) -> None
 
 
 def _from_file(path: Path, problem: Problem, shown: str, job: Job) -> FileStart:
-    try:
-        picture, pixels = read_picture(path), read_pixels(path)
-    except Damaged as error:
-        raise UserError(f"checkpoint={path}: {error}") from error
-    if picture.shape != problem.noisy.shape:
-        size, wanted = ("x".join(map(str, p.shape[-2:])) for p in (picture, problem.noisy))
-        raise UserError(
-            f"checkpoint={path} holds a picture of {size}, but the noisy picture is {wanted}: type a file of that size"
-        )
-    if pixels not in (None, problem.content):
+    height, width = problem.noisy.shape[-2:]
+    kept = check_kept_file(path, (height, width))
+    if kept.pixels not in (None, problem.content):
         log.warning("checkpoint=%s was fitted to another picture than image.path=%s", path, shown)
-    fit = path.resolve().parent.parent
-    if (fit / "manifest.json").is_file():  # in a store, whose gc then leaves the fit
-        FitStore(fit.parent).record_use(fit.name, job.folder)
-    return FileStart(problem.put_back(picture.clamp(0, 1)), str(path))
+    if kept.fit is not None:  # in a store, whose gc then leaves the fit
+        FitStore(kept.fit.parent).record_use(kept.fit.name, job.folder)
+    return FileStart(problem.put_back(read_picture(path).clamp(0, 1)), printable(path))
 
 
 def _rule(c: Config, problem: Problem) -> Stopping:

@@ -38,6 +38,8 @@ class StudyCallback(Callback):
         try:
             if config.hydra.mode == RunMode.MULTIRUN and is_due(sweep_folder(config)):
                 build(sweep_folder(config), wait=0)
+        except (OSError, UserError) as error:
+            log.warning("the sweep's summary could not be built: %s", error)
         except Exception:
             log.exception("the sweep's summary could not be built")
 
@@ -53,6 +55,9 @@ class StudyCallback(Callback):
             return build(sweep_folder(config))
         except UserError:
             return None  # no job has begun
+        except OSError as error:
+            log.warning("the sweep's summary could not be built: %s", error)
+            return None
         except Exception:
             log.exception("the sweep's summary could not be built")
             return None

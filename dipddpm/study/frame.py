@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
+from dipddpm.files import open_file, read_json, read_yaml
 from dipddpm.study.columns import COLUMNS, FIXED, MACHINE, OUTPUTS, STOPPED, Column
 from dipddpm.study.find import check_holds_jobs, job_folders
 from dipddpm.study.labels import as_text, is_number, natural
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader is ten times faster; not every build has it
 PROBLEM_GROUPS = ("image", "noise", "operator", "degrade", "seed")  # groups whose keys define the problem of a job
 
 
@@ -156,24 +155,25 @@ def _at(tree: Any, path: str) -> Any:
 
 def _metrics(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        value = read_json(path)
+    except (OSError, ValueError):
         return {}
-    return value if isinstance(value, dict) and any(isinstance(value.get(row), dict) for row in OUTPUTS) else {}
+    return value if any(isinstance(value.get(row), dict) for row in OUTPUTS) else {}
 
 
 def _error(path: Path) -> str | None:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError:
+        with open_file(path) as file:
+            lines = file.read().decode(errors="replace").split("\n")
+    except (OSError, ValueError):
         return None
     return next((line.strip() for line in lines if line.strip()), "no reason was written")
 
 
 def _yaml(path: Path) -> Any:
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), LOADER)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return read_yaml(path)
+    except (OSError, ValueError):
         return None
 
 

@@ -7,14 +7,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from dipddpm.files import replacing, write_json
+from dipddpm.files import half_written, locked, read_json, write_json, write_text
 from dipddpm.study.find import check_holds_jobs
 
 log = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ def build(folder: Path | str, wait: float = WAIT) -> Path:
     folder = Path(folder)
     check_holds_jobs(folder)
     try:
-        with FileLock(folder / ".study.lock", timeout=wait):
+        with locked(folder / ".study.lock", "hydra.sweep.dir", timeout=wait):
             _build(folder)
     except Timeout:
         log.info("another process is summarising %s", folder)
@@ -51,7 +50,7 @@ def is_due(folder: Path) -> bool:
     """Return whether the last build is unknown, or older than `THROTTLE` times its duration."""
     record = folder / RECORD
     try:
-        took = float(json.loads(record.read_text())["seconds"])
+        took = float(read_json(record)["seconds"])
         age = time.time() - record.stat().st_mtime
     except (OSError, ValueError, KeyError, TypeError):
         return True
@@ -65,9 +64,7 @@ def _build(folder: Path) -> None:
     jobs = frame.read_frame(folder)
     texts = {CSV: tables.as_csv(jobs), MARKDOWN: tables.as_markdown(jobs), PAGE: page.render(jobs)}
     for name, text in texts.items():
-        with replacing(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-    for name in (*texts, RECORD):  # half-written files of killed processes
-        for path in folder.glob(f".{name}.[0-9]*-[0-9a-f]*.tmp"):
-            path.unlink(missing_ok=True)
+        write_text(folder / name, text)
+    for path in half_written(folder, (*texts, RECORD)):
+        path.unlink(missing_ok=True)
     write_json(folder / RECORD, {"seconds": time.perf_counter() - begun, "jobs": len(jobs)})

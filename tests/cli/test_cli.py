@@ -390,7 +390,8 @@ def test_the_users_sweep_fits_each_network_once_and_then_never_again(small, tmp_
 def test_a_failing_job_leaves_its_traceback_and_the_sweep_resumes_with_what_is_missing(small, tmp_path):
     sweep = ["-m", *small, "hydra.sweep.dir=sweep"]
     done = command("sample.py", *sweep, "dip.lr=1e9,0.001", cwd=tmp_path)
-    assert done.returncode != 0
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr, "it is in the job's log"
     bad, good = (next((tmp_path / "sweep").glob(f"*lr={lr},*")) for lr in ("1000000000.0", "0.001"))
     assert (good / "metrics.json").exists(), "the others finish"
     assert not (bad / "metrics.json").exists()
@@ -444,3 +445,22 @@ def test_two_processes_that_want_the_same_fit_make_it_once(small, tmp_path):
     assert [p.returncode for p in both] == [0, 0]
     assert sum("made fit" in t for t in texts) == 1
     assert sum("found fit" in t for t in texts) == 1
+
+
+def test_paths_are_those_where_one_typed_them_in_folders_of_any_name(small, tmp_path):
+    """With hydra.job.chdir, with names in Latin-1, and with links in place of the files that Hydra writes."""
+    run, elsewhere = tmp_path / os.fsdecode(b"r\xfcn"), tmp_path / "elsewhere"
+    (run / ".hydra").mkdir(parents=True)
+    for link in (run / "sample.log", run / ".hydra/config.yaml"):
+        link.symlink_to(elsewhere)
+    tiny_picture(tmp_path / os.fsdecode(b"m\xe9.png"))
+    names = {"image.path": "m\udce9.png", "store": "st\udcf6re", "hydra.run.dir": run.name}
+    typed = [*small, *(f'{key}="{name}"' for key, name in names.items()), "baselines=false", "hydra.job.chdir=true"]
+    done = command("sample.py", *typed, cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "utf-8"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    store = FitStore(tmp_path / names["store"])
+    (key,) = store.keys()
+    assert store.uses(key) == [run] and list(store.folder(key).glob("events.*"))
+    assert (run / "metrics.json").is_file() and not (run / names["store"]).exists()
+    assert not elsewhere.exists() and (run / "sample.log").is_file() and not (run / "sample.log").is_symlink()

@@ -1,20 +1,27 @@
 """One job: whether it is done, how it ends, how many threads it has, in which order a sweep makes its fits."""
 
+import errno
 import json
+import logging
+import os
 import pickle
 import shutil
 import signal
+import threading
 
 import pytest
 import torch
 import yaml
+from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dipddpm.cli import launch, sample, train_dip
 from dipddpm.cli.launch import distinct_fits_first, done_before, objective, share_of_threads
+from dipddpm.config.compose import plain
 from dipddpm.runs import commands as runs
+from dipddpm.runs import fingerprints
 from dipddpm.runs.job import Job
 
 
@@ -201,9 +208,12 @@ def test_a_job_that_is_done_keeps_no_error_of_an_attempt_that_could_not_see_it(c
     c = configure("baselines=false")
     runs.sample(c, Job(tmp_path))
     (tmp_path / "error.txt").write_text("prior.path=/gone: no such folder")
+    for name in (".result.png.1-0123abcd.tmp", ".metrics.json.1-0123abcd.tmp", ".mine.1-0123abcd.tmp"):
+        (tmp_path / name).touch()
     monkeypatch.setattr("dipddpm.config.compose.typed", lambda cfg: c)
     launch._run(OmegaConf.create(), "sample", Job(tmp_path, sweep=True), {})
     assert not (tmp_path / "error.txt").exists()
+    assert [p.name for p in tmp_path.glob(".*.tmp")] == [".mine.1-0123abcd.tmp"], "what a killed run left"
 
 
 def test_ctrl_c_is_one_line_whatever_the_job_is_at(configure, tmp_path, monkeypatch, caplog):
@@ -223,3 +233,100 @@ def test_ctrl_c_is_one_line_whatever_the_job_is_at(configure, tmp_path, monkeypa
 @pytest.mark.parametrize("command", [sample, train_dip])
 def test_a_launcher_can_send_a_job_to_another_process_by_its_name(command):
     assert pickle.loads(pickle.dumps(command.job)) is command.job
+
+
+@pytest.fixture
+def run(configure, tmp_path, monkeypatch):
+    """Run one job of sample.py in ``tmp_path/run``, with a log as Hydra makes it; return its exit code."""
+
+    def run(*overrides, sweep=False):
+        c = configure("baselines=false", *overrides)
+        monkeypatch.setattr("dipddpm.config.compose.typed", lambda cfg: c)
+        try:
+            launch._run(OmegaConf.create(), "sample", Job(tmp_path / "run", sweep=sweep), {})
+        except SystemExit as left:
+            return left.code
+        return 0
+
+    (tmp_path / "run").mkdir()
+    handler = logging.FileHandler(tmp_path / "run/sample.log")
+    logging.getLogger().addHandler(handler)
+    yield run
+    logging.getLogger().removeHandler(handler)
+    handler.close()
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "fits/.state-000010.ckpt.1-0123abcd.tmp")
+FAILURES = [
+    (RuntimeError("the fit diverged at epoch 2: try a smaller dip.lr"),
+     "the fit diverged at epoch 2: try a smaller dip.lr"),
+    (FULL, f"No space left on device: {FULL.filename}; to continue, type the same command"),
+    (torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate"), "CUDA out of memory. Tried to allocate"),
+    (KeyError("x"), "KeyError: 'x'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "line"), FAILURES, ids=[type(error).__name__ for error, _ in FAILURES])
+def test_a_job_that_fails_is_one_line_with_its_traceback_in_the_log_alone(
+    run, tmp_path, monkeypatch, caplog, capfd, error, line
+):
+    def fails(c, job):
+        raise error
+
+    monkeypatch.setattr("dipddpm.runs.commands.sample", fails)
+    assert run() == 1
+    with pytest.raises(CompactHydraException) as caught:
+        run(sweep=True)
+    assert str(caught.value) == line, "which Hydra prints without a traceback"
+    assert (tmp_path / "run/error.txt").read_text() == line + "\n"
+    assert (tmp_path / "run/sample.log").read_text().count("Traceback") == 2
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [line, line]
+    assert "Traceback" not in caplog.text and "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_the_error_of_a_thread_and_of_a_log_is_no_traceback_on_the_terminal(run, tmp_path, monkeypatch, capfd):
+    def fails():
+        raise FULL
+
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    launch._set_terminal()
+    thread = threading.Thread(target=fails)
+    thread.start()
+    thread.join()
+    monkeypatch.setattr(logging.FileHandler, "format", lambda *_: fails())
+    logging.getLogger().error("lost")
+    assert "Traceback" not in "".join(capfd.readouterr())
+    assert "No space left" in (tmp_path / "run/sample.log").read_text()
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "config.yaml", "result.png", "noisy-1.png"])
+def test_a_folder_in_place_of_a_file_of_the_job_is_one_line_before_the_work(run, tmp_path, caplog, name):
+    (tmp_path / "run" / name).mkdir()
+    assert run() == 2
+    assert f"holds a folder {name}, and a job writes a file of that name: type hydra.run.dir=<another" in caplog.text
+    assert not (tmp_path / "fits").exists()
+
+
+def test_a_job_folder_that_cannot_be_locked_is_one_line(run, tmp_path, caplog):
+    (tmp_path / "run/.job.lock").symlink_to(tmp_path / "nowhere")
+    assert run() == 2
+    assert "holds a link in place of .job.lock" in caplog.text and not (tmp_path / "nowhere").exists()
+
+
+def test_an_odd_metrics_json_is_no_result(configure, tmp_path):
+    c = configure("baselines=false")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain(c)))
+    whole = {"command": "sample", "inputs": fingerprints.of(c, "sample"), "result": {"psnr": 20.0}}
+    (tmp_path / "metrics.json").write_text(json.dumps(whole))
+    assert done_before(tmp_path, c, "sample")
+    for odd in ({"inputs": 3}, {"inputs": "ab"}, {"inputs": [1]}, {"command": {}}):
+        (tmp_path / "metrics.json").write_text(json.dumps(whole | odd))
+        assert not done_before(tmp_path, c, "sample"), odd
+    (tmp_path / "metrics.json").write_text("[" * 100_000)
+    assert not done_before(tmp_path, c, "sample")
+    (tmp_path / "metrics.json").write_text(json.dumps(whole | {"result": 3}))
+    assert objective(c, tmp_path) is None
+    (tmp_path / "metrics.json").write_text(json.dumps(whole))
+    (tmp_path / "config.yaml").write_text("[" * 100_000)
+    assert not done_before(tmp_path, c, "sample")

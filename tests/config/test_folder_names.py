@@ -39,3 +39,9 @@ def test_how_a_job_runs_is_not_in_its_name():
 
 def test_no_overrides_still_have_a_name():
     assert job_slug([]).startswith("defaults-")
+
+
+def test_the_hash_of_a_name_does_not_depend_on_how_the_terminal_encodes_it():
+    in_c = "image.path=caf\u00e9.png".encode().decode("ascii", "surrogateescape")  # LC_ALL=C PYTHONUTF8=0
+    assert job_slug([in_c])[-8:] == job_slug(["image.path=caf\u00e9.png"])[-8:]
+    assert job_slug(["image.path=caf\udce9.png"]) != job_slug(["image.path=caf\udcea.png"]), "Latin-1"

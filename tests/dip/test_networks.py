@@ -138,3 +138,17 @@ def test_what_networks_cannot_be_is_refused():
         networks.build(DipSettings("unet"), torch.Generator())
     with pytest.raises(ValueError, match="ends in a sigmoid"):
         networks.build(DipSettings("skip", final_relu=True), torch.Generator())
+
+
+def test_a_network_that_was_registered_is_built_by_its_name(monkeypatch):
+    class Mine(torch.nn.Module):
+        def __init__(self, **given):
+            super().__init__()
+            self.given = given
+
+    monkeypatch.setitem(networks.NETWORKS, "mine", Mine)
+    for asked in ("mine", DipSettings(network="mine")):
+        mine = networks.build(asked)
+        assert isinstance(mine, Mine) and mine.given["layers"] == 4
+    with pytest.raises(ValueError, match="there is no network min .did you mean mine"):
+        networks.build("min")

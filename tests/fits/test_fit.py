@@ -3,22 +3,27 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from support.curves import from_columns
 
 from dipddpm.config.compose import plain
-from dipddpm.degradation.noise import Gaussian
-from dipddpm.degradation.operators import Mask
+from dipddpm.degradation.noise import NOISES, Gaussian
+from dipddpm.degradation.operators import Downscale, Mask
 from dipddpm.degradation.problem import Problem, degrade
+from dipddpm.dip.keeping import Memory, Trajectory
 from dipddpm.dip.networks import NETWORKS
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stop, Stopping
 from dipddpm.fits import FitStore
-from dipddpm.fits.fit import fit_dip
+from dipddpm.fits.choice import choose
+from dipddpm.fits.fit import _rows, fit_dip
 from dipddpm.fits.load import load_fit
+from dipddpm.fits.request import noise_of, request_of
 from dipddpm.runs import commands
 from dipddpm.runs.job import Job
-from dipddpm.runs.posing import problem_of
+from dipddpm.runs.posing import fit_request, problem_of
 
 SMALL = DipSettings(layers=1, channels=8, lr=5e-3, max_epochs=30)
 
@@ -154,9 +159,84 @@ def test_a_fit_says_and_leaves_nothing_unless_asked(tmp_path, monkeypatch, capfd
         ),
         ({"settings": DipSettings(max_epochs=5)}, "max_epochs must be 10 or more"),
         ({"stopping": "loss"}, "no stopping rule loss"),
-        ({"device": "gpu"}, "device=gpu cannot be used"),
+        ({"device": "gpu"}, "device=gpu is not allowed: auto, cpu, cuda or cuda:<number>"),
+        ({"device": "meta"}, "device=meta is not allowed"),
+        ({"device": "cuda:99"}, "device=cuda:99 cannot be used"),
+        ({"network": torch.nn.Conv2d}, r"network=<class .*must be a name or a torch.nn.Module, such as MyNetwork\(\)"),
+        ({"network": torch.nn.Identity()}, "network Identity has no parameters to fit"),
+        ({"network": network().double()}, r"Sequential has parameters of torch.float64: give network.float\(\)"),
+        ({"network": torch.nn.Conv2d(3, 1, 3, padding=1)}, r"gives the shape \(1, 1, 16, 18\): must be that of z"),
+        ({"network": torch.nn.Conv2d(3, 3, 1, stride=2)}, r"gives the shape \(1, 3, 8, 9\): must be that of z"),
+        ({"network": "skip", "settings": DipSettings.of("skip", layers=4)},
+         "layers must be at most 3 for a picture of 16x18, got 4"),
+        ({"stopping": lambda curves: 20}, r"rule <lambda> returned 20: must be Stop\(epoch, fired_at\) or None"),
+        ({"stopping": 3}, "stopping=3: must be a rule's name, a function of curves, or a Stopping"),
+    ],
+)  # fmt: skip
+def test_arguments_that_cannot_be_met_are_refused(arguments, said):
+    small = {"settings": SMALL}
+    with pytest.raises((ValueError, TypeError), match=said):
+        fit_dip(Problem(pictures(), 25), **({} if isinstance(arguments.get("network"), str) else small) | arguments)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_picture_that_is_not_finite_is_no_problem(value):
+    y = pictures()
+    y[0, 0, 0, 0] = value
+    with pytest.raises(ValueError, match="y has values that are not finite"):
+        Problem(y, 25)
+    known = torch.ones(1, 1, 16, 18, dtype=torch.bool)
+    known[..., 0, 0] = False
+    assert Problem(y, 25, operator=Mask(known=known)).noisy.isfinite().all(), "a missing pixel is not read"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Stopping("wmv", patience=40),
+        Stopping("emv", patience=40),
+        Stopping("loss_floor", threshold=0.2),
+        Stopping("never"),
     ],
 )
-def test_arguments_that_cannot_be_met_are_refused(arguments, said):
-    with pytest.raises(ValueError, match=said):
-        fit_dip(Problem(pictures(), 25), **arguments)
+@pytest.mark.parametrize("every", [1, 2, 7])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_fit_in_memory_holds_few_epochs_and_the_one_that_is_chosen(rule, every, seed):
+    rng = np.random.default_rng(seed)
+    variance, loss = rng.random(300).cumsum() % 1, 1 / np.linspace(1, 5 + seed, 300) + 0.02 * rng.random(300)
+    curves = from_columns(loss_noisy=loss, window_variance=variance, moving_variance=variance)
+    keepers, kept = [Memory(rule.pending), Memory()], {}
+    for epoch in range(1, 301):
+        so_far = curves.head(epoch)
+        last = epoch == 300 or (epoch >= every and rule(so_far) is not None)
+        if epoch % every == 0 or last:
+            kept[epoch] = None
+            for keeper in keepers:
+                keeper.keep(epoch, {}, torch.zeros(1))
+                keeper.commit(Trajectory(so_far, dict(kept), 1.0, 0, []))
+        if last:
+            break
+    assert len(keepers[0]._kept) <= 6 < len(keepers[1]._kept) == len(kept), "nothing is known of a rule of one's own"
+    assert keepers[0].trajectory is not None
+    found = choose(keepers[0].trajectory, "stop", rule=rule, rule_name=rule.name, max_epochs=300, every=every)
+    assert found is not None and found.epoch in keepers[0]._kept
+    assert Stopping(lambda curves: None).pending(curves) is None
+
+
+@pytest.mark.parametrize("typed", [
+    ["noise.sigma=10"], ["noise=poisson"], ["noise=impulse"], ["noise=correlated", "noise.correlation=0.5"],
+    ["noise=none", "operator=mask"], ["operator=mask", "operator.missing=0.3"],
+    ["noise=none", "operator=downscale", "operator.factor=2"],
+])  # fmt: skip
+def test_a_damaged_picture_has_the_key_of_the_run_that_damages_it(configure, tiny_prior, typed):
+    c = configure(*typed, "seed=3")
+    of_run = problem_of(c, Path(tiny_prior))
+    values = plain(c.noise)
+    noise = NOISES[values.pop("kind")](**{name: int(v) if v == int(v) else v for name, v in values.items()})
+    operator = {"mask": Mask(c.operator.missing) if "operator=mask" in typed else None, "downscale": Downscale(2)}
+    assert of_run.clean is not None
+    mine = degrade(of_run.clean, noise, operator.get(c.operator.kind.name), seed=3)
+    settings = DipSettings(**plain(c.dip))
+    assert request_of(mine, settings, 3, noise_of(mine, 3)) == fit_request(c, of_run)
+    assert request_of(mine, settings, 4, noise_of(mine, 4))["degrade"] != fit_request(c, of_run)["degrade"], "a seed"
+    assert [row.added for row in _rows(degrade(torch.cat([of_run.clean] * 2), noise, seed=3))] == [mine.added] * 2

@@ -3,13 +3,17 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from support import ROOT
 
 from dipddpm.dip.curves import Curves
@@ -82,8 +86,8 @@ def test_any_other_request_is_another_fit():
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "fit.json", "curves-*.npz", "state-*.ckpt", "epochs/000002*"])
-@pytest.mark.parametrize("how", ["truncated", "altered", "no text", "missing"])
-def test_a_damaged_fit_is_reported_and_made_again(store, name, how, caplog):
+@pytest.mark.parametrize("how", ["truncated", "altered", "no text", "deep", "folder", "pipe", "loop", "missing"])
+def test_a_damaged_fit_is_reported_and_made_again(store, name, how, caplog, capsys):
     fit, _, _ = store.obtain(REQUEST, long_enough(4), work_until(4))
     (path,) = fit.folder.glob(name)
     content = path.read_bytes()
@@ -94,12 +98,22 @@ def test_a_damaged_fit_is_reported_and_made_again(store, name, how, caplog):
     elif how == "altered":
         middle = len(content) // 2
         path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    elif how == "deep":
+        path.write_text("[" * 100_000)
     else:
         path.unlink()
+    if how == "folder":
+        (path / "full").mkdir(parents=True)
+    elif how == "pipe":
+        os.mkfifo(path)
+    elif how == "loop":
+        path.symlink_to(path)
     gone = name == "manifest.json" and how == "missing"  # then nothing was ever committed
     if not gone:
         with pytest.raises(Damaged):
             store.find(fit.key)
+        assert main(["list", "--store", str(store.root)]) == main(["show", fit.key, "--store", str(store.root)]) == 0
+        assert " damaged" in capsys.readouterr().out
     calls = []
     fit, _, made = store.obtain(REQUEST, long_enough(4), work_until(4, calls))
     assert made
@@ -340,3 +354,224 @@ def test_a_store_without_fits_is_told_from_one_that_was_meant(tmp_path, capsys):
     assert main(["list", "--store", str(tmp_path / "none")]) == 0
     assert capsys.readouterr().out == f"no fits in {tmp_path / 'none'}: for another store, type --store <folder>\n"
     assert not (tmp_path / "none").exists()
+    (tmp_path / "file").touch()
+    for command in ("list", "gc"):
+        assert main([command, "--store", str(tmp_path / "file")]) == 2
+        assert (
+            capsys.readouterr().err
+            == f"error: --store {tmp_path / 'file'} is no folder: type --store <folder of fits>\n"
+        )
+
+
+def test_a_fit_under_another_key_is_damaged(store):
+    fit, *_ = store.obtain(REQUEST, long_enough(2), work_until(2))
+    other = REQUEST | {"seed": 1}
+    fit.folder.rename(store.folder(fit_key(other)))
+    with pytest.raises(Damaged, match=f"holds the fit {fit.key}"):
+        store.find(fit_key(other))
+    assert store.obtain(other, long_enough(2), work_until(2))[2]
+
+
+@pytest.mark.parametrize(
+    "stands", ["epochs", "fit.json/", "summary.json/", "curves-000002.npz/", "uses.txt>", "hparams.yaml>", ">", ""]
+)
+def test_what_stands_in_the_way_of_a_fit_is_cleared_and_no_link_is_written_through(store, tmp_path, stands):
+    folder, elsewhere = store.folder(fit_key(REQUEST)), tmp_path / "elsewhere"
+    path = folder / stands.strip("/>")
+    path.parent.mkdir(parents=True)
+    if stands.endswith("/"):
+        (path / "full").mkdir(parents=True)
+    elif stands.endswith(">"):
+        path.symlink_to(elsewhere)
+    else:
+        path.touch()
+
+    def work(folder, key, before):
+        store.record_use(key, tmp_path)
+        with (folder / "hparams.yaml").open("w") as file:  # as Lightning's logger does
+            file.write("{}")
+        work_until(2)(folder, key, before)
+
+    assert store.obtain(REQUEST, long_enough(2), work)[2]
+    assert not elsewhere.exists()
+
+
+def test_a_link_in_place_of_the_uses_is_not_followed(store, tmp_path, caplog):
+    fit, *_ = store.obtain(REQUEST, long_enough(2), work_until(2))
+    (tmp_path / "precious").write_text("precious")
+    for how in (lambda path: path.symlink_to(tmp_path / "precious"), os.mkfifo):
+        (fit.folder / "uses.txt").unlink(missing_ok=True)
+        how(fit.folder / "uses.txt")
+        store.record_use(fit.key, tmp_path)
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert caplog.text.count("could not be written") == 2
+    assert store.uses(fit.key) == [], "a pipe is no list"
+
+
+@pytest.mark.parametrize("name", [b"a\nb", b"caf\xe9", "caf\u00e9".encode(), b"a\x0b\x1cb", b"\n"])
+def test_a_run_in_a_folder_of_any_name_uses_its_fit(store, tmp_path, name):
+    fit, *_ = store.obtain(REQUEST, long_enough(2), work_until(2))
+    run = tmp_path / os.fsdecode(name)
+    run.mkdir()
+    store.record_use(fit.key, run)
+    assert store.uses(fit.key) == [run]
+    assert main(["gc", "--store", str(store.root)]) == 0
+    assert store.keys() == [fit.key]
+
+
+def test_a_flipped_bit_in_the_uses_hides_no_use_and_breaks_no_command(store, tmp_path, capsys):
+    fit, *_ = store.obtain(REQUEST, long_enough(2), work_until(2))
+    (tmp_path / "run").mkdir()
+    store.record_use(fit.key, tmp_path / "run")
+    path = fit.folder / "uses.txt"
+    whole = path.read_bytes()
+    for i in range(len(whole)):
+        for bit in (0, 4, 7):
+            path.write_bytes(whole[:i] + bytes([whole[i] ^ 1 << bit]) + whole[i + 1 :])
+            found = store.uses(fit.key)
+            assert tmp_path / "run" in found or i == whole.index(b"\n"), "one of both lines is left"
+    path.write_bytes(b"x" * 5000 + b"\n\0\n\xff\n" + whole)
+    assert store.uses(fit.key) == [tmp_path / "run"]
+    assert main(["list", "--store", str(store.root)]) == 0
+    assert "1 run " in capsys.readouterr().out
+
+
+def test_a_fit_that_is_a_link_is_removed_alone_and_a_folder_of_another_name_is_none(store, tmp_path, capsys):
+    fit, *_ = store.obtain(REQUEST, long_enough(2), work_until(2))
+    at = ["--store", str(store.root)]
+    for command in (["rm", fit.key], ["gc"]):
+        elsewhere = tmp_path / command[0]
+        fit.folder.rename(elsewhere)
+        fit.folder.symlink_to(elsewhere)
+        (store.root / "stranger").symlink_to(elsewhere)
+        assert store.find(fit.key) is not None
+        assert main([*command, *at]) == 0
+        assert [p.name for p in store.root.iterdir() if not p.name.endswith(".lock")] == ["stranger"]
+        assert (elsewhere / "manifest.json").exists()
+        (store.root / "stranger").unlink()
+        elsewhere.rename(fit.folder)
+    (store.root / fit.key).rename(tmp_path / "gone")
+    fit.folder.symlink_to(tmp_path / "nowhere")
+    assert store.obtain(REQUEST, long_enough(2), work_until(2))[2] and not (tmp_path / "nowhere").exists()
+
+
+LITTER = [".state-000010.ckpt.1-0123abcd.tmp", "epochs/.000010.safetensors.1-0123abcd.tmp", "state-000001.ckpt"]
+
+
+def test_what_killed_processes_left_is_reported_and_swept(store, tmp_path, capsys):
+    fit, *_ = store.obtain(REQUEST, long_enough(2), work_until(2))
+    (tmp_path / "run").mkdir()
+    store.record_use(fit.key, tmp_path / "run")
+    at, before = ["--store", str(store.root)], sorted(fit.folder.rglob("*"))
+
+    def leave():
+        for name in LITTER:
+            (fit.folder / name).write_bytes(bytes(2**20))
+
+    leave()
+    left = "killed processes left 3.0 MiB of files that nothing reads: to remove them, type python -m dipddpm.fits gc"
+    assert main(["list", *at]) == 0
+    assert f"{left} --store {store.root}\n" in capsys.readouterr().out
+    assert main(["gc", "--dry-run", *at]) == 0
+    assert capsys.readouterr().out == f"would remove 3.0 MiB that killed processes left in {fit.key}\n"
+    assert len(store.keys()) == 1 and all((fit.folder / name).exists() for name in LITTER)
+    with store.lock(fit.key):
+        assert main(["gc", *at]) == 0
+        assert f"kept: {fit.key} is being fitted by another process" in capsys.readouterr().out
+    for sweep in (
+        lambda: main(["gc", *at]),
+        lambda: store.obtain(REQUEST, long_enough(2), work_until(2)),  # it finds the fit
+    ):
+        leave()
+        sweep()
+        assert sorted(fit.folder.rglob("*")) == before
+    leave()
+    store.obtain(REQUEST, long_enough(4), work_until(4))
+    assert not [name for name in LITTER if (fit.folder / name).exists()]
+
+
+@pytest.fixture
+def nobody(tmp_path_factory):
+    """A function that calls a function as the user nobody, and a store that this user may look into."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become another user")
+    folder = Path(tempfile.mkdtemp(prefix="shared-store-"))
+    folder.chmod(0o755)
+
+    def as_nobody(call, *given):
+        os.seteuid(65534)
+        try:
+            return call(*given)
+        finally:
+            os.seteuid(0)
+
+    yield as_nobody, FitStore(folder)
+    shutil.rmtree(folder)
+
+
+def test_what_another_user_may_not_read_is_marked_and_the_others_go_on(nobody, capsys):
+    as_nobody, store = nobody
+    requests = [REQUEST | {"seed": seed} for seed in range(5)]
+    fits = [store.obtain(r, long_enough(2), work_until(2))[0] for r in requests]
+    (store.root / "run").mkdir(mode=0)
+    for fit in fits:
+        store.record_use(fit.key, store.root / "run/deep")
+    fits[0].folder.chmod(0)
+    (fits[1].folder / "manifest.json").chmod(0)
+    (fits[2].folder / "uses.txt").chmod(0)
+    (fits[3].folder / "fit.json").chmod(0)
+    at = ["--store", str(store.root)]
+    assert as_nobody(main, ["list", *at]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    assert [" unreadable" in rows[fit.key] for fit in fits] == [True] * 4 + [False]
+    assert " whole" in rows[fits[4].key] and "1 run " in rows[fits[4].key], "whose folder nobody but its owner can see"
+    assert as_nobody(main, ["gc", *at]) == 0
+    assert capsys.readouterr().out.count("cannot be read") == 4
+    for request in requests[:2]:
+        for ask in (store.stored, store.obtain):
+            with pytest.raises(
+                UserError, match="may not be read .*: ask its owner for access, or type store="
+            ) as caught:
+                as_nobody(ask, request, long_enough(2), "train")
+            assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="the nearest fit"):
+        as_nobody(store.stored, REQUEST | {"seed": 9}, long_enough(2), "train")
+    assert as_nobody(store.obtain, requests[4], long_enough(2), None)[2] is False
+    with pytest.raises(UserError, match="store=.* cannot be written|may not be written"):
+        as_nobody(store.obtain, requests[4], long_enough(4), None)
+
+
+def test_the_file_of_a_kept_epoch_is_checked_against_its_fit(store, tmp_path):
+    fit, *_ = store.obtain(REQUEST, long_enough(2), work_until(2))
+    path, alone = fit.epoch_file(2), tmp_path / "mine.safetensors"
+    shutil.copy(path, alone)
+    assert manifest.check_file(path, (5, 7)) == manifest.KeptFile("pixels", fit.folder)
+    assert manifest.check_file(alone) == manifest.KeptFile("pixels", None)
+    with pytest.raises(Damaged, match="it holds a picture of 5x7, but the noisy picture is 7x5"):
+        manifest.check_file(alone, (7, 5))
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # the safetensors format has no checksum
+    with pytest.raises(Damaged, match="it was altered"):
+        manifest.check_file(path)
+    path.write_bytes(content)
+    (fit.folder / "manifest.json").write_text("{}")
+    with pytest.raises(Damaged, match="the manifest.json of its fit is damaged"):
+        manifest.check_file(path)
+    (fit.folder / "manifest.json").unlink()
+    assert manifest.check_file(path).fit is None, "of a fit that has not committed it"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        ({"picture": torch.full((3, 5, 7), float("nan"))}, "its picture has values that are not finite"),
+        ({"picture": torch.full((3, 5, 7), float("inf"))}, "its picture has values that are not finite"),
+        ({"picture": torch.zeros(3, 5, 7, dtype=torch.float16)}, "its picture is F16"),
+        ({"picture": torch.zeros(5, 7)}, r"its picture is F32 of shape \(5, 7\)"),
+        ({"weights": torch.zeros(3, 5, 7)}, "it is not the file of a kept epoch"),
+    ],
+)
+def test_a_file_that_holds_no_picture_is_damaged(tmp_path, tensors, said):
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(Damaged, match=said):
+        manifest.check_file(tmp_path / "a.safetensors")

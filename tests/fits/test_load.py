@@ -1,6 +1,7 @@
 """A kept epoch of a stored fit, loaded."""
 
 import shutil
+from typing import Any, cast
 
 import pytest
 import torch
@@ -47,9 +48,11 @@ def test_a_file_is_its_epoch(folder):
 
 def test_what_cannot_be_loaded_is_refused(folder, tmp_path):
     for epoch, said in ((19, "epoch 19 was not kept: the nearest kept epoch is 20, the last 25"),
-                        ("lst", r'epoch="lst" is not allowed \(did you mean last\?\)')):  # fmt: skip
+                        ("lst", r'epoch="lst" is not allowed \(did you mean last\?\)'),
+                        (10.0, 'epoch=10.0 is not allowed: give "best", "last" or a whole number'),
+                        (True, "epoch=True is not allowed")):  # fmt: skip
         with pytest.raises(ValueError, match=said):
-            load_fit(folder, epoch)
+            load_fit(folder, cast(Any, epoch))
     for path in (tmp_path / "nothing", tmp_path, folder.parent):
         with pytest.raises(FileNotFoundError, match="holds no fit: give the folder of a fit"):
             load_fit(path)

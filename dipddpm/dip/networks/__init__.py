@@ -4,7 +4,7 @@ Reference: Ulyanov, Vedaldi and Lempitsky, Deep Image Prior, https://arxiv.org/a
 """
 
 from dipddpm.dip.networks.cnn import CNN
-from dipddpm.dip.networks.registry import NETWORKS, Network, build, last_layer, memory_format
+from dipddpm.dip.networks.registry import NETWORKS, Network, build, check, last_layer, memory_format
 from dipddpm.dip.networks.skip import Skip
 from dipddpm.dip.networks.weights import dead_channels, draw, revive
 
@@ -14,6 +14,7 @@ __all__ = [
     "Network",
     "Skip",
     "build",
+    "check",
     "dead_channels",
     "draw",
     "last_layer",

@@ -31,16 +31,18 @@ NETWORKS.register("cnn")(CNN)
 NETWORKS.register("skip")(Skip)
 
 
-def build(settings: DipSettings, generator: torch.Generator) -> nn.Module:
+def build(settings: DipSettings | str, generator: torch.Generator | None = None) -> nn.Module:
     """Return the network that the settings name.
 
     Args:
-        settings: The settings of the fit.
-        generator: CPU generator of the initial weights.
+        settings: The settings of the fit. A name means its recommended settings (`DipSettings.of`).
+        generator: CPU generator of the initial weights; None: a new one.
 
     Raises:
         ValueError: For a name that is not registered, or settings that the network does not have.
     """
+    settings = DipSettings.of(settings) if isinstance(settings, str) else settings
+    generator = torch.Generator() if generator is None else generator
     return NETWORKS[settings.network](
         layers=settings.layers,
         channels=settings.channels,
@@ -48,6 +50,20 @@ def build(settings: DipSettings, generator: torch.Generator) -> nn.Module:
         final_relu=settings.final_relu,
         generator=generator,
     )
+
+
+def check(network: nn.Module) -> None:
+    """Refuse a network that Adam cannot fit to a float32 picture.
+
+    Raises:
+        ValueError: For a network without parameters, or with parameters of another type.
+    """
+    kinds = {p.dtype for p in network.parameters()}
+    if not any(p.requires_grad for p in network.parameters()):
+        raise ValueError(f"network {type(network).__name__} has no parameters to fit")
+    if other := kinds - {torch.float32}:
+        names = ", ".join(sorted(str(kind) for kind in other))
+        raise ValueError(f"network {type(network).__name__} has parameters of {names}: give network.float()")
 
 
 def last_layer(network: nn.Module) -> nn.Conv2d | None:

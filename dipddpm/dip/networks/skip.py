@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from dipddpm.dip.networks.weights import draw
+from dipddpm.names import most_halvings
 
 SKIP_CHANNELS = 4  # the paper's number for denoising: enough for edges, too few for the noise
 
@@ -42,6 +43,7 @@ class Skip(nn.Module):
             raise ValueError(f"kernel_size must be odd, got {kernel_size}")
         if layers < 1:
             raise ValueError(f"layers must be 1 or more, got {layers}")
+        self.kernel_size = kernel_size
         inputs = [3] + [channels] * (layers - 1)
         self.down = nn.ModuleList(
             nn.Sequential(*_step(a, channels, kernel_size, stride=2), *_step(channels, channels, kernel_size))
@@ -59,7 +61,15 @@ class Skip(nn.Module):
                 draw(module, generator)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """Map z, shape (N, 3, H, W), to a picture of the same shape in (0, 1)."""
+        """Map z, shape (N, 3, H, W), to a picture of the same shape in (0, 1).
+
+        Raises:
+            ValueError: For a picture that is too small for the halvings.
+        """
+        if (layers := len(self.down)) > (most := most_halvings(min(z.shape[-2:]), self.kernel_size)):
+            raise ValueError(
+                f"layers must be at most {most} for a picture of {z.shape[-2]}x{z.shape[-1]}, got {layers}"
+            )
         x, kept = z, []
         for down, skip in zip(self.down, self.skip, strict=True):
             kept.append(skip(x))
