@@ -6,12 +6,11 @@ module imports no torch.
 
 from __future__ import annotations
 
-import json
 import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dipddpm.errors import UserError
-from dipddpm.files import replacing, write_json
+from dipddpm.files import read_json, replacing, write_json
 from dipddpm.pictures.read import load
 
 if TYPE_CHECKING:
@@ -102,8 +101,8 @@ def read_once(source: Path, size: int, folder: Path, watch: Callable[[int, int],
     """Read pictures as `read` does, and keep the result in ``folder``. The next call loads it from there."""
     told, array = folder / "pictures.json", folder / "pictures.npy"
     wanted = {"data": str(source), "size": size}
-    if told.exists():
-        kept = json.loads(told.read_text())
+    with suppress(FileNotFoundError, ValueError, KeyError, EOFError):  # not read before, or damaged
+        kept = read_json(told)
         if wanted == {key: kept.pop(key) for key in wanted}:
             return Pictures(np.load(array), **kept)
     found = read(source, size, watch=watch)

@@ -5,7 +5,6 @@ The YAML file explains each key. This module imports no torch, because it checks
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from enum import Enum
@@ -17,7 +16,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from dipddpm.cli.explain import explained
 from dipddpm.errors import UserError, need
-from dipddpm.files import flat
+from dipddpm.files import flat, read_json
 from dipddpm.names import SMALLEST
 from prior_training import pictures
 
@@ -165,9 +164,11 @@ def _check_unet(unet: UNetSettings, size: int) -> None:
 def _refuse_another_training(s: Settings) -> None:
     """Refuse settings that differ from those of the checkpoint in ``out``, except the keys of `FREE`."""
     try:
-        before = flat(json.loads((s.work / RECORD).read_text())["settings"])
+        before = flat(read_json(s.work / RECORD)["settings"])
     except FileNotFoundError:
         return
+    except (ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{s.work / RECORD} is damaged ({error}): type another out=<folder>") from error
     for key, now in flat(plain(s)).items():
         if key not in FREE and before.get(key) != now:
             now, had = (str(value).replace(" ", "") for value in (now, before.get(key)))

@@ -9,13 +9,12 @@ The numbers are kept beside the card, in evaluation.json, with the SHA-256 of th
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository
-from dipddpm.files import write_json
+from dipddpm.files import read_json, write_json
 from prior_training import card
 from prior_training.cli import refusals
 from scripts import eval_prior
@@ -30,7 +29,7 @@ def main() -> None:
     args = parser.parse_args(namespace=argparse.Namespace(prior=eval_prior.PRIOR))
     file = args.prior / EVALUATION
     if args.keep:
-        evaluation = json.loads(file.read_text())
+        evaluation = read_json(file)
     else:
         evaluation = eval_prior.measured(parser, args)
         names = ["torch", "diffusers", *(["scikit-image", "bm3d"] if args.denoisers else [])]

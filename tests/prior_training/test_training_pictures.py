@@ -64,6 +64,9 @@ def test_they_are_read_once_until_another_size_is_wanted(folder: Path, tmp_path:
     assert np.array_equal(again.pixels, first.pixels)
     assert (again.names, again.left_out, again.enlarged) == (first.names, first.left_out, first.enlarged)
     assert pictures.read_once(folder, 8, tmp_path / "work").pixels.shape == (3, 3, 8, 8)
+    for name, damaged in (("json", "[" * 100_000), ("npy", "half")):
+        (tmp_path / "work" / f"pictures.{name}").write_text(damaged)
+        assert pictures.read_once(folder, 8, tmp_path / "work").pixels.shape == (3, 3, 8, 8)
 
 
 @pytest.mark.parametrize(("n", "share", "held"), [(100, 0.05, 5), (2, 0.01, 1), (3, 0.99, 2)])
