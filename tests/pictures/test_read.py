@@ -138,7 +138,9 @@ def test_tiffs_that_pillow_misreads_or_that_have_no_scale_are_refused(tmp_path):
         (-floats, {}, "floating-point values from -"),
         (DEEP_GREY.astype(np.int32) + 65536, {}, "integer values from"),
         (-DEEP_GREY.astype(np.int32), {}, "integer values from -"),
-        (floats.astype(np.float64), {}, "no picture that can be read: give a PNG"),
+        (floats.astype(np.float64), {}, "is a TIFF of a kind that cannot be read: save it as PNG"),
+        (np.repeat(floats[..., None], 3, axis=2), {"photometric": "rgb"}, "is a TIFF of a kind that cannot be read"),
+        ((GREY // 2).astype(np.int8), {}, "signed 8 bits"),
     ]:
         tifffile.imwrite(path, array, **options)
         message = refused(path)
