@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dipddpm.files import replacing
+from dipddpm.pictures.check import check_floating
 
 if TYPE_CHECKING:
     import torch
@@ -22,10 +23,10 @@ def save_picture(path: str | Path, pixels: np.ndarray | torch.Tensor) -> None:
         pixels: In [0, 1], clipped here: a tensor of shape (3, H, W) or (1, 3, H, W), or an array of shape (H, W, 3).
 
     Raises:
+        ValueError: For integers.
         OSError: When the file cannot be written.
     """
-    if "int" in str(pixels.dtype):
-        raise ValueError(f"pixels are {pixels.dtype}: give floating-point values in [0, 1]")
+    check_floating("pixels", pixels)
     if not isinstance(pixels, np.ndarray):
         pixels = pixels.detach().cpu().float().reshape(pixels.shape[-3:]).permute(1, 2, 0).numpy()
     rounded = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
