@@ -68,8 +68,7 @@ def check(path: str, box: Box | None = None, key: str = "image.path") -> tuple[i
     Raises:
         UserError: When the file is missing, damaged, too small or no picture, or the box is not inside the picture.
     """
-    with _refusing(path, key):
-        picture, (left, top, right, bottom) = _decoded(path, box, key)
+    with opened(path, box, key) as (picture, (left, top, right, bottom)):
         if picture.may_be_out_of_range:
             for _ in picture.rows((left, top, right, bottom)):
                 pass
@@ -107,13 +106,36 @@ def load(path: str, size: int | None = None, box: Box | None = None, key: str = 
     """
     need(size is None or (_whole(size) and SMALLEST <= size <= LARGEST), "size", size,
          f"{SMALLEST} to {LARGEST} pixels, or None")  # fmt: skip
-    with _refusing(path, key):
-        picture, taken = _decoded(path, box, key)
+    with opened(path, box, key) as (picture, taken):
         if size is None:
             pixels, notes = _put_together(picture, taken), []
         else:
             pixels, notes = _square(picture, taken, size)
     return Picture(pixels, (*picture.notes, *notes), taken)
+
+
+@contextmanager
+def opened(path: str, box: Box | None, key: str) -> Iterator[tuple[decode.Decoded, decode.Box]]:
+    """Decode a picture: ``with opened(...) as (picture, box)``. The box is the part that is taken, or the whole.
+
+    Raises:
+        UserError: As for `check`, also for errors inside the block.
+    """
+    named = f"{key}={path}"
+    try:
+        yield _decoded(path, box, key)
+    except UserError:
+        raise
+    except UnidentifiedImageError as error:
+        with Path(path).expanduser().open("rb") as file:
+            tiff = file.read(4) in TIFFS
+        if tiff:
+            raise UserError(f"{named} is a TIFF of a kind that cannot be read: save it as PNG") from error
+        raise UserError(f"{named} is no picture that can be read: give a {FORMATS}") from error
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{named} has too many pixels ({_line(error)}): give a smaller picture") from error
+    except Exception as error:  # Pillow raises many kinds of exception for damaged files
+        raise UserError(f"{named} is damaged or cannot be read ({_line(error)}): give a {FORMATS}") from error
 
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
@@ -170,26 +192,6 @@ def _decoded(path: str, box: Box | None, key: str) -> tuple[decode.Decoded, deco
 
 def _whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-@contextmanager
-def _refusing(path: str, key: str) -> Iterator[None]:
-    """Turn what goes wrong with a file into a refusal."""
-    named = f"{key}={path}"
-    try:
-        yield
-    except UserError:
-        raise
-    except UnidentifiedImageError as error:
-        with Path(path).expanduser().open("rb") as file:
-            tiff = file.read(4) in TIFFS
-        if tiff:
-            raise UserError(f"{named} is a TIFF of a kind that cannot be read: save it as PNG") from error
-        raise UserError(f"{named} is no picture that can be read: give a {FORMATS}") from error
-    except Image.DecompressionBombError as error:
-        raise UserError(f"{named} has too many pixels ({_line(error)}): give a smaller picture") from error
-    except Exception as error:  # Pillow raises many kinds of exception for damaged files
-        raise UserError(f"{named} is damaged or cannot be read ({_line(error)}): give a {FORMATS}") from error
 
 
 def _find(path: str, key: str) -> Path:

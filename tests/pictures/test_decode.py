@@ -140,10 +140,16 @@ def test_a_mask_that_is_transparent_in_places_is_refused(tmp_path):
     for image, options in [(Image.fromarray(black), {}), (palette, {"transparency": 0})]:
         image.save(path, **options)
         with pytest.raises(UserError, match="operator.file: the mask is transparent in places") as caught:
-            masks.drawn(read.load(str(path), key="operator.file"))
+            masks.check(str(path), None, (W, H))
+        with pytest.raises(UserError, match="operator.file: the mask is transparent in places"):
+            masks.drawn(read.load(str(path), 9, key="operator.file"))
         assert "\n" not in str(caught.value)
     Image.fromarray(255 * known.astype(np.uint8)).convert("RGBA").save(path)
+    masks.check(str(path), None, (W, H))
+    masks.check(str(path), [0, 0, 9, 8], (9, 8))
     np.testing.assert_array_equal(masks.drawn(read.load(str(path), key="operator.file")), known)
+    with pytest.raises(UserError, match="operator.file: every pixel is known"):
+        masks.check(str(path), [20, 9, 30, 20], (10, 11))
 
 
 def test_the_built_in_picture_is_no_mask(tmp_path, monkeypatch):
@@ -210,6 +216,7 @@ def test_reading_takes_at_most_3_bytes_a_pixel_beside_the_decoded_picture(tmp_pa
         read.load(str(tmp_path / "a.tif"), size, box)  # imports what is imported late
         tracemalloc.start()  # of NumPy's memory; Pillow keeps the decoded picture in its own
         read.check(str(tmp_path / "a.tif"), box)
+        masks.check(str(tmp_path / "a.tif"), box, read.check(str(tmp_path / "a.tif"), box))
         read.load(str(tmp_path / "a.tif"), size, box)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
