@@ -26,13 +26,15 @@ def save_picture(path: str | Path, pixels: np.ndarray | torch.Tensor) -> None:
         ValueError: For integers, and for another shape.
         OSError: When the file cannot be written.
     """
-    check_floating("pixels", pixels)
+    check_floating("the picture", pixels)
     given = tuple(pixels.shape)
     if not isinstance(pixels, np.ndarray):
         one = pixels[0] if len(given) == 4 and len(pixels) == 1 else pixels
         pixels = np.moveaxis(one.detach().cpu().float().numpy(), 0, -1)
     if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"pixels have the shape {given}: must be (3, H, W), (1, 3, H, W), or an array of (H, W, 3)")
+        raise ValueError(
+            f"the picture has the shape {given}: must be (3, H, W), (1, 3, H, W), or an array of (H, W, 3)"
+        )
     rounded = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
     with replacing(Path(path)) as temporary:
         Image.fromarray(rounded).save(temporary, format="PNG")

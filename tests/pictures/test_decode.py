@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 from support import ROOT
 
 from dipddpm.errors import UserError
@@ -192,7 +192,7 @@ def test_one_function_opens_pictures():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_strips_give_the_same_bits_as_the_whole(tmp_path, monkeypatch, orientation):
+def test_strips_give_the_same_bits_as_the_whole_and_lie_where_they_belong(tmp_path, monkeypatch, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(COLOUR).save(tmp_path / "a.png", exif=exif)
@@ -205,6 +205,10 @@ def test_strips_give_the_same_bits_as_the_whole(tmp_path, monkeypatch, orientati
                 strips = read.load(str(tmp_path / name), size, box)
             np.testing.assert_array_equal(strips.pixels, whole.pixels)
             assert strips.notes == whole.notes and strips.box == whole.box
+    with Image.open(tmp_path / "a.png") as stored:
+        turned = np.asarray(ImageOps.exif_transpose(stored))
+    part = read.load(str(tmp_path / "a.png"), box=(3, 1, 14, 20)).pixels
+    np.testing.assert_array_equal(part, turned[1:20, 3:14].astype(np.float32) / 255)
 
 
 @pytest.mark.parametrize(("size", "box"), [(16, None), (None, (100, 100, 164, 164)), (16, (100, 100, 600, 600))])

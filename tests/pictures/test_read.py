@@ -317,9 +317,9 @@ def test_saving_clips_rounds_to_the_nearest_and_takes_any_precision(tmp_path):
 @pytest.mark.parametrize("pixels", [torch.rand(2, 3, 8, 8), torch.rand(8, 8, 3), torch.rand(8, 8), np.zeros((3, 8, 8)),
                                     np.zeros((1, 8, 8, 3)), np.zeros((8, 8, 4))])  # fmt: skip
 def test_what_is_not_one_rgb_picture_is_not_saved(tmp_path, pixels):
-    with pytest.raises(ValueError, match=r"pixels have the shape \(.*: must be \(3, H, W\)"):
+    with pytest.raises(ValueError, match=r"the picture has the shape \(.*: must be \(3, H, W\)"):
         write.save_picture(tmp_path / "a.png", pixels)
-    with pytest.raises(ValueError, match="pixels is u?int8: give floating-point values|pixels is torch.uint8"):
+    with pytest.raises(ValueError, match=r"the picture is (torch\.)?uint8: give floating-point values"):
         write.save_picture(tmp_path / "a.png", (pixels * 255).astype(np.uint8) if isinstance(pixels, np.ndarray)
                            else (pixels * 255).to(torch.uint8))  # fmt: skip
     assert not list(tmp_path.iterdir())
