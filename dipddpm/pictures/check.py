@@ -63,7 +63,7 @@ def check_finite(name: str, x: torch.Tensor) -> None:
         ValueError: The line begins with ``name``.
     """
     if not x.isfinite().all():
-        raise ValueError(f"{name} has values that are NaN or infinite: give finite values")
+        raise ValueError(f"{name} has values that are not finite (NaN or infinity)")
 
 
 def check_alike(output: torch.Tensor, reference: torch.Tensor) -> None:
