@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 from dipddpm.errors import UserError
 
@@ -160,11 +160,9 @@ def decode(file: Path, named: str) -> Decoded:
 
 
 def _decode(file: Path | IO[bytes], named: str) -> Decoded:
-    Image.init()  # an older Pillow has no AVIF
-    formats = [name for name in SUFFIXES if name in Image.OPEN]
     notes: list[str] = []
     # Pillow warns of large sizes that are allowed and of EXIF entries that nothing reads.
-    with warnings.catch_warnings(action="ignore"), Image.open(file, formats=formats) as image:
+    with warnings.catch_warnings(action="ignore"), Image.open(file, formats=_known()) as image:
         _choose_page(image, named, notes)
         deep = ";16" in str(getattr(image, "tile", ""))  # the layout in the file, which Pillow drops when it loads
         _refuse_misread_tiff(getattr(image, "tag_v2", {}), deep, named)
@@ -184,10 +182,15 @@ def _decode(file: Path | IO[bytes], named: str) -> Decoded:
     return Decoded(image, orientation, cut_to_8, named, notes)
 
 
+def _known() -> list[str]:
+    """Return the formats that are read. An older Pillow knows no AVIF."""
+    return [name for name in SUFFIXES if name != "AVIF" or features.check("avif")]
+
+
 def _choose_page(image: Image.Image, named: str, notes: list[str]) -> None:
     """Go to the main page of a TIFF: the first that is no preview of another. Of other formats the first frame is it.
 
-    A preview says so in its tags, or has less than half the width and height of the largest page.
+    A preview says so in its tags, or has at most half the width and height of the largest page.
 
     Raises:
         UserError: When all pages are previews: the picture lies where Pillow does not look, as in a camera's raw file.
@@ -257,9 +260,11 @@ def _bare_png(file: Path) -> io.BytesIO | None:
 
     EXIF and transparency stay, where they are not damaged.
     """
-    data = file.read_bytes()
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return None
+    with file.open("rb") as opened:
+        data = opened.read(8)
+        if data != b"\x89PNG\r\n\x1a\n":  # a file of another kind may fill the memory
+            return None
+        data += opened.read()
     kept, place = [data[:8]], 8
     while place + 12 <= len(data):
         end = place + 12 + struct.unpack_from(">I", data, place)[0]
