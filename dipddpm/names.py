@@ -7,6 +7,7 @@ from enum import Enum
 
 T = 1000  # levels of every supported schedule (Ho et al., https://arxiv.org/abs/2006.11239)
 SMALLEST = 8  # pixels a side of a picture
+LARGEST = 8192  # pixels a side of a picture that is restored
 RESTORATIONS = ("noisy", "dip", "result", "posterior_mean", "noisy_window")  # rows of metrics.json, each with a picture
 PICTURES = ("clean", "masked", "downscaled", "panel", "fit", "strip")  # the other pictures of a run
 # Patterns of all picture files of a run. A row of several samples has one picture a sample.

@@ -19,12 +19,13 @@ import numpy as np
 
 from dipddpm.errors import UserError
 from dipddpm.files import read_json, replacing, write_json
+from dipddpm.pictures import decode
 from dipddpm.pictures.read import load
 
 if TYPE_CHECKING:
     import torch
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES = tuple(suffix for suffixes in decode.SUFFIXES.values() for suffix in suffixes)
 WAY_OUT = "type data=<folder of pictures, or a tar of pictures>"
 
 

@@ -22,7 +22,7 @@ from dipddpm.config.schema import (
     mask_of,
 )
 from dipddpm.errors import UserError, need
-from dipddpm.names import SMALLEST
+from dipddpm.names import LARGEST, SMALLEST
 
 # Least and largest noise.sigma (0-255 scale). Below 0.1 photons are too many to count; above 127.5 a picture may have
 # too few values to hit.
@@ -55,9 +55,9 @@ def check_degradation(c: Config) -> None:
 
 def _check_image(image: ImageConfig) -> None:
     size_ok = image.size == "auto" or (
-        isinstance(image.size, int) and not isinstance(image.size, bool) and image.size >= SMALLEST
+        isinstance(image.size, int) and not isinstance(image.size, bool) and SMALLEST <= image.size <= LARGEST
     )
-    need(size_ok, "image.size", image.size, "auto (the prior's size) or 8 or more pixels")
+    need(size_ok, "image.size", image.size, f"auto (the prior's size), or {SMALLEST} to {LARGEST} pixels")
     need(image.box is None or len(image.box) == 4, "image.box", image.box, "[left,top,right,bottom]")
 
 

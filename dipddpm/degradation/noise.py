@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -28,10 +29,16 @@ class Noise(ABC):
 
     Attributes:
         sigma: Expected rms of the noise on the 0-255 scale, 0 or more.
+
+    Raises:
+        ValueError: When sigma is negative, infinite or NaN.
     """
 
     name: ClassVar[str]
     sigma: float = 25.0
+
+    def __post_init__(self) -> None:
+        check_sigma(self.sigma)
 
     @abstractmethod
     def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -52,6 +59,16 @@ class Noise(ABC):
             clean: Shape (N, 3, H, W), in [0, 1].
         """
         return ""
+
+
+def check_sigma(sigma: float) -> None:
+    """Refuse a strength of noise that is negative, infinite or NaN.
+
+    Raises:
+        ValueError: The line begins with ``sigma=``.
+    """
+    if not 0 <= sigma < math.inf:
+        raise ValueError(f"sigma={sigma:g}: must be 0 or more and finite, on the 0-255 scale")
 
 
 NOISES: Registry[type[Noise]] = Registry("noise")
@@ -97,12 +114,14 @@ class Poisson(Noise):
         """Return the picture with noise; arguments and result as for `Noise.add`.
 
         Raises:
-            ValueError: For a black picture, which has no photons.
+            ValueError: For a black picture, which has no photons, and for negative values.
         """
         if self.sigma == 0:
             return clean
         if not (photons := self.photons(clean)):
             raise ValueError("a black picture has no photons, and cannot have Poisson noise")
+        if clean.min() < 0:
+            raise ValueError("a picture with negative values cannot have Poisson noise")
         return torch.poisson(photons * clean.cpu(), generator=generator).to(clean) / photons
 
     def words(self, clean: torch.Tensor) -> str:

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 
 from dipddpm import seeds
+from dipddpm.pictures.check import check_area, check_tensor
 from dipddpm.registry import Registry
 
 
@@ -144,6 +145,7 @@ class Operator(torch.nn.Module):
         return bound[0]
 
 
+NOT_DRAWN = "the missing pixels are not drawn yet: use Mask(known=...), or degrade(...)"
 OPERATORS: Registry[type[Operator]] = Registry("operator")
 
 
@@ -188,7 +190,9 @@ class Mask(Operator):
         known: bool, shape (1 or N, 1, H, W), False where pixels are missing; replaces ``missing``.
 
     Raises:
-        ValueError: When ``missing`` is out of range, or ``known`` has another type or shape.
+        TypeError: When ``known`` is no tensor.
+        ValueError: When ``missing`` is out of range, or ``known`` has another type or shape, or a picture without a
+            known pixel.
     """
 
     name = "mask"
@@ -201,8 +205,14 @@ class Mask(Operator):
         super().__init__()
         if known is None and not 0 < missing < 1:
             raise ValueError(f"missing={missing:g}: must be a share of the pixels above 0 and below 1")
-        if known is not None and (known.dtype != torch.bool or known.ndim != 4 or known.shape[1] != 1):
-            raise ValueError(f"known is {known.dtype} of shape {tuple(known.shape)}: must be bool, (1 or N, 1, H, W)")
+        if known is not None:
+            check_tensor("known", known)
+            if known.dtype != torch.bool or known.ndim != 4 or known.shape[1] != 1:
+                raise ValueError(
+                    f"known is {known.dtype} of shape {tuple(known.shape)}: must be bool, (1 or N, 1, H, W)"
+                )
+            if not known.flatten(1).any(1).all():
+                raise ValueError("known has a picture without a known pixel: there is nothing to restore it from")
         self.register_buffer("known", known, persistent=False)
         self.missing = missing if known is None else 1 - known.double().mean().item()
 
@@ -212,7 +222,13 @@ class Mask(Operator):
 
     def _known(self, x: torch.Tensor) -> torch.Tensor:
         if self.known is None:
-            raise ValueError("the missing pixels are not drawn yet: use Mask(known=...), or degrade(...)")
+            raise ValueError(NOT_DRAWN)
+        n, _, height, width = self.known.shape
+        if (height, width) != x.shape[-2:] or n not in (1, len(x)):
+            raise ValueError(
+                f"known has the shape {tuple(self.known.shape)}: must be (1 or N, 1, H, W) for pictures of shape "
+                f"{tuple(x.shape)}"
+            )
         return self.known.to(x.device)
 
     def measure(self, x: torch.Tensor) -> torch.Tensor:
@@ -239,7 +255,9 @@ class Mask(Operator):
         return torch.cat([fill(y[i : i + 1], known[i : i + 1]) for i in range(len(y))])
 
     def request(self) -> dict[str, Any]:
-        return {"mask": seeds.content_hash(self._known(torch.empty(0)))}
+        if self.known is None:
+            raise ValueError(NOT_DRAWN)
+        return {"mask": seeds.content_hash(self.known.cpu())}
 
     def record(self) -> dict[str, Any]:
         return super().record() | {"missing": self.missing}
@@ -265,7 +283,8 @@ class Downscale(Operator):
         factor: Side of a square in pixels, 2 or more; a divisor of both sides of the picture.
 
     Raises:
-        ValueError: When ``factor`` is below 2.
+        ValueError: When ``factor`` is no whole number from 2. When it does not divide the sides of a picture, `measure`
+            raises it, and `complete` when the large picture has too many pixels.
     """
 
     name = "downscale"
@@ -274,8 +293,8 @@ class Downscale(Operator):
 
     def __init__(self, factor: int = 4):
         super().__init__()
-        if factor < 2:
-            raise ValueError(f"factor={factor}: must be 2 or more")
+        if not isinstance(factor, int) or factor < 2:
+            raise ValueError(f"factor={factor}: must be 2 or more, and whole")
         self.factor = factor
 
     @property
@@ -288,6 +307,9 @@ class Downscale(Operator):
 
     def measure(self, x: torch.Tensor) -> torch.Tensor:
         """Return A x, shape (N, 3, H / factor, W / factor)."""
+        height, width = x.shape[-2:]
+        if height % self.factor or width % self.factor:
+            raise ValueError(f"factor={self.factor}: must divide both sides of the picture, {height}x{width}")
         return F.avg_pool2d(x, self.factor)
 
     def adjoint(self, u: torch.Tensor) -> torch.Tensor:
@@ -299,6 +321,7 @@ class Downscale(Operator):
 
     def complete(self, y: torch.Tensor) -> torch.Tensor:
         """Return y at full size by bicubic interpolation, corrected: the means over its squares are the pixels of y."""
+        check_area(f"y, {self.words},", *(self.factor * side for side in y.shape[-2:]))
         x = F.interpolate(y, scale_factor=self.factor, mode="bicubic", align_corners=False)
         return x + self.pseudo_inverse(y - self.measure(x))
 
@@ -320,6 +343,7 @@ def random_mask(size: tuple[int, int], missing: float, generator: torch.Generato
     Returns:
         bool, shape (1, 1, H, W), True where known.
     """
+    check_area("the mask", *size)
     count = size[0] * size[1]
     gone = min(max(round(missing * count), 1), count - 1)
     known = torch.ones(count, dtype=torch.bool)

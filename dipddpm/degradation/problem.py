@@ -13,8 +13,9 @@ from functools import cached_property
 import torch
 
 from dipddpm import seeds
-from dipddpm.degradation.noise import Gaussian, Noise, estimate_sigma
+from dipddpm.degradation.noise import Gaussian, Noise, check_sigma, estimate_sigma
 from dipddpm.degradation.operators import Identity, Operator
+from dipddpm.pictures.check import check_finite, check_picture
 
 WHITE = Gaussian(25.0)  # the noise of the defaults
 
@@ -42,8 +43,9 @@ class Problem:
         added: The argument.
 
     Raises:
-        ValueError: For shapes that do not match, values that are not finite, a negative sigma, or no sigma with an
-            operator other than `Identity`.
+        TypeError: For a picture that is no tensor.
+        ValueError: For shapes that do not match, values or a sigma that are not finite, a negative sigma, or no sigma
+            with an operator other than `Identity`.
     """
 
     def __init__(
@@ -61,15 +63,17 @@ class Problem:
         self.operator = Identity() if operator is None else operator
         if sigma is None and self.operator.partial:
             raise ValueError(f"sigma=None: must be given with an operator ({self.operator.words}); 0 for no noise")
-        if sigma is not None and not sigma >= 0:
-            raise ValueError(f"sigma={sigma:g}: must be 0 or more, on the 0-255 scale")
+        if sigma is not None:
+            check_sigma(sigma)
         self.y, self.known_sigma, self.clean, self.notes = y, sigma, clean, tuple(notes)
         self.added = added
         self.noisy = self.operator.complete(y)
-        if not self.noisy.isfinite().all():
-            raise ValueError("y has values that are not finite (NaN or infinity)")
-        if clean is not None and clean.shape != self.noisy.shape:
-            raise ValueError(f"clean has the shape {tuple(clean.shape)}: must be {tuple(self.noisy.shape)}")
+        check_finite("y", self.noisy)
+        if clean is not None:
+            check_picture("clean", clean)
+            check_finite("clean", clean)
+            if clean.shape != self.noisy.shape:
+                raise ValueError(f"clean has the shape {tuple(clean.shape)}: must be {tuple(self.noisy.shape)}")
         self.contents = content_hashes(y) if contents is None else tuple(contents)
         if len(self.contents) != len(y):
             raise ValueError(f"contents has {len(self.contents)} hashes: must be one for each of {len(y)} pictures")
@@ -150,9 +154,11 @@ def degrade(
         notes: The earlier changes to the pictures in words, for people.
 
     Raises:
-        ValueError: For a wrong shape or type, or noise that the picture cannot have.
+        TypeError: For a picture that is no tensor.
+        ValueError: For a wrong shape, a size that the operator cannot have, or noise that the picture cannot have.
     """
     check_picture("clean", clean)
+    check_finite("clean", clean)
     contents = content_hashes(clean)
     height, width = clean.shape[-2:]
     operator = Identity() if operator is None else operator
@@ -174,15 +180,3 @@ def content_hashes(pictures: torch.Tensor) -> tuple[str, ...]:
     """Return the content hash of each of N pictures, shape (N, 3, H, W): the hash of a float32 array (H, W, 3)."""
     arrays = (one.permute(1, 2, 0).contiguous().numpy() for one in pictures.detach().cpu().float())
     return tuple(seeds.content_hash(array) for array in arrays)
-
-
-def check_picture(name: str, x: torch.Tensor) -> None:
-    """Refuse a tensor that holds no pictures.
-
-    Raises:
-        ValueError: For another type or shape; the line begins with ``name``.
-    """
-    if x.ndim != 4 or x.shape[1] != 3 or not x.is_floating_point():
-        raise ValueError(
-            f"{name} is {x.dtype} of shape {tuple(x.shape)}: must be floating-point of shape (N, 3, H, W), in [0, 1]"
-        )

@@ -29,6 +29,7 @@ from dipddpm.diffusion.inits import Init, initial_state
 from dipddpm.diffusion.sampler import Snapshot, sample_window
 from dipddpm.diffusion.schedule import Schedule, to_state
 from dipddpm.diffusion.window import Window
+from dipddpm.pictures.check import check_floating
 
 Generator = torch.Generator | list[torch.Generator] | None
 Pictures = list[PIL.Image.Image] | np.ndarray | torch.Tensor  # by the output_type: pil, np or pt
@@ -145,8 +146,8 @@ class WindowPipeline(DiffusionPipeline):
         """
         listed: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
         for one in listed:
-            if isinstance(one, torch.Tensor | np.ndarray) and "int" in str(one.dtype):
-                raise ValueError(f"image is {one.dtype}: give floating-point values in [0, 1], or PIL pictures")
+            if isinstance(one, torch.Tensor | np.ndarray):
+                check_floating("image", one)
         if all(isinstance(one, torch.Tensor) and one.ndim in (3, 4) for one in listed):
             return to_state(torch.cat([one if one.ndim == 4 else one[None] for one in listed]))
         pictures = [one.convert("RGB") if isinstance(one, Image) else one for one in listed]

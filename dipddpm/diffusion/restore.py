@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from dipddpm import seeds
-from dipddpm.degradation.problem import Problem, check_picture, content_hashes
+from dipddpm.degradation.problem import Problem, content_hashes
 from dipddpm.diffusion.consistency import data_consistency
 from dipddpm.diffusion.denoiser import Output
 from dipddpm.diffusion.inits import initial_state
@@ -17,6 +17,7 @@ from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.sampler import Consistency, Snapshot, sample_window, shown
 from dipddpm.diffusion.schedule import to_state
 from dipddpm.diffusion.window import Window
+from dipddpm.pictures.check import check_picture
 
 Watch = Callable[[float], None]
 

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 
 from dipddpm.metrics.weights import stlpips_weights
 from dipddpm.names import STLPIPS_SMALLEST
+from dipddpm.pictures.check import check_alike
 
 LAYERS = ("slice1.0", "slice2.5", "slice3.9", "slice4.11", "slice5.13")  # names of the convolutions in the file
 PADDING = (2, 2, 1, 1, 1)
@@ -39,7 +40,11 @@ def stlpips(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor | Non
 
     Returns:
         None where the weights are not installed, or a side is shorter than `STLPIPS_SMALLEST`.
+
+    Raises:
+        TypeError, ValueError: For values that are no pictures, or two shapes (`dipddpm.pictures.check`).
     """
+    check_alike(output, reference)
     weights = _weights()
     if weights is None or min(output.shape[-2:]) < STLPIPS_SMALLEST:
         return None

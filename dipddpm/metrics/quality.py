@@ -6,6 +6,7 @@ import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from dipddpm.metrics.perceptual import stlpips
+from dipddpm.pictures.check import check_alike
 
 BEST_PSNR = 100.0  # dB, for a perfect match: JSON has no infinity
 
@@ -16,7 +17,11 @@ def psnr(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     Args:
         output: Shape (N, 3, H, W); clipped to [0, 1] here.
         reference: Same shape, in [0, 1].
+
+    Raises:
+        TypeError, ValueError: For values that are no pictures, or two shapes (`dipddpm.pictures.check`).
     """
+    check_alike(output, reference)
     mse = (output.clamp(0, 1) - reference).square().flatten(1).mean(1)
     return (-10 * torch.log10(mse)).clamp(max=BEST_PSNR)
 
@@ -29,14 +34,22 @@ def ssim(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     Args:
         output: Shape (N, 3, H, W); clipped to [0, 1] here.
         reference: Same shape, in [0, 1].
+
+    Raises:
+        TypeError, ValueError: As for `psnr`.
     """
+    check_alike(output, reference)
     value = structural_similarity_index_measure(output.clamp(0, 1), reference, data_range=1.0, reduction="none")
     assert isinstance(value, torch.Tensor)
     return value.reshape(-1)
 
 
 def rms(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Return the root mean squared error of each picture, not clipped, in [0, 1] units, shape (N,)."""
+    """Return the root mean squared error of each picture, not clipped, in [0, 1] units, shape (N,).
+
+    Arguments and errors are those of `psnr`.
+    """
+    check_alike(output, reference)
     return (output - reference).square().flatten(1).mean(1).sqrt()
 
 
@@ -46,6 +59,9 @@ def evaluate(output: torch.Tensor, reference: torch.Tensor | None) -> dict[str, 
     Args:
         output: Shape (N, 3, H, W); clipped to [0, 1] here.
         reference: Same shape, in [0, 1]; None returns no figures.
+
+    Raises:
+        TypeError, ValueError: As for `psnr`.
     """
     if reference is None:
         return {}

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from dipddpm.errors import UserError
-from dipddpm.names import SMALLEST
+from dipddpm.errors import UserError, need
+from dipddpm.names import LARGEST, SMALLEST
+from dipddpm.pictures import decode
+from dipddpm.pictures.decode import FORMATS
 
 if TYPE_CHECKING:
     import torch
 
 BUILT_IN = "astronaut"  # scikit-image's picture of Eileen Collins (NASA, public domain)
 FACE = (140, 20, 312, 192)  # box of the face in the built-in picture, framed like the faces of the prior
-FORMATS = "PNG, JPEG, WebP, BMP or TIFF file of 8 or 16 bits a value"
+PICTURES = ("image.path", "image.reference")  # keys that take the built-in picture: it is no mask
+TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes of a TIFF
 Box = Sequence[int]  # left, top, right, bottom in pixels
 
 
@@ -32,12 +35,18 @@ class Picture:
     Attributes:
         pixels: float32, shape (H, W, 3), in [0, 1].
         notes: The changes to the file's pixels, in words, such as ``centre-cropped from 80x64 to 64x64``.
-        size: Width and height after rotation and cutting, before the picture was made square and resized.
+        box: The part of the file's picture that was taken, after rotation: (left, top, right, bottom) in pixels.
     """
 
     pixels: np.ndarray
     notes: tuple[str, ...]
-    size: tuple[int, int]
+    box: decode.Box
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height after rotation and cutting, before the picture was made square and resized."""
+        left, top, right, bottom = self.box
+        return right - left, bottom - top
 
     @property
     def resized(self) -> bool:
@@ -59,8 +68,11 @@ def check(path: str, box: Box | None = None, key: str = "image.path") -> tuple[i
     Raises:
         UserError: When the file is missing, damaged, too small or no picture, or the box is not inside the picture.
     """
-    height, width = _cut(path, box, key)[0].shape[:2]
-    return width, height
+    with opened(path, box, key) as (picture, (left, top, right, bottom)):
+        if picture.may_be_out_of_range:
+            for _ in picture.rows((left, top, right, bottom)):
+                pass
+    return right - left, bottom - top
 
 
 def check_same(other: tuple[int, int], of: tuple[int, int], key: str = "image.reference", times: int = 1) -> None:
@@ -90,13 +102,40 @@ def load(path: str, size: int | None = None, box: Box | None = None, key: str = 
         key: The configuration key of the path; refusals name it.
 
     Raises:
-        UserError: As for `check`.
+        UserError: As for `check`, and for a size that is no whole number from 8 to 8192.
     """
-    pixels, notes = _cut(path, box, key)
-    height, width = pixels.shape[:2]
-    if size is not None:
-        pixels = _square(pixels, size, notes)
-    return Picture(np.ascontiguousarray(_unit(pixels)), tuple(notes), (width, height))
+    need(size is None or (_whole(size) and SMALLEST <= size <= LARGEST), "size", size,
+         f"{SMALLEST} to {LARGEST} pixels, or None")  # fmt: skip
+    with opened(path, box, key) as (picture, taken):
+        if size is None:
+            pixels, notes = _put_together(picture, taken), []
+        else:
+            pixels, notes = _square(picture, taken, size)
+    return Picture(pixels, (*picture.notes, *notes), taken)
+
+
+@contextmanager
+def opened(path: str, box: Box | None, key: str) -> Iterator[tuple[decode.Decoded, decode.Box]]:
+    """Decode a picture: ``with opened(...) as (picture, box)``. The box is the part that is taken, or the whole.
+
+    Raises:
+        UserError: As for `check`, also for errors inside the block.
+    """
+    named = f"{key}={path}"
+    try:
+        yield _decoded(path, box, key)
+    except UserError:
+        raise
+    except UnidentifiedImageError as error:
+        with Path(path).expanduser().open("rb") as file:
+            tiff = file.read(4) in TIFFS
+        if tiff:
+            raise UserError(f"{named} is a TIFF of a kind that cannot be read: save it as PNG") from error
+        raise UserError(f"{named} is no picture that can be read: give a {FORMATS}") from error
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{named} has too many pixels ({_line(error)}): give a smaller picture") from error
+    except Exception as error:  # Pillow raises many kinds of exception for damaged files
+        raise UserError(f"{named} is damaged or cannot be read ({_line(error)}): give a {FORMATS}") from error
 
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
@@ -115,7 +154,7 @@ def read_picture(path: str | Path, size: int | None = None, box: Box | None = No
         box: (left, top, right, bottom) in pixels, cut out first.
 
     Raises:
-        UserError: As for `check`. A UserError is a ValueError.
+        UserError: As for `load`. A UserError is a ValueError.
     """
     return to_tensor(load(str(path), size, box).pixels)
 
@@ -126,30 +165,17 @@ def _built_in() -> Path:
     return Path(spec.origin).parent / "data" / "astronaut.png"
 
 
-def _cut(path: str, box: Box | None, key: str) -> tuple[np.ndarray, list[str]]:
-    """Return the pixels inside the box, in the types of `_decode`, and the notes.
-
-    Only the cut pixels become floats later: the floats of a whole photograph fill gigabytes.
-    """
-    named = f"{key}={path}"
-    file = _built_in() if path == BUILT_IN else _find(path, key)
-    if path == BUILT_IN and box is None:
+def _decoded(path: str, box: Box | None, key: str) -> tuple[decode.Decoded, decode.Box]:
+    """Return the decoded picture, and its part that is taken: the box, or the whole."""
+    built_in = path == BUILT_IN and key in PICTURES
+    picture = decode.decode(_built_in() if built_in else _find(path, key), f"{key}={path}")
+    if built_in and box is None:
         box = FACE
-    notes: list[str] = []
-    try:
-        # Pillow warns of large sizes that are allowed and of EXIF entries that nothing reads.
-        with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
-            pixels = _decode(image, named, notes)
-    except UserError:
-        raise
-    except UnidentifiedImageError as error:
-        raise UserError(f"{named} is no picture that can be read: give a {FORMATS}") from error
-    except Image.DecompressionBombError as error:
-        raise UserError(f"{named} has too many pixels ({_line(error)}): give a smaller picture") from error
-    except Exception as error:  # Pillow raises many kinds of exception for damaged files
-        raise UserError(f"{named} is damaged or cannot be read ({_line(error)}): give a {FORMATS}") from error
-    height, width = pixels.shape[:2]
+    width, height = picture.size
+    named = f"{key}={path}"
+    taken = (0, 0, width, height)
     if box is not None:
+        need(len(box) == 4 and all(_whole(v) for v in box), "image.box", list(box), "[left,top,right,bottom]")
         left, top, right, bottom = box
         named = f"image.box=[{','.join(map(str, box))}]"
         if not (0 <= left < right <= width and 0 <= top < bottom <= height):
@@ -157,16 +183,15 @@ def _cut(path: str, box: Box | None, key: str) -> tuple[np.ndarray, list[str]]:
                 f"{named} is not inside {key}={path}, which is {width}x{height}: "
                 f"type image.box=[left,top,right,bottom] within [0,0,{width},{height}]"
             )
-        pixels = pixels[top:bottom, left:right]
-        height, width = pixels.shape[:2]
+        taken = (left, top, right, bottom)
+        width, height = right - left, bottom - top
     if min(height, width) < SMALLEST:
         raise UserError(f"{named} is {width}x{height}: give at least {SMALLEST} pixels a side")
-    return pixels, notes
+    return picture, taken
 
 
-def _unit(pixels: np.ndarray) -> np.ndarray:
-    """Return pixels of `_decode` as float32 values in [0, 1]."""
-    return pixels.astype(np.float32) / 255 if pixels.dtype == np.uint8 else pixels
+def _whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _find(path: str, key: str) -> Path:
@@ -176,7 +201,8 @@ def _find(path: str, key: str) -> Path:
         if not file.exists():
             others = [p.name for p in file.parent.iterdir() if p.name != file.name] if file.parent.is_dir() else []
             near = difflib.get_close_matches(file.name, others, n=1)
-            hint = f"did you mean {file.parent / near[0]}?" if near else f"type {key}=<file> or {key}={BUILT_IN}"
+            built_in = f" or {key}={BUILT_IN}" * (key in PICTURES)
+            hint = f"did you mean {file.parent / near[0]}?" if near else f"type {key}=<file>{built_in}"
             raise UserError(f"{key}={path} does not exist: {hint}")
         if not file.is_file():  # opening a pipe waits for its writer
             kind = "a folder" if file.is_dir() else "a pipe or device"
@@ -192,71 +218,36 @@ def _line(error: Exception) -> str:
     return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
 
 
-def _decode(image: Image.Image, named: str, notes: list[str]) -> np.ndarray:
-    """Return RGB values, shape (H, W, 3): uint8, or float32 in [0, 1] where there are more than 8 bits."""
-    deep = ";16" in str(getattr(image, "tile", ""))  # the layout in the file, which Pillow drops when it loads
-    _refuse_misread_tiff(getattr(image, "tag_v2", {}), deep, named)
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        notes.append(f"first of {frames} frames")
-    if image.getexif().get(0x0112) in range(2, 9):
-        notes.append("turned by its EXIF orientation")
-    image.load()
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        return _grey(image, named, notes)
-    if deep:
-        notes.append("16 bits a value cut to 8 (Pillow reads colour at 8 bits)")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        if np.asarray(rgba)[..., 3].min() < 255:
-            notes.append("composited on white")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    elif image.mode in ("1", "L"):
-        notes.append("grey made RGB")
-    elif image.mode != "RGB":
-        notes.append(f"{'palette' if image.mode == 'P' else image.mode} made RGB")
-    return np.asarray(image.convert("RGB"))
-
-
-def _refuse_misread_tiff(tags: Mapping[int, Any], deep: bool, named: str) -> None:
-    """Refuse TIFFs that Pillow decodes, without an error, into another picture: darker, negative, or noise."""
-    bits, white_is_zero, planes = max(tags.get(258, (8,))), tags.get(262) == 0, tags.get(284) == 2
-    if bits > 8 and (bits not in (16, 32) or white_is_zero or (planes and not deep)):
-        how = " with white as zero" if white_is_zero else " with colours in separate planes" if planes else ""
-        raise UserError(f"{named} is a TIFF of {bits} bits a value{how}, which would be misread: save it as PNG")
-
-
-def _grey(image: Image.Image, named: str, notes: list[str]) -> np.ndarray:
-    """Return the RGB values of a picture with one channel of more than 8 bits, as `_decode`."""
-    values = np.asarray(image, dtype=np.float64)
-    if image.mode == "F":
-        if not (values.min() >= 0 and values.max() <= 1):  # this form also refuses NaN
-            given = f"{values.min():g} to {values.max():g}"
-            raise UserError(f"{named} has floating-point values from {given}: keep them within 0..1")
-    else:
-        if values.max() > 65535 or values.min() < 0:
-            given = f"{values.min():g} to {values.max():g}"
-            raise UserError(f"{named} has integer values from {given}: give 8 or 16 bits a value (0..65535)")
-        if isinstance(clear := image.info.get("transparency"), int):
-            values = np.where(values == clear, 65535, values)
-            notes.append("composited on white")
-        values = values / 65535
-        notes.append("16-bit")
-    notes.append("grey made RGB")
-    return np.repeat(values[..., None], 3, axis=2).astype(np.float32)
-
-
-def _square(pixels: np.ndarray, size: int, notes: list[str]) -> np.ndarray:
-    height, width = pixels.shape[:2]
-    side = min(height, width)
-    if height != width:
-        top, left = (height - side) // 2, (width - side) // 2
-        pixels = pixels[top : top + side, left : left + side]
-        notes.append(f"centre-cropped from {width}x{height} to {side}x{side}")
-    if side != size:
-        channels = [Image.fromarray(_unit(np.ascontiguousarray(pixels[..., c]))) for c in range(3)]
-        resized = [np.asarray(c.resize((size, size), Image.Resampling.LANCZOS)) for c in channels]
-        pixels = np.clip(np.stack(resized, axis=2), 0, 1)
-        notes.append(f"resized from {side}x{side} to {size}x{size} (Lanczos)")
+def _put_together(picture: decode.Decoded, box: decode.Box) -> np.ndarray:
+    left, top, right, bottom = box
+    pixels, row = np.empty((bottom - top, right - left, 3), np.float32), 0
+    for part in picture.rows(box):
+        pixels[row : row + len(part)] = part
+        row += len(part)
     return pixels
+
+
+def _square(picture: decode.Decoded, box: decode.Box, size: int) -> tuple[np.ndarray, list[str]]:
+    """Return the resized square at the middle of a box, and notes.
+
+    Lanczos is separable. Pillow resizes rows first, then columns, with float32 between them, and so does this.
+    """
+    left, top, right, bottom = box
+    width, height = right - left, bottom - top
+    side = min(height, width)
+    notes = []
+    if height != width:
+        left, top = left + (width - side) // 2, top + (height - side) // 2
+        notes.append(f"centre-cropped from {width}x{height} to {side}x{side}")
+    box = (left, top, left + side, top + side)
+    if side == size:
+        return _put_together(picture, box), notes
+    narrow = np.concatenate([_resized(part, (size, len(part))) for part in picture.rows(box)])
+    notes.append(f"resized from {side}x{side} to {size}x{size} (Lanczos)")
+    pixels = np.clip(_resized(narrow, (size, size)), 0, 1)
+    return np.repeat(pixels, 3 // pixels.shape[2], axis=2), notes
+
+
+def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    channels = [Image.fromarray(np.ascontiguousarray(pixels[..., c])) for c in range(pixels.shape[2])]
+    return np.stack([np.asarray(channel.resize(size, Image.Resampling.LANCZOS)) for channel in channels], axis=2)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dipddpm.files import replacing
+from dipddpm.pictures.check import check_floating
 
 if TYPE_CHECKING:
     import torch
@@ -22,12 +23,18 @@ def save_picture(path: str | Path, pixels: np.ndarray | torch.Tensor) -> None:
         pixels: In [0, 1], clipped here: a tensor of shape (3, H, W) or (1, 3, H, W), or an array of shape (H, W, 3).
 
     Raises:
+        ValueError: For integers, and for another shape.
         OSError: When the file cannot be written.
     """
-    if "int" in str(pixels.dtype):
-        raise ValueError(f"pixels are {pixels.dtype}: give floating-point values in [0, 1]")
+    check_floating("the picture", pixels)
+    given = tuple(pixels.shape)
     if not isinstance(pixels, np.ndarray):
-        pixels = pixels.detach().cpu().float().reshape(pixels.shape[-3:]).permute(1, 2, 0).numpy()
+        one = pixels[0] if len(given) == 4 and len(pixels) == 1 else pixels
+        pixels = np.moveaxis(one.detach().cpu().float().numpy(), 0, -1)
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(
+            f"the picture has the shape {given}: must be (3, H, W), (1, 3, H, W), or an array of (H, W, 3)"
+        )
     rounded = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
     with replacing(Path(path)) as temporary:
         Image.fromarray(rounded).save(temporary, format="PNG")

@@ -18,7 +18,6 @@ from dipddpm.errors import UserError, error_unknown, need, typed_as
 from dipddpm.fits.manifest import Damaged, KeptFile, check_file
 from dipddpm.names import LOOKS, STLPIPS_SMALLEST
 from dipddpm.pictures import masks, read
-from dipddpm.pictures.read import Box
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -106,7 +105,7 @@ class _Look:
             clean = self._once(read.check, reference, enlarged(c.image.box, times), "image.reference")
             read.check_same(clean, given, times=times)
         if mask := mask_of(c):
-            self._once(_check_mask, mask, c.image.box, given)
+            self._once(masks.check, mask, c.image.box, given)
         self._at_store()
         size = self._at_prior()
         self._at_checkpoint(size)
@@ -159,13 +158,6 @@ def check_kept_file(path: Path, size: tuple[int, int] | None) -> KeptFile:
         raise UserError(
             f"checkpoint={path} cannot be used: {error}; type checkpoint=stop, or the path of another kept epoch"
         ) from error
-
-
-def _check_mask(path: str, box: Box | None, given: tuple[int, int]) -> None:
-    """Refuse a drawn mask of another size than its picture, or one that is black or white all over."""
-    mask = read.load(path, box=box, key="operator.file")
-    read.check_same(mask.size, given, "operator.file")
-    masks.drawn(mask)
 
 
 def _prior_folder(name: str, path: str | None, config_only: bool) -> Path:

@@ -11,7 +11,7 @@ import torch
 from dipddpm.config.compose import plain
 from dipddpm.config.degradation_ranges import check_mask_size, check_small, enlarged, magnification
 from dipddpm.config.schema import CleanImage, Config, DownscaleOperator, MaskOperator, OwnNoise, reference_of
-from dipddpm.degradation.noise import NOISES, Noise
+from dipddpm.degradation.noise import NOISES, Noise, estimate_sigma
 from dipddpm.degradation.operators import Downscale, Identity, Mask, Operator
 from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.diffusion import prior
@@ -46,7 +46,10 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
     check_mask_size(c, picture.size, size)
     given, operator, clean = read.to_tensor(picture.pixels), _operator(c, size), None
     if reference := reference_of(c):
-        clean = read.to_tensor(read.load(reference, size, enlarged(box, times), key="image.reference").pixels)
+        compared = read.load(reference, size, enlarged(box, times), key="image.reference")
+        clean = read.to_tensor(compared.pixels)
+        for note in compared.notes:
+            log.info("%s: %s", reference, note)
     try:
         if isinstance(c.image, CleanImage):
             problem = degrade(given, _noise(c), operator, c.seed, picture.notes)
@@ -64,7 +67,7 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
         )
     if problem.operator.partial:
         log.info("%s", problem.words)
-    _warn_of_noise(c, problem, resized=picture.resized)
+    _warn_of_noise(c, problem, picture)
     return problem
 
 
@@ -93,16 +96,24 @@ def _operator(c: Config, size: int) -> Operator:
     return Identity()
 
 
-def _warn_of_noise(c: Config, problem: Problem, *, resized: bool) -> None:
-    """Warn where the sigma of a given y may be wrong."""
-    if resized and isinstance(c.noise, OwnNoise) and c.noise.sigma is not None:
+def _warn_of_noise(c: Config, problem: Problem, picture: read.Picture) -> None:
+    """Warn where the sigma of a given y may be wrong, or too low for a run to change the picture."""
+    if picture.resized and isinstance(c.noise, OwnNoise) and c.noise.sigma is not None:
         log.warning(
             "noise.sigma=%g is taken as the noise of the resized picture, and resizing lowers noise: to have it "
             "estimated, leave noise.sigma out", c.noise.sigma
         )  # fmt: skip
     if problem.sigma_source == "given":
         return
-    if problem.sigma < HARDLY_NOISY:
+    if problem.sigma < HARDLY_NOISY and (part := _noisier_part(c, picture)):
+        box, sigma = part
+        log.warning(
+            "%s has hardly any noise (estimated sigma %.1f), because resizing from %dx%d to %dx%d averages noise away: "
+            "to restore a part at full resolution, where sigma is %.1f, type image.box=[%s]",
+            c.image.path, problem.sigma, *2 * (min(picture.size),), *picture.pixels.shape[:2], sigma,
+            ",".join(map(str, box)),
+        )  # fmt: skip
+    elif problem.sigma < HARDLY_NOISY:
         log.warning(
             "%s has hardly any noise (estimated sigma %.1f), so the run removes hardly any: to add noise to a clean "
             "picture, type image=file noise.sigma=25", c.image.path, problem.sigma
@@ -112,6 +123,20 @@ def _warn_of_noise(c: Config, problem: Problem, *, resized: bool) -> None:
             "%s is a JPEG, whose compression removes noise: the estimated sigma is low. If you know the noise, type "
             "noise.sigma=<0-255 scale>", c.image.path
         )  # fmt: skip
+
+
+def _noisier_part(c: Config, picture: read.Picture) -> tuple[read.Box, float] | None:
+    """Return the box of the middle of a picture at full resolution, and its sigma; None where it is not noisier."""
+    size = len(picture.pixels)
+    if min(picture.size) <= size:
+        return None
+    left, top = (start + (side - size) // 2 for start, side in zip(picture.box, picture.size, strict=False))
+    box = (left, top, left + size, top + size)
+    try:
+        sigma = estimate_sigma(read.to_tensor(read.load(c.image.path, box=box).pixels))
+    except ValueError:  # a part of one colour
+        return None
+    return (box, sigma) if sigma >= HARDLY_NOISY else None
 
 
 def fit_request(c: Config, problem: Problem) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """The picture that is to be restored: what is given stays as it is, and nothing is estimated that is known."""
 
+import math
+from typing import Any
+
 import pytest
 import torch
 
@@ -122,7 +125,24 @@ def test_the_losses_of_a_whole_noisy_picture_alone_have_a_crossing():
 
 
 REFUSED = [
-    (lambda: Problem(torch.zeros(3, 8, 8)), "y is torch.float32 of shape .3, 8, 8.: must be floating-point"),
+    (lambda: Problem(torch.zeros(3, 8, 8)), "y has the shape .3, 8, 8.: must be .N, 3, H, W., and not empty"),
+    (lambda: Problem(torch.zeros(0, 3, 8, 8), 5), "y has the shape .0, 3, 8, 8.: must be"),
+    (lambda: degrade(torch.zeros(1, 3, 0, 8)), "clean has the shape .1, 3, 0, 8.: must be"),
+    (lambda: Problem(torch.zeros(1).expand(1, 3, 10**6, 10**6), 5), "y has 1000000x1000000 pixels: must be at most"),
+    (lambda: Problem(smooth(), 5, operator=Downscale(10**6)), "y, 1000000 times smaller, has 61000000x67000000 pixels"),
+    (lambda: degrade(smooth(), operator=Downscale(100)), "factor=100: must divide both sides of the picture, 61x67"),
+    (lambda: degrade(smooth(), operator=Downscale(2)), "factor=2: must divide both sides of the picture, 61x67"),
+    (lambda: Problem(smooth(), math.inf), "sigma=inf: must be 0 or more and finite"),
+    (lambda: degrade(smooth(), Correlated(math.inf)), "sigma=inf: must be 0 or more and finite"),
+    (lambda: Poisson(-1), "sigma=-1: must be 0 or more"),
+    (lambda: Problem(smooth() / 0, 5), "y has values that are not finite"),
+    (lambda: Problem(smooth(), 5, clean=smooth() / 0), "clean has values that are not finite"),
+    (lambda: degrade(smooth() / 0, Poisson(25)), "clean has values that are not finite"),
+    (lambda: degrade(smooth() - 0.1, Poisson(25)), "a picture with negative values cannot have Poisson noise"),
+    (lambda: Problem(smooth(), 5, operator=Mask(known=torch.ones(1, 1, 9, 67) > 0)),
+     "known has the shape .1, 1, 9, 67.: must be .1 or N, 1, H, W. for pictures of shape .1, 3, 61, 67."),
+    (lambda: degrade(smooth(), operator=Mask(known=torch.ones(2, 1, 61, 67) > 0)), "known has the shape .2, 1, 61"),
+    (lambda: Mask(known=torch.zeros(1, 1, 61, 67) > 0), "known has a picture without a known pixel"),
     (lambda: Problem(torch.zeros(1, 3, 8, 8, dtype=torch.uint8)), "y is torch.uint8"),
     (lambda: Problem(smooth(), -1), "sigma=-1: must be 0 or more"),
     (lambda: Problem(smooth(), float("nan")), "sigma=nan"),
@@ -138,3 +158,22 @@ REFUSED = [
 def test_a_problem_that_cannot_be_is_refused_by_argument(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_an_array_is_refused_where_a_tensor_is_wanted():
+    array: Any = smooth().numpy()
+    for make, name in (
+        (lambda: Problem(array, 5), "y"),
+        (lambda: degrade(array), "clean"),
+        (lambda: Problem(smooth(), 5, clean=array), "clean"),
+        (lambda: Mask(known=array[:, :1] > 0), "known"),
+    ):
+        with pytest.raises(TypeError, match=f"{name} is of type ndarray: give a torch.Tensor"):
+            make()
+
+
+def test_a_missing_pixel_may_hold_anything():
+    y, known = smooth(9, 11), torch.ones(1, 1, 9, 11) > 0
+    known[..., 4, 5] = False
+    y[..., 4, 5] = math.nan
+    assert Problem(y, 0.0, operator=Mask(known=known)).noisy.isfinite().all()

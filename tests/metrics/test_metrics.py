@@ -8,6 +8,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
+from dipddpm.metrics import perceptual
 from dipddpm.metrics import quality as metrics
 
 
@@ -74,3 +75,18 @@ def test_ssim_of_constants_is_the_luminance_term_and_of_equals_one():
 
 def test_without_a_reference_there_is_no_quality():
     assert metrics.evaluate(pictures(), None) == {}
+
+
+@pytest.mark.parametrize("measure", [metrics.psnr, metrics.ssim, metrics.rms, perceptual.stlpips])
+def test_pictures_of_two_shapes_and_what_is_no_picture_are_not_compared(measure):
+    x = pictures(2, 24, 24)
+    for output, reference, message in [
+        (x, x[:1], "output has the shape .2, 3, 24, 24., and reference .1, 3, 24, 24."),
+        (x[..., :1], x, "output has the shape .2, 3, 24, 1., and reference"),
+        (x, (255 * x).to(torch.uint8), "reference is torch.uint8: give floating-point values"),
+        (x[0], x[0], "output has the shape .3, 24, 24.: must be .N, 3, H, W."),
+        (x[:0], x[:0], "output has the shape .0, 3, 24, 24.: must be"),
+        (x.numpy(), x, "output is of type ndarray: give a torch.Tensor"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=message):
+            measure(output, reference)

@@ -138,7 +138,9 @@ def test_tiffs_that_pillow_misreads_or_that_have_no_scale_are_refused(tmp_path):
         (-floats, {}, "floating-point values from -"),
         (DEEP_GREY.astype(np.int32) + 65536, {}, "integer values from"),
         (-DEEP_GREY.astype(np.int32), {}, "integer values from -"),
-        (floats.astype(np.float64), {}, "no picture that can be read: give a PNG"),
+        (floats.astype(np.float64), {}, "is a TIFF of a kind that cannot be read: save it as PNG"),
+        (np.repeat(floats[..., None], 3, axis=2), {"photometric": "rgb"}, "is a TIFF of a kind that cannot be read"),
+        ((GREY // 2).astype(np.int8), {}, "signed 8 bits"),
     ]:
         tifffile.imwrite(path, array, **options)
         message = refused(path)
@@ -310,6 +312,17 @@ def test_saving_clips_rounds_to_the_nearest_and_takes_any_precision(tmp_path):
     assert np.asarray(Image.open(tmp_path / "a.png"))[3, :, 1].tolist() == [0, 0, 1, 127, 127, 254, 255, 255]
     write.save_picture(tmp_path / "a.png", torch.full((1, 3, 8, 9), 0.5, dtype=torch.bfloat16))
     assert set(np.asarray(Image.open(tmp_path / "a.png")).ravel()) == {128}
+
+
+@pytest.mark.parametrize("pixels", [torch.rand(2, 3, 8, 8), torch.rand(8, 8, 3), torch.rand(8, 8), np.zeros((3, 8, 8)),
+                                    np.zeros((1, 8, 8, 3)), np.zeros((8, 8, 4))])  # fmt: skip
+def test_what_is_not_one_rgb_picture_is_not_saved(tmp_path, pixels):
+    with pytest.raises(ValueError, match=r"the picture has the shape \(.*: must be \(3, H, W\)"):
+        write.save_picture(tmp_path / "a.png", pixels)
+    with pytest.raises(ValueError, match=r"the picture is (torch\.)?uint8: give floating-point values"):
+        write.save_picture(tmp_path / "a.png", (pixels * 255).astype(np.uint8) if isinstance(pixels, np.ndarray)
+                           else (pixels * 255).to(torch.uint8))  # fmt: skip
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failing_write_leaves_the_old_picture(tmp_path, monkeypatch):

@@ -8,8 +8,8 @@ from PIL import Image
 from dipddpm.degradation.noise import Poisson
 from dipddpm.degradation.operators import Downscale, Mask
 from dipddpm.degradation.problem import Problem, degrade
-from dipddpm.pictures.read import read_picture
-from dipddpm.runs.posing import fit_request, problem_of
+from dipddpm.pictures.read import load, read_picture
+from dipddpm.runs.posing import _noisier_part, fit_request, problem_of
 
 SIZE = "image.size=16"
 
@@ -34,6 +34,29 @@ def test_a_run_and_a_call_from_python_damage_a_picture_alike(configure, mine, tm
     small = ["operator=downscale", "operator.factor=2", "noise=none", "image.size=32"]
     ran = problem_of(configure("image=noisy", *mine[:1], *small), None)
     assert torch.equal(ran.noisy, Problem(picture, 0.0, operator=Downscale(2)).noisy) and ran.sigma == 0
+
+
+def test_where_resizing_averaged_the_noise_away_a_box_at_full_resolution_is_named(configure, tmp_path, caplog):
+    """The box that is named has the noise that is named, in a wide picture and inside another box."""
+    draw, file = np.random.default_rng(0), tmp_path / "phone.png"
+    grey = np.linspace(80, 170, 500)[None, :, None] + 30 * draw.standard_normal((400, 500, 3))
+    Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(file)
+    for more, box in (([], [242, 192, 258, 208]), (["image.box=[100,50,401,350]"], [242, 192, 258, 208])):
+        caplog.clear()
+        averaged = problem_of(configure("image=noisy", f"image.path={file}", SIZE, *more), None)
+        assert averaged.sigma < 5
+        (said,) = [r.getMessage() for r in caplog.records if "hardly any noise" in r.getMessage()]
+        typed = said.rpartition("type ")[2]
+        assert typed == f"image.box=[{','.join(map(str, box))}]" and "because resizing from" in said
+        caplog.clear()
+        sharp = problem_of(configure("image=noisy", f"image.path={file}", SIZE, typed), None)
+        assert f"where sigma is {sharp.sigma:.1f}, type" in said and 20 < sharp.sigma < 40
+        assert "hardly any noise" not in caplog.text
+    Image.fromarray(np.full((400, 500, 3), 90, np.uint8)).save(file)
+    clean = Image.open(file)
+    clean.putpixel((40, 40), (91, 91, 91))
+    clean.save(file)
+    assert _noisier_part(configure("image=noisy", f"image.path={file}"), load(str(file), 16)) is None
 
 
 KEYED = [  # as stored fits have it, since the first version

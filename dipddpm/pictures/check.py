@@ -1,0 +1,78 @@
+"""Refuse what is no picture, wherever a caller gives one. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dipddpm.names import LARGEST
+
+if TYPE_CHECKING:
+    import torch
+
+WANTED = "give floating-point values in [0, 1]"
+
+
+def check_floating(name: str, x: Any) -> None:
+    """Refuse an array or a tensor of integers: 0 to 255 would be taken for 0 to 1.
+
+    Raises:
+        ValueError: For another type of values; the line begins with ``name``.
+    """
+    if "float" not in str(x.dtype):
+        raise ValueError(f"{name} is {x.dtype}: {WANTED}")
+
+
+def check_tensor(name: str, x: object) -> None:
+    """Refuse an array, a path or any other value that is no tensor.
+
+    Raises:
+        TypeError: The line begins with ``name``.
+    """
+    if not hasattr(x, "is_floating_point"):
+        raise TypeError(f"{name} is of type {type(x).__name__}: give a torch.Tensor")
+
+
+def check_picture(name: str, x: torch.Tensor) -> None:
+    """Refuse a value that is no tensor of pictures.
+
+    Raises:
+        TypeError: For another type than a tensor; the line begins with ``name``.
+        ValueError: For another type of values or another shape, no pictures, or too many pixels.
+    """
+    check_tensor(name, x)
+    check_floating(name, x)
+    if x.ndim != 4 or x.shape[1] != 3 or not x.numel():
+        raise ValueError(f"{name} has the shape {tuple(x.shape)}: must be (N, 3, H, W), and not empty")
+    check_area(name, *x.shape[-2:])
+
+
+def check_area(name: str, height: int, width: int) -> None:
+    """Refuse more pixels than a picture of the largest size has.
+
+    Raises:
+        ValueError: The line begins with ``name``.
+    """
+    if height * width > LARGEST**2:
+        raise ValueError(f"{name} has {height}x{width} pixels: must be at most {LARGEST}x{LARGEST}")
+
+
+def check_finite(name: str, x: torch.Tensor) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        ValueError: The line begins with ``name``.
+    """
+    if not x.isfinite().all():
+        raise ValueError(f"{name} has values that are not finite (NaN or infinity)")
+
+
+def check_alike(output: torch.Tensor, reference: torch.Tensor) -> None:
+    """Refuse pictures of two shapes: their difference would be taken over repeated pictures or pixels.
+
+    Raises:
+        TypeError, ValueError: As `check_picture`, and for two shapes.
+    """
+    check_picture("output", output)
+    check_picture("reference", reference)
+    if output.shape != reference.shape:
+        raise ValueError(f"output has the shape {tuple(output.shape)}, and reference {tuple(reference.shape)}")
