@@ -11,6 +11,7 @@ Any of these can be named:
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -80,7 +81,7 @@ def local(name: str, path: str | None, repo: str | None) -> Path | None:
                 f"prior=celebahq256 prior.repo={repo} prior.revision=<commit>"
             )
         return ASSETS / name
-    folder = Path(path).expanduser()
+    folder = Path(os.path.expanduser(path))  # Path.expanduser raises an error for an unknown user
     if not folder.is_dir():
         raise UserError(f"prior.path={path}: no such folder; {WAY_OUT}")
     return _snapshot(folder)
@@ -88,7 +89,7 @@ def local(name: str, path: str | None, repo: str | None) -> Path | None:
 
 def find(name: str | Path, revision: str | None = None) -> Path:
     """Return the folder of a prior by the one name that `dipddpm.diffusion.prior.load_prior` takes; errors likewise."""
-    if Path(name).expanduser().is_dir():
+    if Path(os.path.expanduser(name)).is_dir():
         return resolve("", str(name), None, None)
     if isinstance(name, str) and (ASSETS / name).is_dir():
         return resolve(name, None, None, revision)

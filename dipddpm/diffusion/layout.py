@@ -143,12 +143,16 @@ def network_config(folder: Path) -> dict[str, Any]:
         value = config.get(key, 1)
         if not _is_whole(value, MOST) and (value is not None or key == "layers_per_block"):
             raise refusal(file, f"{key}={reprlib.repr(value)}, must be a whole number from 1 to {MOST}")
-    if index := _of_pipeline(folder, "model_index.json"):
-        others = [key for key, value in read_json(index).items() if isinstance(value, list) and any(value)]
-        others = [key for key in others if key not in ("unet", "scheduler")]
-        if others:
-            raise refusal(index, f"has {', '.join(others)} beside its network, must be a DDPM over pixels")
+    index = _of_pipeline(folder, "model_index.json")
+    if index and (others := parts_beside_the_network(read_json(index))):
+        raise refusal(index, f"has {', '.join(others)} beside its network, must be a DDPM over pixels")
     return config
+
+
+def parts_beside_the_network(index: Mapping[str, Any]) -> list[str]:
+    """Return the parts of a pipeline's model_index.json that a DDPM over pixels has not, such as an autoencoder."""
+    parts = [key for key, value in index.items() if isinstance(value, list | tuple) and any(value)]
+    return [key for key in parts if key not in ("unet", "scheduler")]
 
 
 def sample_size(folder: Path) -> int:

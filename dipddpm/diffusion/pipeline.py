@@ -26,7 +26,7 @@ from PIL.Image import Image
 from dipddpm.diffusion.denoiser import Denoiser, Output, settings_of
 from dipddpm.diffusion.folder import ASSETS
 from dipddpm.diffusion.inits import Init, initial_state
-from dipddpm.diffusion.layout import unit_of
+from dipddpm.diffusion.layout import parts_beside_the_network, unit_of
 from dipddpm.diffusion.sampler import Snapshot, sample_window
 from dipddpm.diffusion.schedule import to_state
 from dipddpm.diffusion.window import Window
@@ -82,9 +82,16 @@ class WindowPipeline(DiffusionPipeline):
         """Load a pipeline from a folder that ``DDPMPipeline.save_pretrained`` wrote, or from a repository of the Hub.
 
         ``faces64`` is the prior inside this package. Keyword arguments are those of diffusers.
+
+        Raises:
+            ValueError: For a pipeline of another kind, such as one over latents. Otherwise diffusers' own errors.
         """
         inside = ASSETS / str(pretrained_model_name_or_path)
         path = inside if (inside / "model_index.json").is_file() else pretrained_model_name_or_path
+        of_hub = ("cache_dir", "local_files_only", "proxies", "revision", "token")
+        index: Any = cls.load_config(path, **{key: kwargs[key] for key in of_hub if key in kwargs})
+        if others := parts_beside_the_network(index):
+            raise ValueError(f"{path}: has {', '.join(others)} beside its network, must be a DDPM over pixels")
         return super().from_pretrained(path, **kwargs)  # pyright: ignore[reportReturnType]
 
     @torch.no_grad()
@@ -192,12 +199,13 @@ class WindowPipeline(DiffusionPipeline):
         if isinstance(one, Image):
             return self.image_processor.preprocess(one.convert("RGB"))
         if isinstance(one, np.ndarray) and one.ndim in (3, 4):
-            one = torch.from_numpy(one).movedim(-1, -3)
+            one = torch.from_numpy(np.array(one)).movedim(-1, -3)
         if not isinstance(one, torch.Tensor) or one.ndim not in (3, 4) or one.shape[-3] != 3:
             what = f"of shape {tuple(one.shape)}" if isinstance(one, torch.Tensor | np.ndarray) else repr(one)
             raise ValueError(f"image {what}: give PIL pictures, arrays (N, H, W, 3) or tensors (N, 3, H, W)")
         if not one.is_floating_point():
-            raise ValueError(f"image is {one.dtype}: give floating-point values in [0, 1], or PIL pictures")
+            kind = str(one.dtype).removeprefix("torch.")
+            raise ValueError(f"image is {kind}: give floating-point values in [0, 1], or PIL pictures")
         return to_state(one if one.ndim == 4 else one[None])
 
     def _shown(self, state: torch.Tensor, output_type: str) -> Pictures:

@@ -139,8 +139,9 @@ class _Look:
         if fit and size is not None and prior_folder.local(p.name, p.path, p.repo) is None and p.repo:
             return size  # a fit with a given image.size reads no file of the prior
         folder = self._once(_prior_folder, p.name, p.path, p.repo, p.revision, fit)
-        if size is None:
-            size = self._once(layout.sample_size, folder)
+        if size is None or not fit:
+            own = self._once(layout.sample_size, folder)
+            size = own if size is None else size
         if not fit:
             self._once(layout.check_size, folder, size)
             check_levels(self.c.ddpm, self._once(layout.levels, folder))
