@@ -185,7 +185,9 @@ def test_a_folder_of_the_hubs_cache_is_its_snapshot(tiny_prior: Path, tmp_path: 
     refused(cached, f"type prior.path={cached}/snapshots/<commit>; the commits are: abc, def")
     (cached / "refs").mkdir()
     (cached / "refs/main").write_text("def\n")
-    assert prior.find(cached) == cached / "snapshots/def"
+    assert prior.find(cached) == prior.find(tmp_path) == cached / "snapshots/def", "the cache's own folder, too"
+    shutil.copytree(tiny_prior, tmp_path / "models--me--cats/snapshots/abc")
+    refused(tmp_path, f"is the Hub's cache; type prior.path={tmp_path}/models--<owner>--<name>")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
