@@ -17,9 +17,9 @@ The conventions of the package:
 (`dipddpm.diffusion.schedule.to_state` and `to_picture`). Noise strengths that a user types are on the 0-255 scale. The
 noisy picture ``y = A x + noise`` is neither clipped nor quantised.
 
-**Noise level**, or level: t in 0..T, T = 1000. Level 0 is the clean picture: ``alpha_bar(0) = 1``. Above it
-``alpha_bar(t) = scheduler.alphas_cumprod[t - 1]``, and the network receives the index t - 1. The sigma of a level on
-the 0-255 scale is ``127.5 sqrt((1 - alpha_bar) / alpha_bar)``.
+**Noise level**, or level: t in 0..T, where T is the prior's number of levels, most often 1000. Level 0 is the clean
+picture: ``alpha_bar(0) = 1``. Above it ``alpha_bar(t) = scheduler.alphas_cumprod[t - 1]``, and the network receives the
+index t - 1. The sigma of a level on the 0-255 scale is ``127.5 sqrt((1 - alpha_bar) / alpha_bar)``.
 
 **Window**: the steps from level ``start_t`` down to level ``end_t``; start_t - end_t evaluations at stride 1. A result
 at ``end_t > 0`` is still noisy.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from enum import Enum
 
-T = 1000  # levels of every supported schedule (Ho et al., https://arxiv.org/abs/2006.11239)
 SMALLEST = 8  # pixels a side of a picture
 LARGEST = 8192  # pixels a side of a picture that is restored
 RESTORATIONS = ("noisy", "dip", "result", "posterior_mean", "noisy_window")  # rows of metrics.json, each with a picture

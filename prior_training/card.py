@@ -10,8 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from dipddpm.diffusion import folder as prior_folder
-from dipddpm.diffusion import prior
+from dipddpm.diffusion import layout, prior
 from dipddpm.diffusion.arithmetic import evaluation_gflop
 from dipddpm.files import flat, replacing, sha256
 from prior_training import judge
@@ -75,7 +74,7 @@ def embedded(folder: Path, evaluation: dict[str, Any]) -> str:
     Raises:
         ValueError: When the evaluation has the hash of other weights than the folder's.
     """
-    weights = prior_folder.weights_file(folder)
+    (weights,) = layout.weights_files(folder)
     digest = sha256(weights)
     if evaluation["sha256"] != digest:
         raise ValueError(f"evaluation.json is of other weights than {weights.name}: run scripts/model_card.py again")
@@ -95,7 +94,7 @@ def embedded(folder: Path, evaluation: dict[str, Any]) -> str:
 def _fill(template: str, folder: Path, **values: object) -> str:
     """Fill a template with ``values`` and with the facts about the folder's network."""
     network = prior.load(folder)
-    config = prior_folder.read_json(prior_folder.network_folder(folder) / "config.json")
+    config = layout.network_config(folder)
     side = network.sample_size
     return Template(Path(__file__).with_name(template).read_text()).substitute(
         size=side,

@@ -11,9 +11,7 @@ from typing import Any
 
 import torch
 
-from dipddpm import files
-from dipddpm.diffusion import folder as prior_folder
-from dipddpm.diffusion import prior
+from dipddpm.diffusion import layout, prior
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.schedule import to_picture
 from dipddpm.diffusion.steps import x0_from_eps
@@ -51,7 +49,7 @@ def evaluate(
     """
     network = prior.load(folder)
     rows = errors_by_level(network.unet, network.schedule, held_out, watch=watch)
-    result: dict[str, Any] = {"sha256": files.sha256(prior_folder.weights_file(folder)), "pictures": len(held_out)}
+    result: dict[str, Any] = {"sha256": layout.weights_digest(folder), "pictures": len(held_out)}
     result["levels"] = rows
     if against:
         assert tuning is not None

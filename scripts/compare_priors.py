@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository
-from dipddpm.diffusion import folder as prior_folder
+from dipddpm.diffusion import layout
 from dipddpm.files import write_json
 from dipddpm.names import QUALITIES
 from prior_training import compare, pictures
@@ -34,7 +34,7 @@ def main() -> None:
     args = parser.parse_intermixed_args()
     if args.count < 2:
         parser.error(f"--count={args.count} is not allowed: 2 or more, for an interval")
-    found = pictures.read(args.pictures, prior_folder.sample_size(args.old), count=args.count)
+    found = pictures.read(args.pictures, layout.sample_size(args.old), count=args.count)
     files = compare.write_pictures(found, args.out / "pictures")
     old, new = compare.restore(files, (args.old, args.new), args.out, args.overrides)
     summary = compare.summarise(old, new)

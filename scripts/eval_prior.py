@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository
-from dipddpm.diffusion import folder as prior_folder
+from dipddpm.diffusion import layout
 from dipddpm.files import write_json
 from prior_training import judge, pictures
 from prior_training.cli import refusals
@@ -42,7 +42,7 @@ def measured(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dict[
         parser.error('--denoisers needs bm3d: type pip install -e ".[eval]", or leave --denoisers out')
     if args.denoisers == 1:
         parser.error("--denoisers=1 is not allowed: 2 or more pictures, for an interval")
-    size = prior_folder.sample_size(args.prior)
+    size = layout.sample_size(args.prior)
 
     def read(source: Path, count: int | None) -> torch.Tensor:
         return torch.from_numpy(pictures.read(source, size, count=count).pixels)

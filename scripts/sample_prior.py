@@ -19,8 +19,7 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository
 from dipddpm import environment
-from dipddpm.diffusion import folder as prior_folder
-from dipddpm.diffusion import prior
+from dipddpm.diffusion import layout, prior
 from dipddpm.pictures import read, write
 from prior_training.cli import refusals
 from prior_training.samples import draw, grid
@@ -41,8 +40,8 @@ def main() -> None:
     device = environment.choose_device(args.device)
     folder = prior.resolve("faces64", args.prior, None, None)
     network = prior.load(folder, device=device)
-    config = prior_folder.scheduler_file(folder)
-    schedule = DDPMScheduler.from_config(prior_folder.read_json(config) if config else {"beta_schedule": "linear"})
+    config = layout.scheduler_file(folder)
+    schedule = DDPMScheduler.from_config(layout.read_json(config) if config else {"beta_schedule": "linear"})
     assert isinstance(schedule, DDPMScheduler)
     for name, steps in (("ddim", DDIM_STEPS), ("ddpm", None)):
         if args.only in (None, name):

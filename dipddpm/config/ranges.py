@@ -9,7 +9,7 @@ from dipddpm.config.checkpoint import check_kept, parse
 from dipddpm.config.degradation_ranges import check_degradation
 from dipddpm.config.schema import Config, DdpmConfig, DipConfig, has_clean
 from dipddpm.errors import UserError, need, suggestion
-from dipddpm.names import OBJECTIVES, T, most_halvings
+from dipddpm.names import OBJECTIVES, most_halvings
 
 DRAWLESS = ("raw", "scaled")  # inits that draw no noise
 
@@ -102,9 +102,9 @@ def _is_int(value: object) -> bool:
 
 
 def _check_window(d: DdpmConfig) -> None:
-    start_ok = d.start_t == "auto" or (_is_int(d.start_t) and 1 <= d.start_t <= T)
-    need(start_ok, "ddpm.start_t", d.start_t, f"auto or a noise level from 1 to {T}")
-    need(0 <= d.end_t < T, "ddpm.end_t", d.end_t, f"a noise level from 0 to {T - 1}, below ddpm.start_t")
+    start_ok = d.start_t == "auto" or (_is_int(d.start_t) and d.start_t >= 1)
+    need(start_ok, "ddpm.start_t", d.start_t, "auto or a noise level of 1 or more")
+    need(d.end_t >= 0, "ddpm.end_t", d.end_t, "a noise level of 0 or more, below ddpm.start_t")
     if isinstance(d.start_t, int):
         below = f"a noise level below ddpm.start_t={d.start_t}, from 0 to {d.start_t - 1}"
         need(d.end_t < d.start_t, "ddpm.end_t", d.end_t, below)
@@ -121,6 +121,17 @@ def _check_window(d: DdpmConfig) -> None:
             raise _one_picture(d, "ddpm.scheduler=ddim", "ddpm.scheduler=ddpm or ddpm.init=diffused")
         if d.end_t == 0 and 1 in (d.start_t, d.steps):
             raise _one_picture(d, "one step to level 0", "or ddpm.init=diffused")
+
+
+def check_levels(d: DdpmConfig, levels: int) -> None:
+    """Refuse a window outside the noise levels of its prior, 1 to ``levels``.
+
+    Raises:
+        UserError: One line with the levels that the prior has.
+    """
+    need(d.start_t == "auto" or d.start_t <= levels, "ddpm.start_t", d.start_t,
+         f"auto or a noise level from 1 to {levels}, which this prior has")  # fmt: skip
+    need(d.end_t < levels, "ddpm.end_t", d.end_t, f"a noise level from 0 to {levels - 1}, below ddpm.start_t")
 
 
 def _one_picture(d: DdpmConfig, why: str, way_out: str) -> UserError:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 
-from dipddpm.diffusion.prior import Prior
+from dipddpm.diffusion.prior import Prior, empty_network
 from dipddpm.metrics.operations import gflop
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d import UNet2DModel
 
 
 def evaluation_gflop(prior: Prior, size: tuple[int, int]) -> float:
@@ -23,8 +27,8 @@ def evaluation_gflop(prior: Prior, size: tuple[int, int]) -> float:
 
 
 @cache  # a count takes as long as some evaluations, and the jobs of a sweep share their networks
-def _of_network(kind: type[torch.nn.Module], config: str, size: tuple[int, ...]) -> float:
+def _of_network(kind: type[UNet2DModel], config: str, size: tuple[int, ...]) -> float:
+    network = empty_network(kind, json.loads(config))
     with torch.device("meta"):
-        network = kind(**json.loads(config))
         x, t = torch.zeros(1, 3, *size), torch.zeros(1)
     return gflop(lambda: network(x, t))

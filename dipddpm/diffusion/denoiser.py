@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from dipddpm.diffusion.schedule import Schedule
 from dipddpm.diffusion.steps import PREDICTION_TYPES, estimates
+from dipddpm.errors import UserError
+
+LARGEST = 1e6  # an output beyond it is no noise and no picture; up to it all states stay finite
 
 
 class Output(Protocol):
@@ -60,11 +63,38 @@ class Denoiser:
             exact: Evaluate one picture at a time, so that the last bits do not depend on N.
 
         Returns:
-            The clean estimate, clipped to [-1, 1] with ``clip_sample``, and the noise estimate.
+            The clean estimate, clipped to [-1, 1] with ``clip_sample``, and the noise estimate. Both are finite.
+
+        Raises:
+            UserError: When the network's output is not finite, or is beyond 1e6.
+            ValueError: When the state is not finite.
         """
         t = torch.tensor(level - 1)
         rows = x_t.split(1) if exact else (x_t,)
         output = torch.cat([self.evaluate(row, t).sample for row in rows])
         output = output.to(x_t.dtype)  # states stay float32 when the network runs in bfloat16
+        if not output.is_meta and not (output.abs() <= LARGEST).all():  # NaN is not
+            if not x_t.isfinite().all():
+                raise ValueError(f"the state at noise level {level} is not finite: give a finite picture")
+            raise UserError(
+                f"the prior's output at noise level {level} is not finite, or beyond {LARGEST:,.0f}: its weights are "
+                "damaged; give prior.path=<another folder>"
+            )
         x0, eps = estimates(x_t, output, self.schedule.alpha_bar(level), self.prediction_type)
         return (x0.clamp(-1, 1) if self.clip_sample else x0), eps
+
+
+def settings_of(scheduler: Any) -> dict[str, Any]:
+    """Return the keywords of a `Denoiser` that follow from a diffusers scheduler with the noise levels of a DDPM.
+
+    Raises:
+        ValueError: When a window cannot make the scheduler's steps.
+    """
+    used = scheduler.config
+    clips = used.get("clip_sample", True)
+    if used.get("thresholding") or (clips and used.get("clip_sample_range", 1) != 1):
+        raise ValueError("neither thresholding nor a clip_sample_range other than 1 is supported")
+    if used["prediction_type"] not in PREDICTION_TYPES:
+        raise ValueError(f"prediction_type={used['prediction_type']}: must be one of {', '.join(PREDICTION_TYPES)}")
+    schedule = Schedule(scheduler.alphas_cumprod, used.get("variance_type") or "fixed_small")
+    return {"schedule": schedule, "prediction_type": used["prediction_type"], "clip_sample": clips}

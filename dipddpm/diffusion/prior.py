@@ -6,8 +6,7 @@ the user. diffusers is imported when a network is loaded.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dipddpm.diffusion.denoiser import Denoiser, Output
-from dipddpm.diffusion.folder import (
-    ASSETS,
-    WAY_OUT,
+from dipddpm.diffusion.denoiser import Denoiser, Output, settings_of
+from dipddpm.diffusion.folder import find, resolve
+from dipddpm.diffusion.layout import (
     brief,
+    levels,
+    network_config,
     read_json,
-    resolve,
+    refusal,
     sample_size,
     scheduler_file,
-    weights_file,
+    weights_digest,
+    weights_files,
+    weights_names,
 )
-from dipddpm.diffusion.schedule import Schedule
-from dipddpm.diffusion.steps import PREDICTION_TYPES
 from dipddpm.environment import choose_device
-from dipddpm.errors import UserError
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DModel
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Prior", "find", "load", "load_prior", "resolve", "sample_size"]
 
 ASSUMED = "no scheduler_config.json: T=1000, linear betas 1e-4..0.02, epsilon and clip_sample are assumed"
+ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # old and present names
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Prior(Denoiser):
         unet: The network as diffusers loads it. ``evaluate`` calls it in channels_last, and for bf16 under autocast.
         sample_size: Side of the pictures that the network was trained on, in pixels.
         name: The name of the folder, or owner/repository for a prior of the Hub.
-        fingerprint: The first 16 hexadecimal digits of the SHA-256 of the weights file.
+        fingerprint: The first 16 hexadecimal digits of the SHA-256 of the weights file, or of the hashes of several.
         notes: The assumed values, in words, for the user.
     """
 
@@ -77,19 +77,11 @@ def load_prior(
     return load(find(name, revision), device=choose_device(device), precision=precision)
 
 
-def find(name: str | Path, revision: str | None = None) -> Path:
-    """Return the folder of a prior; arguments and errors as for `load_prior`."""
-    if Path(name).expanduser().is_dir():
-        return resolve(str(name), str(name), None, None)
-    inside = isinstance(name, str) and (ASSETS / name).is_dir()
-    return resolve(str(name), None, None if inside else str(name), revision)
-
-
-def load(folder: Path, *, device: str = "cpu", precision: str = "fp32") -> Prior:
+def load(folder: str | Path, *, device: str = "cpu", precision: str = "fp32") -> Prior:
     """Load a prior's weights as float32, and its schedule.
 
     Args:
-        folder: The folder of the prior, as `resolve` returns it.
+        folder: The folder of the prior.
         device: The torch device of the network. The schedule stays on the CPU.
         precision: ``fp32``, or ``bf16`` for evaluations under autocast.
 
@@ -99,75 +91,115 @@ def load(folder: Path, *, device: str = "cpu", precision: str = "fp32") -> Prior
     """
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision={precision!r}: must be fp32 or bf16")
+    folder = resolve("", str(folder), None, None)
     size = sample_size(folder)
-    weights = weights_file(folder)
-    schedule, config, notes = _schedule(folder)
-
-    unet = _read_network(weights).requires_grad_(False).eval()
+    settings, notes = _schedule(folder)
+    unet = _read_network(folder).requires_grad_(False).eval()
     unet.to(device=device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if (weights := weights_files(folder)[0].name) not in weights_names():
+        notes = (*notes, f"the weights are {weights}")
 
     def evaluate(x: torch.Tensor, t: torch.Tensor) -> Output:
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             return unet(x.contiguous(memory_format=torch.channels_last), t)
 
-    with weights.open("rb") as file:
-        fingerprint = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return Prior(
         evaluate=evaluate,
         unet=unet,
-        schedule=schedule,
-        prediction_type=config.prediction_type,
-        clip_sample=config.clip_sample,
         sample_size=size,
         name=_name(folder),
-        fingerprint=fingerprint,
+        fingerprint=weights_digest(folder)[:16],
         notes=notes,
+        **settings,
     )
 
 
-def _read_network(weights: Path) -> UNet2DModel:
+def empty_network(kind: type[UNet2DModel], config: Mapping[str, Any]) -> UNet2DModel:
+    """Return a network without values, on the meta device. Keys that this diffusers does not know are not used."""
+    with torch.device("meta"), _quiet():
+        network: Any = kind.from_config(dict(config))
+    return network
+
+
+def _read_network(folder: Path) -> UNet2DModel:
     from diffusers.models.unets.unet_2d import UNet2DModel
 
-    # diffusers leaves missing weights as uninitialised memory and only logs it; its loading info lists them. It reads a
-    # .bin with weights_only, so that nothing in a weights file is executed.
+    config, weights = network_config(folder), weights_files(folder)
     try:
-        with _quiet():
-            loaded: Any = UNet2DModel.from_pretrained(
-                str(weights.parent),
-                torch_dtype=torch.float32,
-                use_safetensors=weights.suffix == ".safetensors",
-                low_cpu_mem_usage=False,  # True needs the package accelerate
-                local_files_only=True,
-                output_loading_info=True,
-            )
+        state = _read_weights(weights)
+        unet: Any = empty_network(UNet2DModel, config)
+        wrong = _differences(unet.state_dict(), state)
+        if not wrong:  # only now does the network take memory
+            # Some blocks have kernels that are not among the weights: such a network is built with its values.
+            unet = UNet2DModel.from_config(config) if list(unet.buffers()) else unet.to_empty(device="cpu")
+            unet.load_state_dict(state)
     except Exception as error:  # torch and diffusers raise many kinds of exception for damaged files
-        raise UserError(f"prior {weights}: cannot be loaded ({brief(error)}); {WAY_OUT}") from error
-    unet, info = loaded
-    wrong = ", ".join(f"{len(keys)} {kind}" for kind, keys in info.items() if keys)
+        raise refusal(weights[0], f"cannot be loaded ({brief(error)})") from error
     if wrong:
-        raise UserError(f"prior {weights}: does not fit its config.json ({wrong}); {WAY_OUT}")
+        raise refusal(weights[0], f"does not fit its config.json ({wrong})")
     return unet
 
 
-def _schedule(folder: Path) -> tuple[Schedule, Any, tuple[str, ...]]:
+def _read_weights(weights: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """Return the tensors of weights files by name. Nothing in a file is executed."""
+    from safetensors.torch import load_file
+
+    state: dict[str, torch.Tensor] = {}
+    for file in weights:
+        if file.suffix == ".safetensors":
+            state |= load_file(file)
+        elif file.suffix == ".bin":
+            state |= torch.load(file, map_location="cpu", weights_only=True)
+    return {_present_name(name): tensor for name, tensor in state.items()}
+
+
+def _present_name(name: str) -> str:
+    """Return diffusers' present name of a weight. google/ddpm-celebahq-256 has older names of the attention."""
+    parts = name.split(".")
+    if "attentions" in parts:
+        parts = [ATTENTION.get(part, part) for part in parts]
+    return ".".join(parts)
+
+
+def _differences(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
+    """Return the differences between a network's weights and those of a file, in words; empty where they agree."""
+    kinds = {
+        "missing": wanted.keys() - found.keys(),
+        "unexpected": found.keys() - wanted.keys(),
+        "of another shape or type": {
+            name for name in wanted.keys() & found.keys()
+            if wanted[name].shape != found[name].shape or not found[name].is_floating_point()
+        },
+    }  # fmt: skip
+    return ", ".join(f"{len(names)} {kind}, such as {min(names)}" for kind, names in kinds.items() if names)
+
+
+def _schedule(folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the settings of a `Denoiser` from the scheduler's file, and notes for the user."""
+    import diffusers
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+    from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
     file = scheduler_file(folder)
-    config = read_json(file) if file else {"beta_schedule": "linear"}
+    if file is None:
+        return settings_of(DDPMScheduler()), (ASSUMED,)
+    T, config, notes = levels(folder), read_json(file), ()
     try:
-        if "beta_schedule" not in config:  # score-based and flow-matching schedulers have no betas
-            raise ValueError(f"{config.get('_class_name')} has no beta_schedule")
         with _quiet():
             scheduler: Any = DDPMScheduler.from_config(config)
-        used = scheduler.config
-        if used.thresholding or (used.clip_sample and used.clip_sample_range != 1):
-            raise ValueError("neither thresholding nor a clip_sample_range other than 1 is supported")
-        if used.prediction_type not in PREDICTION_TYPES:
-            raise ValueError(f"prediction_type={used.prediction_type}")
-        schedule = Schedule(scheduler.alphas_cumprod, used.variance_type)
+            # The file may be that of another sampler. Its noise levels must be those of a DDPM.
+            kind: Any = getattr(diffusers, config.get("_class_name", "DDPMScheduler"), None)
+            known = isinstance(kind, type) and issubclass(kind, SchedulerMixin)
+            own: Any = kind.from_config(config) if known else scheduler  # pyright: ignore[reportAttributeAccessIssue]
+        alphas = getattr(own, "alphas_cumprod", None)
+        if alphas is None or not torch.equal(alphas, scheduler.alphas_cumprod) or config.get("use_flow_sigmas"):
+            raise ValueError(f"{config.get('_class_name')} has not the noise levels of a DDPM")
+        settings = settings_of(scheduler)
+        if T != (other := scheduler.config.num_train_timesteps):
+            notes = (f"trained_betas has {T} values, so there are {T} noise levels, not num_train_timesteps={other}",)
     except Exception as error:  # a wrong value in the config can raise any kind of exception
-        raise UserError(f"prior {file}: cannot be used ({brief(error)}); {WAY_OUT}") from error
-    return schedule, used, () if file else (ASSUMED,)
+        raise refusal(file, f"cannot be used ({brief(error)})") from error
+    return settings, notes
 
 
 def _name(folder: Path) -> str:

@@ -17,8 +17,8 @@ from torch import Tensor
 from dipddpm.diffusion.denoiser import Denoiser
 from dipddpm.diffusion.schedule import to_picture
 from dipddpm.diffusion.steps import ddim_step, ddpm_step, draw
+from dipddpm.names import SCHEDULERS
 
-SCHEDULERS = ("ddpm", "ddim")
 Consistency = Callable[[Tensor, int], Tensor]
 
 
@@ -83,6 +83,7 @@ def sample_window(
 
     Raises:
         ValueError: When an argument is out of range; raised at the call, before the first step.
+        UserError: In a step, when the network's output is not finite.
     """
     schedule, levels = denoiser.schedule, list(levels)
     if scheduler not in SCHEDULERS:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 
-from dipddpm.diffusion.inits import Init
+from dipddpm.diffusion.inits import INITS, Init
 from dipddpm.diffusion.schedule import Schedule
+from dipddpm.names import SCHEDULERS
+
+LEAST = {"start_t": 1, "end_t": 0, "steps": 1, "samples": 1, "snapshot_every": 1}
 
 
 @dataclass(frozen=True)
@@ -38,23 +42,26 @@ class Window:
     exact: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("samples", "snapshot_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: must be 1 or more")
-        if self.start_t != "auto":
-            self._check_levels()
-        elif self.end_t < 0:
-            raise ValueError(f"end_t={self.end_t}: must be 0 or more")
-
-    def _check_levels(self) -> None:
-        start_t, end_t, steps = self.start_t, self.end_t, self.steps
-        if not isinstance(start_t, int) or start_t < 1:
-            raise ValueError(f"start_t={start_t}: must be 'auto' or a noise level of 1 or more")
-        if not 0 <= end_t < start_t:
-            raise ValueError(f"end_t={end_t}: must be in 0..{start_t - 1}, below start_t={start_t}")
-        span = start_t - end_t
-        if steps is not None and not 1 <= steps <= span:
-            raise ValueError(f"steps={steps}: must be in 1..{span}, the levels from start_t={start_t} to end_t={end_t}")
+        for name in ("start_t", "end_t", "steps", "samples", "snapshot_every", "seed"):
+            value = getattr(self, name)
+            if (name, value) not in (("start_t", "auto"), ("steps", None)):
+                object.__setattr__(self, name, _whole(name, value))
+        if not isinstance(self.exact, bool):
+            raise ValueError(f"exact={self.exact!r}: must be True or False")
+        if self.scheduler not in SCHEDULERS:
+            raise ValueError(f"scheduler={self.scheduler!r}: must be one of {', '.join(SCHEDULERS)}")
+        if isinstance(self.init, str):
+            INITS[self.init]  # refuses a name that it does not have
+        elif not callable(self.init):
+            raise ValueError(f"init={self.init!r}: must be a name or a function; there are: {', '.join(INITS)}")
+        if isinstance(self.start_t, int):
+            start_t, end_t, span = self.start_t, self.end_t, self.start_t - self.end_t
+            if span < 1:
+                raise ValueError(f"end_t={end_t}: must be in 0..{start_t - 1}, below start_t={start_t}")
+            if self.steps is not None and self.steps > span:
+                raise ValueError(
+                    f"steps={self.steps}: must be in 1..{span}, the levels from start_t={start_t} to end_t={end_t}"
+                )
 
     @property
     def first(self) -> int:
@@ -97,3 +104,14 @@ class Window:
         start_t = schedule.level_of_sigma(sigma)
         steps = min(self.steps, max(1, start_t - self.end_t)) if self.steps else None
         return replace(self, start_t=start_t, steps=steps)
+
+
+def _whole(name: str, value: object) -> int:
+    """Return a whole number in the range of a window's attribute."""
+    least = LEAST.get(name)
+    if isinstance(value, Integral) and not isinstance(value, bool) and (least is None or int(value) >= least):
+        return int(value)
+    allowed = "a whole number" if least is None else {
+        "start_t": "'auto' or a noise level of 1 or more", "end_t": "a noise level of 0 or more"
+    }.get(name, f"a whole number of {least} or more")  # fmt: skip
+    raise ValueError(f"{name}={value!r}: must be {allowed}")

@@ -13,13 +13,16 @@ import torch
 
 from dipddpm import environment
 from dipddpm.config.compose import plain
+from dipddpm.config.ranges import check_levels
 from dipddpm.config.schema import Config, CorrelatedNoise
 from dipddpm.degradation.problem import Problem
-from dipddpm.diffusion import folder as prior_folder
+from dipddpm.diffusion import layout
 from dipddpm.diffusion import prior as priors
+from dipddpm.diffusion.arithmetic import evaluation_gflop
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.restore import posterior_mean
 from dipddpm.dip.networks import NETWORKS, memory_format
+from dipddpm.errors import UserError
 from dipddpm.runs import fingerprints, outputs, results, windows
 from dipddpm.runs.inspect import inspect
 from dipddpm.runs.job import Job
@@ -69,7 +72,6 @@ def sample(c: Config, job: Job) -> float | None:
     problem = problem_of(c, folder)
     prior = _load(c, folder, problem, device)  # before the fit, so that a refusal does not cost minutes
     start = start_of(c, problem, job)
-    posterior_mean(prior, problem.noisy, prior.schedule.T)  # warm-up: the first evaluation is slow
     asked = windows.asked(c, problem, start, prior)
     result, row = windows.result_of(asked, problem, start, prior)
     rows = results.given_rows(problem, start) | {"result": row}
@@ -77,7 +79,12 @@ def sample(c: Config, job: Job) -> float | None:
         rows |= windows.baselines(asked, problem, prior)
     record = _record(c, problem, start, job, "sample") | {
         "inputs": read,
-        "prior": {"name": prior.name, "fingerprint": prior.fingerprint, "notes": prior.notes},
+        "prior": {
+            "name": prior.name,
+            "fingerprint": prior.fingerprint,
+            "levels": prior.schedule.T,
+            "notes": prior.notes,
+        },
         "window": asked.record(),
         "cost": results.cost(start, result, prior, from_noise=asked.window.init == "noise"),
     }
@@ -86,14 +93,22 @@ def sample(c: Config, job: Job) -> float | None:
 
 
 def _load(c: Config, folder: Path, problem: Problem, device: str) -> Prior:
-    """Load the prior, and refuse pictures and windows that it cannot take."""
-    prior_folder.check_size(folder, problem.noisy.shape[-1])
+    """Load the prior, and refuse pictures and windows that it cannot take, by one evaluation too."""
+    layout.check_size(folder, problem.noisy.shape[-1])
+    check_levels(c.ddpm, layout.levels(folder))
     environment.warn_if_emulated("ddpm.precision", c.ddpm.precision.name, device)
     prior = priors.load(folder, device=device, precision=c.ddpm.precision.name)
     for note in prior.notes:
         log.info("prior %s: %s", prior.name, note)
     if c.ddpm.error_sigma is not None:
         windows.at_error(windows.configured(c), c.ddpm.error_sigma, prior)
+    try:
+        evaluation_gflop(prior, (problem.noisy.shape[-2], problem.noisy.shape[-1]))
+        posterior_mean(prior, problem.noisy, prior.schedule.T)  # also a warm-up: the first evaluation is slow
+    except UserError:
+        raise
+    except Exception as error:  # torch's, for a config.json that makes no network
+        raise layout.refusal(folder, f"its network cannot be evaluated ({layout.brief(error)})") from error
     return prior
 
 

@@ -11,9 +11,10 @@ from typing import ParamSpec, TypeVar, cast
 
 from dipddpm.config.checkpoint import parse
 from dipddpm.config.degradation_ranges import check_mask_size, check_sides, check_small, enlarged, magnification
-from dipddpm.config.ranges import check_halvings, need_an_error
+from dipddpm.config.ranges import check_halvings, check_levels, need_an_error
 from dipddpm.config.schema import Config, has_clean, is_partial, mask_of, reference_of
 from dipddpm.diffusion import folder as prior_folder
+from dipddpm.diffusion import layout
 from dipddpm.errors import UserError, error_unknown, need, typed_as
 from dipddpm.fits.manifest import Damaged, KeptFile, check_file
 from dipddpm.names import LOOKS, STLPIPS_SMALLEST
@@ -109,10 +110,9 @@ class _Look:
         self._at_store()
         size = self._at_prior()
         self._at_checkpoint(size)
-        if size is not None:
-            inspect_size(c, size)
-            check_small(c, given, size)
-            check_mask_size(c, given, size)
+        inspect_size(c, size)
+        check_small(c, given, size)
+        check_mask_size(c, given, size)
 
     def _at_checkpoint(self, size: int | None) -> None:
         file = parse(self.c.checkpoint).file
@@ -131,18 +131,19 @@ class _Look:
         if in_the_way is not None:
             raise UserError(f"store={self.c.store} is not allowed: {in_the_way} is no folder; type store=<folder>")
 
-    def _at_prior(self) -> int | None:
-        """Check the prior's files, and return the pixels a side of the picture; None where they are not known yet."""
+    def _at_prior(self) -> int:
+        """Check the prior's files, and return the pixels a side of the picture."""
         p, given, fit = self.c.prior, self.c.image.size, self.command == "fit"
         size = given if isinstance(given, int) else None
-        if prior_folder.local(p.name, p.path, p.repo) is None and p.repo:
-            return size  # the prior is fetched from the Hub later
-        folder = self._once(_prior_folder, p.name, p.path, fit)
-        if size is None:
-            return self._once(prior_folder.sample_size, folder)
-        if not fit:  # a fit with a given image.size reads no file of the prior
-            self._once(prior_folder.sample_size, folder)
-            self._once(prior_folder.check_size, folder, size)
+        if fit and size is not None and prior_folder.local(p.name, p.path, p.repo) is None and p.repo:
+            return size  # a fit with a given image.size reads no file of the prior
+        folder = self._once(_prior_folder, p.name, p.path, p.repo, p.revision, fit)
+        if size is None or not fit:
+            own = self._once(layout.sample_size, folder)
+            size = own if size is None else size
+        if not fit:
+            self._once(layout.check_size, folder, size)
+            check_levels(self.c.ddpm, self._once(layout.levels, folder))
         return size
 
 
@@ -160,5 +161,5 @@ def check_kept_file(path: Path, size: tuple[int, int] | None) -> KeptFile:
         ) from error
 
 
-def _prior_folder(name: str, path: str | None, config_only: bool) -> Path:
-    return prior_folder.resolve(name, path, None, None, config_only=config_only)
+def _prior_folder(name: str, path: str | None, repo: str | None, revision: str | None, config_only: bool) -> Path:
+    return prior_folder.resolve(name, path, repo, revision, config_only=config_only, ahead=True)

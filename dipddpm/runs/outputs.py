@@ -17,7 +17,7 @@ from dipddpm.dip import tracking
 from dipddpm.dip.curves import best_kept, crossing, peak
 from dipddpm.dip.module import fixed_input
 from dipddpm.files import flat, write_json, write_text
-from dipddpm.names import BASELINES, LEFT, QUALITIES, T
+from dipddpm.names import BASELINES, LEFT, QUALITIES
 from dipddpm.pictures import panels, write
 from dipddpm.runs import report
 from dipddpm.runs.report import Row
@@ -181,7 +181,8 @@ def _notes(folder: Path, problem: Problem, rows: Mapping[str, Row], record: Mapp
         seconds = f"{cost['total_seconds']:.1f} s"
         dip = record.get("fit") if cost["fit_gflop"] else None  # the plain DDPM needs no fit
         share = f", {cost['fit_evaluations_worth']:.0f} of them for the fit" if dip else ""
-        notes.append(f"cost: the arithmetic of {total:.0f} evaluations{share}; the whole chain takes {T}")
+        chain = record["prior"]["levels"]
+        notes.append(f"cost: the arithmetic of {total:.0f} evaluations{share}; the whole chain takes {chain}")
         if dip:
             notes += _without_a_dip(rows, problem.operator.completion)
             then = "" if dip["made_by_this_run"] else " (measured when the stored fit was made)"

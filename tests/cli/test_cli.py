@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import huggingface_hub
 import pytest
 import torch
 from PIL import Image
@@ -18,8 +19,11 @@ from support.commands import SMALL, command
 from dipddpm.cli import check as cli
 from dipddpm.cli import explain
 from dipddpm.diffusion import folder as prior_folder
+from dipddpm.diffusion import layout
 from dipddpm.fits import FitStore
 from dipddpm.pictures import read
+
+COMMIT = "cd5c944777ea2668051904ead6cc120739b86c4d"  # conf/prior/celebahq256.yaml
 
 
 @pytest.fixture
@@ -53,8 +57,12 @@ REFUSALS = [
     ),
     (["ddpm.init=scald"], "ddpm.init=scald is not allowed"),
     (["ddpm.init=scald"], "one of raw, scaled, diffused, matched, noise (did you mean scaled?)"),
-    (["ddpm.start_t=0"], "ddpm.start_t=0 is not allowed: auto or a noise level from 1 to 1000"),
-    (["ddpm.start_t=1001"], "ddpm.start_t=1001 is not allowed"),
+    (["ddpm.start_t=0"], "ddpm.start_t=0 is not allowed: auto or a noise level of 1 or more"),
+    (
+        ["ddpm.start_t=1001"],
+        "ddpm.start_t=1001 is not allowed: auto or a noise level from 1 to 1000, which this prior has",
+    ),
+    (["ddpm.start_t=auto", "ddpm.end_t=1000"], "ddpm.end_t=1000 is not allowed: a noise level from 0 to 999"),
     (["ddpm.end_t=50"], "ddpm.end_t=50 is not allowed"),
     (["dip.kernel_size=4"], "dip.kernel_size=4 is not allowed: an odd number"),
     (["image.path=missing.png"], "missing.png"),
@@ -144,7 +152,7 @@ def test_a_sweeper_or_launcher_without_m_is_refused(typed, extra, message, refus
     assert refuse("sample", typed) == [f"error: {message}: type -m first: python sample.py -m ..."]
     cli.check_arguments("sample", ["--cfg", "job", typed])
     cli.check_arguments("sample", [typed, "hydra.mode=MULTIRUN"])
-    cli.check_arguments("sample", ["hydra/launcher=basic", "hydra/sweeper=basic", "experiment=celebahq256"])
+    cli.check_arguments("sample", ["hydra/launcher=basic", "hydra/sweeper=basic", "experiment=original"])
 
 
 def test_slurm_is_refused_where_there_is_none(refuse, tmp_path, monkeypatch):
@@ -322,16 +330,42 @@ def test_weights_are_asked_for_where_they_are_read(refuse, priors):
     cli.check_arguments("fit", ["prior.path=weightless"])
     (line,) = refuse("fit", "prior.path=empty", "image.size=16")
     assert line.startswith("error: prior empty: has neither")
-    cli.check_arguments("sample", ["prior=celebahq256"])  # on the Hub: nothing is asked of it
+
+
+def test_a_prior_of_the_hub_is_looked_up_before_any_work(refuse, monkeypatch, tiny_prior, tmp_path):
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    (line,) = refuse("sample", "prior=celebahq256")
+    assert line.startswith("error: prior.repo=google/ddpm-celebahq-256: not in the Hugging Face cache")
+    (line,) = refuse("fit", "prior=celebahq256")
+    assert "not in the Hugging Face cache" in line, "its picture size is that of the fit"
+    cli.check_arguments("fit", ["prior=celebahq256", "image.size=64"])
+    cli.check_arguments("sample", ["--cfg", "job", "prior=celebahq256"])
+    snapshot = tmp_path / "hub/models--google--ddpm-celebahq-256/snapshots" / COMMIT
+    shutil.copytree(tiny_prior, snapshot)
+    (line,) = refuse("sample", "prior=celebahq256", "ddpm.start_t=1001")
+    assert line.startswith("error: ddpm.start_t=1001 is not allowed"), "its files are looked at, too"
 
 
 def test_a_sweep_looks_at_each_file_once(monkeypatch):
     looked = []
-    monkeypatch.setattr(read, "check", lambda path, box: looked.append(path) or (64, 64))
-    monkeypatch.setattr(prior_folder, "resolve", lambda name, *_, **__: looked.append(name))
-    monkeypatch.setattr(prior_folder, "sample_size", lambda folder: looked.append("its size") or 64)
+
+    def counted(module, name):
+        real = getattr(module, name)
+
+        def look(*given, **named):
+            looked.append((name, given[0]))
+            return real(*given, **named)
+
+        look.__qualname__ = name
+        monkeypatch.setattr(module, name, look)
+
+    for module, name in ((read, "check"), (prior_folder, "resolve"), (layout, "sample_size"), (layout, "levels")):
+        counted(module, name)
     cli.check_arguments("sample", ["-m", "seed=1,2,3"])
-    assert looked == ["astronaut", "faces64", "its size"]
+    faces = prior_folder.ASSETS / "faces64"
+    assert looked == [("check", "astronaut"), ("resolve", "faces64"), ("sample_size", faces), ("levels", faces)]
 
 
 def test_what_cannot_be_met_is_one_line_and_leaves_no_fit(small, tiny_prior, tmp_path):

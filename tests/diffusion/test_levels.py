@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -85,7 +89,7 @@ def test_a_strided_window_is_even_and_keeps_its_ends():
     [
         ((0, 0), r"start_t=0: must be 'auto' or a noise level of 1 or more"),
         ((50, 50), r"end_t=50: must be in 0..49, below start_t=50"),
-        ((50, -1), r"end_t=-1"),
+        ((50, -1), r"end_t=-1: must be a noise level of 0 or more"),
         ((50, 20, 31), r"steps=31: must be in 1..30"),
         ((50, 20, 0), r"steps=0"),
     ],
@@ -93,6 +97,41 @@ def test_a_strided_window_is_even_and_keeps_its_ends():
 def test_a_window_outside_the_chain_is_refused(args: tuple, message: str):
     with pytest.raises(ValueError, match=message):
         window(*args)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"steps": 0}, "steps=0: must be a whole number of 1 or more"),
+        ({"steps": 2.0}, "steps=2.0: must be a whole number of 1 or more"),
+        ({"end_t": -1}, "end_t=-1: must be a noise level of 0 or more"),
+        ({"end_t": False}, "end_t=False: must be a noise level"),
+        ({"samples": True}, "samples=True: must be a whole number of 1 or more"),
+        ({"samples": 0}, "samples=0: must be"),
+        ({"snapshot_every": 2.5}, "snapshot_every=2.5: must be"),
+        ({"seed": "0"}, "seed='0': must be a whole number"),
+        ({"exact": 1}, "exact=1: must be True or False"),
+        ({"scheduler": "euler"}, "scheduler='euler': must be one of ddpm, ddim"),
+        ({"init": "blurred"}, "there is no init blurred; there are: raw, scaled"),
+        ({"init": None}, "init=None: must be a name or a function; there are: raw, scaled"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("start_t", [50, "auto"])
+def test_a_window_is_checked_where_it_is_made(start_t: int | str, values: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        Window(start_t, **values)
+
+
+@pytest.mark.parametrize("start_t", [True, 50.0, "50", None, "Auto"])
+def test_a_first_level_is_a_whole_number_or_auto(start_t: Any):
+    with pytest.raises(ValueError, match=f"start_t={start_t!r}: must be 'auto' or a noise level of 1 or more"):
+        Window(start_t)
+
+
+def test_numpys_whole_numbers_are_whole_numbers():
+    window = Window(start_t=np.int64(5), steps=np.int32(2))  # pyright: ignore[reportArgumentType]
+    assert window == Window(5, steps=2) and json.dumps(window.levels) == "[5, 2, 0]"
 
 
 def test_initial_states_without_noise():

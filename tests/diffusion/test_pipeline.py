@@ -5,10 +5,14 @@ import pytest
 import torch
 from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from PIL import Image
 
 from dipddpm.degradation.noise import Gaussian
 from dipddpm.degradation.problem import degrade
+from dipddpm.diffusion import pipeline as pipelines
+from dipddpm.diffusion.denoiser import settings_of
 from dipddpm.diffusion.pipeline import WindowPipeline
 from dipddpm.diffusion.prior import load_prior
 from dipddpm.diffusion.restore import posterior_mean, restore
@@ -126,3 +130,50 @@ def test_grey_pictures_are_made_rgb_and_integers_refused(pipeline, picture):
     assert pipeline(image=grey, start_t=2).images[0].mode == "RGB"
     with pytest.raises(ValueError, match="image is uint8: give floating-point values"):
         pipeline(image=np.asarray(grey.convert("RGB"))[None], start_t=2)
+
+
+def test_what_a_list_or_the_network_cannot_take_is_refused(pipeline, picture):
+    wide = Image.new("RGB", (24, 16))
+    for pictures in ([Image.new("RGB", (16, 16)), wide], [picture, picture[..., :8]]):
+        with pytest.raises(ValueError, match="image: .* and .*; must be pictures of one size"):
+            pipeline(image=pictures, start_t=2)
+    assert pipeline(image=[wide, wide], start_t=2).images[0].size == (24, 16)
+    for odd in (Image.new("RGB", (15, 16)), picture[..., :15]):
+        with pytest.raises(ValueError, match="image has 15x16 pixels: the network takes multiples of 2 pixels a side"):
+            pipeline(image=odd, start_t=2)
+    for other in (picture[:, :1], "face.png", None, []):
+        with pytest.raises(ValueError, match="image"):
+            pipeline(image=other, start_t=2)
+
+
+def test_a_noisy_array_is_taken_as_the_same_tensor_is(pipeline, picture):
+    noisy = degrade(picture, Gaussian(50)).noisy
+    arrays = noisy.permute(0, 2, 3, 1).numpy()
+    results = [pipeline(image=image, start_t=3, generator=seeded(), output_type="pt").images
+               for image in (noisy, arrays, list(arrays))]  # fmt: skip
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+def test_steps_of_another_scheduler_are_refused_and_the_advice_works(pipeline, picture):
+    pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
+    with pytest.raises(
+        ValueError, match="the scheduler is EulerDiscreteScheduler, must be DDPMScheduler or DDIM"
+    ) as no:
+        pipeline(image=picture, start_t=2)
+    exec(str(no.value).partition(": set ")[2], {"pipeline": pipeline, "DDPMScheduler": DDPMScheduler})
+    assert pipeline(image=picture, start_t=2).images
+
+
+def test_a_tuple_is_returned_where_a_user_asks_for_it(pipeline, picture):
+    images = pipeline(image=picture, start_t=3, generator=seeded(), output_type="np").images
+    (again,) = pipeline(image=picture, start_t=3, generator=seeded(), output_type="np", return_dict=False)
+    np.testing.assert_array_equal(again, images)
+    with pytest.raises(TypeError, match="eta: no such option; there are: output_type, return_dict, callback_on_step_e"):
+        pipeline(image=picture, eta=1.0)
+
+
+def test_the_schedule_is_read_once_a_call(pipeline, picture, monkeypatch):
+    made = []
+    monkeypatch.setattr(pipelines, "settings_of", lambda scheduler: made.append(1) or settings_of(scheduler))
+    pipeline(image=picture, start_t=5)
+    assert made == [1]

@@ -18,6 +18,7 @@ from dipddpm.diffusion.denoiser import Denoiser
 from dipddpm.diffusion.sampler import Snapshot, sample_window
 from dipddpm.diffusion.schedule import Schedule, to_picture
 from dipddpm.diffusion.window import Window
+from dipddpm.errors import UserError
 
 LINEAR = Schedule(DDPMScheduler().alphas_cumprod)
 M, S = 0.3, 0.4  # mean and standard deviation of the Gaussian data
@@ -268,6 +269,33 @@ def test_what_does_not_fit_is_refused_at_the_call(changed: dict, message: str):
     }
     with pytest.raises(ValueError, match=message):
         sample_window(**(arguments | changed))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 1e7])
+@pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
+def test_a_network_that_gives_no_number_ends_the_window(kind: str, value: float):
+    """Clipping would hide it: an infinite estimate becomes a black or white picture."""
+
+    def fails_at_level_3(x: Tensor, t: Tensor) -> UNet2DOutput:
+        output = torch.zeros_like(x)
+        output[0, 0, 0, 0] = value if int(t) == 2 else 0
+        return UNet2DOutput(sample=output)
+
+    passed = sample_window(
+        Denoiser(fails_at_level_3, LINEAR, kind), torch.zeros(1, 3, 5, 7), [5, 4, 3, 2], generators(1), snapshot_every=1
+    )
+    assert [next(passed).level, next(passed).level] == [4, 3]
+    with pytest.raises(UserError, match="the prior's output at noise level 3 is not finite, or beyond 1,000,000"):
+        next(passed)
+
+
+def test_a_picture_that_holds_no_number_is_not_blamed_on_the_prior():
+    def passes_on(x: Tensor, t: Tensor) -> UNet2DOutput:
+        return UNet2DOutput(sample=x)
+
+    window = sample_window(Denoiser(passes_on, LINEAR), torch.full((1, 3, 5, 7), float("nan")), [5, 0], generators(1))
+    with pytest.raises(ValueError, match="the state at noise level 5 is not finite: give a finite picture"):
+        next(window)
 
 
 def test_a_network_that_predicts_something_else_is_refused():
