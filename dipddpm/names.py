@@ -14,6 +14,7 @@ LEFT = (*(f"{name}.png" for name in (*RESTORATIONS, *PICTURES)), *(f"{name}-[0-9
 BASELINES = ("posterior_mean", "noisy_window")  # rows of the two starts without a DIP
 QUALITIES = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "stlpips": ("ST-LPIPS", 3)}  # title and decimals of each
 SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}  # the script of each command
+MOST_JOBS = 10_000  # of a sweep: each is checked before the first one starts
 STOPPED = "stopped by a signal"  # the line in error.txt of a job that was stopped and did not fail
 MACHINE = ("threads", "device", "panel_every")  # keys that do not change the result: a done job stays done
 CHECKPOINTS = ("stop", "last", "oracle", "none")  # the words that `checkpoint` takes (dipddpm/config/checkpoint.py)

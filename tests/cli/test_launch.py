@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dipddpm.cli import launch, sample, train_dip
-from dipddpm.cli.launch import distinct_fits_first, done_before, objective, share_of_threads
+from dipddpm.cli.launch import done_before, objective, share_of_threads
 from dipddpm.config.compose import plain
 from dipddpm.runs import commands as runs
 from dipddpm.runs import fingerprints
@@ -151,15 +151,6 @@ def test_the_objective_is_what_metrics_json_says(configure, tmp_path):
 )
 def test_jobs_side_by_side_share_the_cores(launcher, cores, threads):
     assert share_of_threads(launcher, cores) == threads
-
-
-def test_the_keys_of_a_fit_vary_fastest():
-    typed = ["-m", "dip.layers=4,6", "ddpm.start_t=50,100", "seed=0,1", "checkpoint=stop"]
-    assert distinct_fits_first(typed) == ["-m", "ddpm.start_t=50,100", "checkpoint=stop", "dip.layers=4,6", "seed=0,1"]
-    alone = ["dip.layers=4", "ddpm.start_t=50"]
-    assert distinct_fits_first(alone) == alone
-    group = ["--multirun", "dip=cnn,skip", "image@image=astronaut", "ddpm.seed=1,2"]
-    assert distinct_fits_first(group)[1] == "ddpm.seed=1,2"
 
 
 def test_ctrl_c_during_a_fit_is_told_from_another_end(configure, tmp_path, monkeypatch):
