@@ -27,16 +27,26 @@ OBJECTIVES = (
     "result.nfe",
 )
 
+LARGEST = 2**31 - 1  # of whole numbers that are no seeds
+
+
+class Word(Enum):
+    """A word that a key of the configuration takes. Its text is the word, also in the completion of a shell."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
 # The words that keys of the configuration take.
-ImageKind = Enum("ImageKind", "clean noisy")  # clean: noise is added to the picture; noisy: the picture is y
-NoiseKind = Enum("NoiseKind", "gaussian poisson impulse correlated none own")  # own: the noise that y has already
-OperatorKind = Enum("OperatorKind", "identity mask downscale")
-Network = Enum("Network", "cnn skip")
-Rule = Enum("Rule", "loss_floor wmv emv never")
-Precision = Enum("Precision", "fp32 bf16")
-Init = Enum("Init", "raw scaled diffused matched noise")
-Scheduler = Enum("Scheduler", "ddpm ddim")
-FitMode = Enum("FitMode", "auto never")
+ImageKind = Word("ImageKind", "clean noisy")  # clean: noise is added to the picture; noisy: the picture is y
+NoiseKind = Word("NoiseKind", "gaussian poisson impulse correlated none own")  # own: the noise that y has already
+OperatorKind = Word("OperatorKind", "identity mask downscale")
+Network = Word("Network", "cnn skip")
+Rule = Word("Rule", "loss_floor wmv emv never")
+Precision = Word("Precision", "fp32 bf16")
+Init = Word("Init", "raw scaled diffused matched noise")
+Scheduler = Word("Scheduler", "ddpm ddim")
+FitMode = Word("FitMode", "auto never")
 NOISES = tuple(name for name in NoiseKind.__members__ if name != "own")  # kinds that can be added
 OPERATORS, NETWORKS, RULES, PRECISIONS, INITS, SCHEDULERS = (
     tuple(kind.__members__) for kind in (OperatorKind, Network, Rule, Precision, Init, Scheduler)

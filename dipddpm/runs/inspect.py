@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar, cast
 
 from dipddpm.config.checkpoint import parse
 from dipddpm.config.degradation_ranges import check_mask_size, check_sides, check_small, enlarged, magnification
-from dipddpm.config.ranges import check_halvings, check_levels, need_an_error
+from dipddpm.config.ranges import check_halvings, check_levels, check_memory, need_an_error
 from dipddpm.config.schema import Config, has_clean, is_partial, mask_of, reference_of
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import layout
@@ -80,6 +80,7 @@ def inspect_size(c: Config, size: int) -> None:
     """
     if parse(c.checkpoint).fits:
         check_halvings(c.dip, size)
+    check_memory(c, size)
     check_sides(c, size)
     looks = [o for o in c.objective if o in LOOKS]
     need(not looks or size >= STLPIPS_SMALLEST, "image.size", size,
