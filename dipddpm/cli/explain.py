@@ -92,9 +92,10 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         if group in FILES and ("/" in choice or "." in choice):
             return _file(group, choice)
         return f"{group}={choice} is not a choice{suggestion(choice, names)}; {group} is one of: {' '.join(names)}"
-    if found := re.search(r"Multiple values for (\S+)\. To override", text):
-        given = next((o for o in overrides if o.startswith(f"+{found[1]}=")), f"+{found[1]}=<choice>")
-        return f"{given} is not allowed, because {found[1]} needs no +: type {given.lstrip('+')}"
+    added = re.search(r"Multiple values for (\S+)\. To override|force-add of config groups .*'\+\+([^=]+)=", text)
+    if added and (key := added[1] or added[2]):
+        given = next((o for o in overrides if o.lstrip("+").startswith(f"{key}=")), f"+{key}=<choice>")
+        return f"{given} is not allowed, because {key} needs no +: type {given.lstrip('+')}"
     if found := re.search(r"Sweeping over Hydra's configuration.*'([^']+)'", text):
         return f"{found[1]} is not allowed: a sweep has one value of each key of Hydra; type one value"
     if found := re.search(r"Error merging override (\S+)", text):

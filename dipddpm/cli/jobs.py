@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydra import compose
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
@@ -89,7 +90,9 @@ def _points(
     sweep = [*parse(space), *(o for o in parsed if not o.is_hydra_override())]
     if not str(hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
         fixed = [o.input_line or "" for o in parsed if not o.is_sweep_override()]
-        _check_search(config.typed(compose(name, overrides=fixed)), hydra.sweeper, command)
+        c = config.typed(compose(name, overrides=fixed))
+        _check_sampler(hydra.sweeper.get("sampler") or {}, sweep, c)
+        _check_search(c, hydra.sweeper, command)
         return own, _ends(sweep)
     jobs = 1
     for o in sweep:
@@ -158,6 +161,18 @@ def whole_numbers(refusal: str, overrides: Sequence[str]) -> str:
     key = refusal.partition("=")[0]
     given = [o for o in overrides if o.startswith(f"{key}=interval(")]
     return f"; for whole numbers type {key}=int({given[0].partition('=')[2]})" if given else ""
+
+
+def _check_sampler(sampler: Mapping[str, Any], sweep: Sequence[Override], c: Config) -> None:
+    """Refuse a sampler of Optuna that cannot search this space, or by several figures."""
+    name, why = str(sampler.get("_target_")).rpartition(".")[2], ""
+    ranges = [o for o in sweep if o.is_interval_sweep()]
+    lists = [list(o.sweep_iterator()) for o in sweep if o.is_choice_sweep()]
+    if name == "CmaEsSampler" and len(c.objective) > 1:
+        why = "cmaes searches by one figure"
+    elif name == "GridSampler" and (ranges or any(len({type(v) for v in values}) > 1 for values in lists)):
+        why = "grid takes lists of values of one type, and no ranges"
+    need(not why, "hydra/sweeper/sampler", why.partition(" ")[0], f"{why}; type hydra/sweeper/sampler=seeded")
 
 
 def _check_search(c: Config, sweeper: DictConfig, command: str) -> None:

@@ -10,7 +10,7 @@ import hydra
 from omegaconf import DictConfig
 
 from dipddpm.cli.check import check_arguments
-from dipddpm.cli.launch import Objective
+from dipddpm.cli.launch import JobFailed, Objective
 from dipddpm.config.folder import conf_folder
 from dipddpm.surroundings import settle
 
@@ -34,7 +34,8 @@ def start(job: Callable[[DictConfig], Objective], command: str) -> None:
     except Exception as error:
         if asked:
             raise
-        if hasattr(error, "of_job"):  # the job's log has the error: `dipddpm.cli.launch.run_job` marks it
+        if isinstance(error, JobFailed):
+            print(f"error: a job of the sweep failed: {error}", file=sys.stderr)
             sys.exit(1)
         print(f"error: {_line(error)}", file=sys.stderr)
         sys.exit(2)
