@@ -48,6 +48,7 @@ def typed(cfg: DictConfig) -> Config:
 
 def _merged(values: Any) -> DictConfig:
     """Return the values as a typed node of omegaconf, with the dataclass of the choice for each group."""
+    _refuse_nested(values)
     typed = OmegaConf.structured(Config)
     for group, choices in CHOICES.items():
         node = values.get(group)
@@ -65,6 +66,15 @@ def _merged(values: Any) -> DictConfig:
     if merged.operator.get("file"):  # a drawn mask replaces the random one
         merged.operator.missing = None
     return merged
+
+
+def _refuse_nested(values: Mapping[str, Any]) -> None:
+    """Refuse lists within lists, and keys within values: with YAML's aliases a few lines of them fill the memory."""
+    for name, node in values.items():
+        for key, value in node.items() if isinstance(node, Mapping) else [(None, node)]:
+            within = value if isinstance(value, list) else [value] if key else []
+            if any(isinstance(one, list | Mapping) for one in within):
+                raise UserError(f"{name}{f'.{key}' * bool(key)} holds a list or keys within a value: type one value")
 
 
 def plain(config: object) -> dict[str, Any]:

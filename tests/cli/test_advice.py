@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from dipddpm.cli import check as cli
+from dipddpm.config.compose import unknown_key
 
 OVERRIDE = re.compile(r"[a-z][a-z_./]*=(?:\[[^\]]*\]|[^\s,;)]+)")
 
@@ -34,55 +35,36 @@ def refused(capsys, arguments):
 
 def mended(arguments, advised, line):
     """The arguments with the advised overrides in place of the refused one and of those of the same group or key."""
-    replaced = {o.partition("=")[0] for o in advised} | {re.split("[ =]", line.lstrip("+"))[0]}
+    replaced = {o.partition("=")[0] for o in advised}
+    if refused := re.match(r"\+*([^ =]+)\S* (?:names|is|cannot|has) ", line):
+        replaced.add(refused[1])
     return [*(a for a in arguments if a.lstrip("+").partition("=")[0] not in replaced), *advised]
 
 
-# A command line, a part of its refusal, and values for the advice's <...>, if there are any. Some refusals advise one
-# override or another: each is typed.
+# A command line, a part of its refusal, and values for the advice's <...>. Where a refusal advises one override or
+# another, each is typed.
 ADVICE = [
-    ("image={folder}/own.png", "names a file", {}),
     ("image=~/own.png", "names a file", {}),
-    ("image=noisy.png", "names a file", {}),
-    ("prior=./own", "names a file", None),
     ("operator=holes.png image.path=own.png", "type operator=mask operator.file=holes.png", {}),
     ("+experiment=inpaint", "type experiment=inpaint", {}),
-    ("+noise=poisson", "type noise=poisson", {}),
     ("++dip=skip", "type dip=skip", {}),
     ("noise.correlation=1", "type noise=correlated noise.correlation=1", {}),
-    ("operator.factor=2", "type operator=downscale operator.factor=2", {}),
     ("image.reference=own.png image.path=noisy.png", "type image=noisy image.reference=own.png", {}),
     ("-m operator=identity,mask operator.missing=0.3", "type operator=mask operator.missing=0.3", {}),
-    ("-m noise=gaussian,poisson noise.correlation=1", "type noise=correlated noise.correlation=1", {}),
     ("noise=poisson noise.sigma=null", "type noise.sigma=<value>", {"value": "25"}),
     ("image.box.0=1", "type image.box=<value>", {"value": "[0,0,99,99]"}),
     ("seed==1", "type seed=<value>", {"value": "1"}),
     ("dip=(skip)", "type dip=<choice>", {"choice": "skip"}),
-    ("noise=null", "type noise=<name>", {"name": "poisson"}),
     ("noise.kind=poisson", "type noise=poisson", {}),
-    ("image=file", "type image.path=<value>", {"value": "own.png"}),
     ("image.path=zzz", "type image.path=<file> or image.path=astronaut", {"file": "own.png"}),
     ("store=own.png", "type store=<folder>", {"folder": "fits"}),
     ("checkpoint=15", "type checkpoint=10", {}),
-    ("checkpoint=oracle image=noisy image.path=noisy.png", "type image.reference=<file>", {"file": "own.png"}),
-    ("dip=skip dip.layers=9", "type dip.layers=5", {}),
     ("dip.network=skip", "type dip=skip dip.final_relu=false", {}),
     ("image.size=100", "type image.size=96 or image.size=104", {}),
-    ("ddpm.samples=2 ddpm.scheduler=ddim", "type ddpm.samples=1, ddpm.scheduler=ddpm or ddpm.init=diffused", {}),
-    ("noise=none", "type noise=gaussian, or type operator=mask or operator=downscale", {}),
-    ("noise=own", "type image=noisy, or noise=gaussian", None),
-    ("image=noisy image.path=noisy.png noise=poisson", "type noise=own", None),
-    ("image=noisy image.path=noisy.png operator=mask operator.file=holes.png",
+    ("image=noisy image.path=noisy.png operator=mask operator.file=holes.png image.box=[0,0,64,64]",
      "type noise.sigma=<0-255 scale>, or noise=none", {"0-255 scale": "5"}),
-    ("image=noisy image.path=noisy.png ddpm.init=matched",
-     "type ddpm.error_sigma=<0-255 scale>, image.reference=<clean file>", {"0-255 scale": "9", "clean file": "own.png", "level": "20"}),
-    ("-m seed=interval(1,5)", "type seed=range(first,end,step)", None),
     ("-m threads=1,2", "type hydra.job.config.override_dirname.exclude_keys=[]", {}),
-    ("prior.repo=google/x", "type prior=celebahq256 prior.repo=google/x", {"commit": "a" * 40}),
-    ("degrade=poisson", "type noise=poisson", {}),
-    ("hydra.run.dir=a,b", "one value", None),
     ("-m experiment=search hydra/sweeper/sampler=cmaes", "type hydra/sweeper/sampler=seeded", {}),
-    ("-m experiment=search hydra/sweeper/sampler=grid", "type hydra/sweeper/sampler=seeded", {}),
 ]  # fmt: skip
 
 
@@ -93,11 +75,31 @@ def test_what_a_refusal_advises_is_accepted(typed, part, values, folder, capsys)
     arguments = typed.replace("{folder}", str(folder)).split()
     line = refused(capsys, arguments)
     assert part in line
-    if values is None:
-        return  # the advice is a form and no value
     for name, value in values.items():
         line = line.replace(f"<{name}>", value)
     advice = line.partition("type ")[2]
     for one in re.split(r",? or (?:type )?|, (?=and )|, (?=[a-z./_]+=)", advice):
         if advised := OVERRIDE.findall(one):
             cli.check_arguments("sample", mended(arguments, advised, line))
+
+
+def test_what_is_to_be_left_out_can_be_left_out(folder, capsys):
+    own = ["image=noisy", "image.path=noisy.png"]
+    line = refused(capsys, [*own, "noise.correlation=1"])
+    assert line.endswith("leave noise.correlation=1 out, because image=noisy adds no noise")
+    cli.check_arguments("sample", own)
+
+
+MEANT = {"lr=0.1": "dip.lr", "dip.start_t=20": "ddpm.start_t", "path=x": "image.path or prior.path",
+         "imag=file": "image", "ddpm.startt=3": "ddpm.start_t", "+noise.sgma=1": "noise.sigma"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("typed", "meant"), MEANT.items())
+def test_a_mistyped_key_is_told_its_name(typed, meant):
+    key = typed.lstrip("+").partition("=")[0]
+    assert f"{key} is not a key (did you mean {meant}?)" in unknown_key(key)
+
+
+def test_a_key_that_resembles_none_is_told_of_no_group_as_a_key():
+    line = unknown_key("noise.foo")
+    assert line == "noise.foo is not a key; noise has: noise.sigma noise.correlation"

@@ -79,15 +79,25 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSALS, ids=[" ".join(a) + "|" + m[:12] for a, m in REFUSALS])
-def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path):
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, refuse, tmp_path):
     (tmp_path / "words.png").write_text("no picture")
     tiny_picture(tmp_path / "small.png", (7, 30))
-    done = command("sample.py", *arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert not done.stdout
+    (line,) = refuse("sample", *arguments)
+    assert message in line
     assert sorted(p.name for p in tmp_path.iterdir()) == ["small.png", "words.png"], "no work was begun"
+
+
+def test_a_linked_script_and_a_module_are_the_command(tmp_path):
+    (tmp_path / "mine.py").symlink_to(ROOT / "sample.py")
+    done = command(str(tmp_path / "mine.py"), "dip.lyers=3", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: dip.lyers is not a key (did you mean dip.layers?)")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.py"], "no work was begun"
+    told = subprocess.run(
+        [sys.executable, "-m", "dipddpm.cli.train_dip", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert "train_dip is powered by Hydra" in told.stdout
 
 
 def test_a_sweep_is_checked_whole_before_its_first_job(tmp_path):

@@ -225,6 +225,19 @@ def test_refusals_say_what_was_given_and_what_is_allowed(override, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_configuration_of_aliases_of_aliases_is_refused_at_once():
+    """Its text would have 10^30 words."""
+    bomb: list = ["x"]
+    for _ in range(30):
+        bomb = [bomb] * 10
+    stored = config.plain(config.typed(composed()))
+    for group, key in (("image", "box"), ("dip", "layers"), ("ddpm", "start_t")):
+        with pytest.raises(ValueError, match=f"{group}.{key} holds a list or keys within a value"):
+            config.read_back(stored | {group: stored[group] | {key: bomb}})
+    with pytest.raises(ValueError, match="objective holds a list"):
+        config.read_back(stored | {"objective": bomb})
+
+
 @pytest.mark.parametrize("override", ["ddpm.start_t=1", "ddpm.start_t=1000", "ddpm.end_t=24", "ddpm.steps=25",
                                       "ddpm.samples=3 ddpm.steps=1 ddpm.end_t=1", "ddpm.samples=3 ddpm.start_t=2",
                                       "device=cuda:1", "dip.layers=0", "dip=skip dip.layers=1",
