@@ -174,8 +174,8 @@ print("done", file=sys.stderr)
 
 def test_a_process_is_independent_of_pipes_terminals_and_notebooks():
     left = {"COLUMNS": "0", "MPLBACKEND": "module://a_notebooks.backend", "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, "-c", LEFT_BEHIND], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          env=os.environ | left) as process:  # fmt: skip
+    more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": os.environ | left}
+    with subprocess.Popen([sys.executable, "-c", LEFT_BEHIND], **more) as process:
         assert process.stdout and process.stderr
         process.stdout.close()
         assert process.stderr.read() == "a table of some width\ndone\n"
