@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+ranked: Any = rank_zero_only  # a function with an attribute: Lightning logs and keeps where its `rank` is 0
 DEFAULTS = "PL_TRAINER_"  # variables of this beginning change defaults of Lightning's Trainer, and so results
 
 
@@ -32,10 +34,10 @@ class Alone(LightningEnvironment):
 @contextmanager
 def alone() -> Iterator[None]:
     """Let Lightning log and keep as the first process inside the block. Its rank is put back afterwards."""
-    rank, hidden = rank_zero_only.rank, {k: os.environ.pop(k) for k in list(os.environ) if k.startswith(DEFAULTS)}
-    rank_zero_only.rank = 0
+    rank, hidden = ranked.rank, {k: os.environ.pop(k) for k in list(os.environ) if k.startswith(DEFAULTS)}
+    ranked.rank = 0
     try:
         yield
     finally:
-        rank_zero_only.rank = rank
+        ranked.rank = rank
         os.environ.update(hidden)

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from hydra.errors import CompactHydraException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -321,3 +322,20 @@ def test_an_odd_metrics_json_is_no_result(configure, tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps(whole))
     (tmp_path / "config.yaml").write_text("[" * 100_000)
     assert not done_before(tmp_path, c, "sample")
+
+
+def test_a_verbose_run_shows_what_this_project_logs_and_not_what_its_libraries_do(tmp_path, monkeypatch):
+    given = {"runtime": {"output_dir": str(tmp_path), "cwd": str(tmp_path)}, "mode": RunMode.RUN, "verbose": True,
+             "overrides": {"task": []}, "job": {"chdir": False}, "launcher": {}}  # fmt: skip
+    monkeypatch.setattr(launch.HydraConfig, "get", lambda: OmegaConf.create(given))
+    for function in ("settle", "_set_terminal"):
+        monkeypatch.setattr(launch, function, lambda: None)
+    names = ("dipddpm.runs.windows", "matplotlib.font_manager")
+    monkeypatch.setattr(launch, "_run", lambda *_: [logging.getLogger(n).isEnabledFor(logging.DEBUG) for n in names])
+    before = {logger: logger.level for logger in (logging.getLogger(), logging.getLogger("dipddpm"))}
+    try:
+        logging.getLogger().setLevel(logging.DEBUG)  # as Hydra does
+        assert launch.run_job(OmegaConf.create(), "sample") == [True, False]
+    finally:
+        for logger, level in before.items():
+            logger.setLevel(level)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.plugins.completion_plugin import CompletionPlugin
 from support import ROOT
 
 from dipddpm import names
@@ -89,6 +90,12 @@ def test_an_experiment_with_missing_pixels_keeps_them_under_another_noise():
     c = config.typed(composed("experiment=inpaint", "noise=poisson", "noise.sigma=25"))
     assert isinstance(c.operator, MaskOperator) and isinstance(c.noise, AddedNoise)
     assert (c.operator.kind.name, c.operator.missing, c.noise.kind.name, c.noise.sigma) == ("mask", 0.5, "poisson", 25)
+
+
+def test_a_shells_completion_offers_what_can_be_typed():
+    config_of = composed()
+    for key, value in (("ddpm.scheduler", "ddpm"), ("stopping.rule", "loss_floor"), ("dip.layers", "4")):
+        assert CompletionPlugin._get_matches(config_of, f"{key}=") == [f"{key}={value}"]
 
 
 def test_the_words_that_can_be_typed_are_those_of_the_registries():

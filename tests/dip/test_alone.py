@@ -1,8 +1,8 @@
 """A fit is one independent job, whatever a launcher left in the environment."""
 
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dipddpm.dip.alone import ranked
 from dipddpm.runs import commands
 from dipddpm.runs.job import Job
 
@@ -19,9 +19,9 @@ def test_ranks_of_a_launcher_neither_stop_a_fit_nor_hide_its_curves(configure, t
     for variables in LEFT.values():
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-    monkeypatch.setattr(rank_zero_only, "rank", 1)  # Lightning reads the variables when it is imported
+    monkeypatch.setattr(ranked, "rank", 1)  # Lightning reads the variables when it is imported
     commands.fit(configure("dip.max_epochs=10"), Job(tmp_path / "run"))
     (events,) = tmp_path.glob("fits/*/**/events.out.tfevents.*")
     shown = EventAccumulator(str(events)).Reload()
     assert any(len(shown.Scalars(tag)) == 10 for tag in shown.Tags()["scalars"]), shown.Tags()
-    assert rank_zero_only.rank == 1, "the rank of the caller is the caller's"
+    assert ranked.rank == 1, "the rank of the caller is the caller's"

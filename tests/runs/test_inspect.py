@@ -81,6 +81,19 @@ def test_a_file_is_looked_at_once_for_all_jobs(configure, tmp_path, monkeypatch)
     assert len(looked) == 2, "another box is another picture"
 
 
+def test_a_picture_is_decoded_again_only_when_its_file_has_changed(configure, tmp_path, monkeypatch):
+    """The command line looks at a job, and then its run."""
+    looked, real = [], read.check
+    monkeypatch.setattr(read, "check", lambda path, *more: looked.append(path) or real(path, *more))
+    c = configure(f"image.path={picture(tmp_path / 'me.png')}")
+    inspect(c, "sample")
+    inspect(c, "sample", {})
+    assert len(looked) == 1
+    picture(tmp_path / "me.png", (17, 16))
+    inspect(c, "sample")
+    assert len(looked) == 2
+
+
 def test_a_folder_that_is_closed_is_one_line(configure, tmp_path, monkeypatch):
     def closed(*_):
         raise PermissionError(13, "Permission denied", "fits")
