@@ -131,7 +131,7 @@ class _Look:
 
     def _at_store(self) -> None:
         store = Path(self.c.store).expanduser().absolute()
-        in_the_way = next((p for p in (store, *store.parents) if p.exists() and not p.is_dir()), None)
+        in_the_way = next((p for p in (store, *store.parents) if os.path.lexists(p) and not p.is_dir()), None)
         if in_the_way is not None:
             raise UserError(f"store={self.c.store} is not allowed: {in_the_way} is no folder; type store=<folder>")
 

@@ -80,6 +80,14 @@ def test_any_folder_can_hold_ones_own_configuration(tmp_path, capsys):
     assert "there is no such folder" in capsys.readouterr().err
 
 
+def test_a_copy_without_its_configuration_names_the_folder_that_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "conf_folder", lambda: tmp_path / "conf")
+    with pytest.raises(SystemExit):
+        cli.check_arguments("sample", [])
+    line = f"error: there is no folder {tmp_path}/conf; type --config-path <a copy of conf/>\n"
+    assert capsys.readouterr().err == line
+
+
 def test_a_sweep_by_hydras_mode_is_a_sweep():
     assert cli.check_arguments("sample", ["seed=1,2", "ddpm.start_t=20", "hydra.mode=MULTIRUN"])[-1] == "seed=1,2"
 
