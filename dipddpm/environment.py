@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import platform
 import re
+import subprocess
 from collections.abc import Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution, version
 from typing import Any
 
 import torch
 
-from dipddpm.errors import UserError, need
+from dipddpm.errors import CLONE, UserError, need
 
 log = logging.getLogger(__name__)
 PACKAGES = ("torch", "diffusers", "pytorch-lightning", "hydra-core")
@@ -69,6 +72,17 @@ def describe(device: str, precision: str, memory_format: torch.memory_format = t
         "memory_format": str(memory_format).removeprefix("torch."),
         "device": f"{device} ({where})",
     }
+
+
+def commit() -> str | None:
+    """Return the commit of this package's code, with ``-dirty`` for changed files; None where it is not known."""
+    if (CLONE / ".git").exists():
+        git = ["git", "-C", str(CLONE), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        with suppress(OSError, subprocess.SubprocessError):
+            return subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
+    with suppress(PackageNotFoundError, ValueError, KeyError, TypeError):  # pip install git+https://...
+        return json.loads(distribution("dipddpm").read_text("direct_url.json") or "")["vcs_info"]["commit_id"]
+    return None
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

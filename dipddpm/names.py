@@ -14,6 +14,7 @@ LEFT = (*(f"{name}.png" for name in (*RESTORATIONS, *PICTURES)), *(f"{name}-[0-9
 BASELINES = ("posterior_mean", "noisy_window")  # rows of the two starts without a DIP
 QUALITIES = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "stlpips": ("ST-LPIPS", 3)}  # title and decimals of each
 SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}  # the script of each command
+MOST_JOBS = 10_000  # of a sweep: each is checked before the first one starts
 STOPPED = "stopped by a signal"  # the line in error.txt of a job that was stopped and did not fail
 MACHINE = ("threads", "device", "panel_every")  # keys that do not change the result: a done job stays done
 CHECKPOINTS = ("stop", "last", "oracle", "none")  # the words that `checkpoint` takes (dipddpm/config/checkpoint.py)
@@ -26,16 +27,26 @@ OBJECTIVES = (
     "result.nfe",
 )
 
+LARGEST = 2**31 - 1  # of whole numbers that are no seeds
+
+
+class Word(Enum):
+    """A word that a key of the configuration takes. Its text is the word, also in the completion of a shell."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
 # The words that keys of the configuration take.
-ImageKind = Enum("ImageKind", "clean noisy")  # clean: noise is added to the picture; noisy: the picture is y
-NoiseKind = Enum("NoiseKind", "gaussian poisson impulse correlated none own")  # own: the noise that y has already
-OperatorKind = Enum("OperatorKind", "identity mask downscale")
-Network = Enum("Network", "cnn skip")
-Rule = Enum("Rule", "loss_floor wmv emv never")
-Precision = Enum("Precision", "fp32 bf16")
-Init = Enum("Init", "raw scaled diffused matched noise")
-Scheduler = Enum("Scheduler", "ddpm ddim")
-FitMode = Enum("FitMode", "auto never")
+ImageKind = Word("ImageKind", "clean noisy")  # clean: noise is added to the picture; noisy: the picture is y
+NoiseKind = Word("NoiseKind", "gaussian poisson impulse correlated none own")  # own: the noise that y has already
+OperatorKind = Word("OperatorKind", "identity mask downscale")
+Network = Word("Network", "cnn skip")
+Rule = Word("Rule", "loss_floor wmv emv never")
+Precision = Word("Precision", "fp32 bf16")
+Init = Word("Init", "raw scaled diffused matched noise")
+Scheduler = Word("Scheduler", "ddpm ddim")
+FitMode = Word("FitMode", "auto never")
 NOISES = tuple(name for name in NoiseKind.__members__ if name != "own")  # kinds that can be added
 OPERATORS, NETWORKS, RULES, PRECISIONS, INITS, SCHEDULERS = (
     tuple(kind.__members__) for kind in (OperatorKind, Network, Rule, Precision, Init, Scheduler)

@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -25,7 +25,13 @@ EXTRAS = {  # the extra of pyproject.toml that a choice needs
     "hydra/launcher=ray": "ray",
     "hydra/sweeper=optuna": "optuna",
 }
+CHOICE_OR_VALUE = ("value", "choice")
 SPACE = "hydra.sweeper.params"
+FILES = {  # what to type for a file in place of a group's choice
+    "image": "image.path={0} for a clean picture, or image=noisy image.path={0} for a noisy one",
+    "operator": "operator=mask operator.file={0}",
+    "prior": "prior.path={0}",
+}
 GROUPS = ("image", "noise", "operator", "dip", "stopping", "prior", "ddpm")  # each needs the name of a choice
 
 
@@ -43,6 +49,11 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     loader = GlobalHydra.instance().config_loader()  # the parser needs it to expand glob(*)
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     for o in parsed:
+        value = o.value()
+        if not o.key_or_group:
+            raise UserError(f"{o.input_line} cannot be read: type key=value")
+        if isinstance(value, RangeSweep) and not value.step:
+            raise UserError(f"{o.input_line} never ends: type a step above 0, such as range(1,9,2)")
         if o.key_or_group.startswith(SPACE):  # Hydra's answer would be a failed assertion
             raise UserError(
                 f"{o.input_line} is not allowed: type the swept keys themselves, such as seed=1,2, or write {SPACE} "
@@ -59,7 +70,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 def _values(override: Override) -> list[Any]:
     """Return the value of an override, or the values that a sweep takes in turn."""
-    if override.is_interval_sweep():
+    if override.is_interval_sweep() or override.is_range_sweep():
         return [override.value()]
     return list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
 
@@ -72,14 +83,21 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         if found[1].startswith("hydra."):
             return f"{found[1]} is not a key of Hydra: to see its keys, type {typed_as('sample.py')} --cfg hydra"
         return config.unknown_key(found[1], schema, overrides)
-    if found := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
-        group, choice = found.groups()
+    if found := re.search(r"Could not find '([^']+)'", text):
+        group, choice = _typed_choice(found[1], overrides)
         if extra := EXTRAS.get(f"{group}={choice}"):
             return f"{group}={choice} is not installed: type {install(extra)}"
         options = re.search(r"Available options in '[^']*':\s*((?:\n?\s*\S+)*?)\nConfig search path", text)
         names = options[1].split() if options else []
-        near = suggestion(choice, names)
-        return f"{group}={choice} is not a choice{near}; {group} is one of: {' '.join(names)}"
+        if group in FILES and ("/" in choice or "." in choice):
+            return _file(group, choice)
+        return f"{group}={choice} is not a choice{suggestion(choice, names)}; {group} is one of: {' '.join(names)}"
+    added = re.search(r"Multiple values for (\S+)\. To override|force-add of config groups .*'\+\+([^=]+)=", text)
+    if added and (key := added[1] or added[2]):
+        given = next((o for o in overrides if o.lstrip("+").startswith(f"{key}=")), f"+{key}=<choice>")
+        return f"{given} is not allowed, because {key} needs no +: type {given.lstrip('+')}"
+    if found := re.search(r"Sweeping over Hydra's configuration.*'([^']+)'", text):
+        return f"{found[1]} is not allowed: a sweep has one value of each key of Hydra; type one value"
     if found := re.search(r"Error merging override (\S+)", text):
         reason = one_line(cause) if isinstance(cause, OmegaConfBaseException) else str(cause)
         if choice := CHOICE.search(reason):
@@ -89,13 +107,26 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         return f"{found[1]} is not allowed: {one_value and kind_wanted(reason) or reason}"
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
-        if not equals or not key:
-            return f"{error.override} cannot be read: type key=value"
-        quoted = f"'{key}=\"{value}\"'"
-        return (
-            f"{error.override} cannot be read: spaces and ~()[]{{}}:=, in a value need two pairs of quotes; "
-            f"type {quoted}"
+        if key in FILES:
+            return _file(key, value)
+        kind = (
+            f"{key}=<{CHOICE_OR_VALUE[key in GROUPS]}>" if equals and key in config.known_keys(schema) else "key=value"
         )
+        return f"{error.override} cannot be read: type {kind}"
     if isinstance(error, OmegaConfBaseException):
         return refusal(error)
     return f"{' '.join(overrides)}: {' '.join(line.strip() for line in text.splitlines()[:2])}"
+
+
+def _typed_choice(config: str, overrides: Sequence[str]) -> tuple[str, str]:
+    """Return the group and the choice, as typed, of a configuration file that Hydra does not find."""
+    for group, _, choices in (o.lstrip("+").partition("=") for o in overrides):
+        for choice in (choices, *choices.split(",")):
+            if config == f"{group}/{choice}":
+                return group, choice
+    group, _, choice = config.rpartition("/")
+    return group, choice
+
+
+def _file(group: str, path: str) -> str:
+    return f"{group}={path} names a file, and {group} is a choice: type {FILES[group].format(path)}"

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, chdir, nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from dipddpm.metrics.weights import stlpips_weights
 from dipddpm.names import LEFT, LOOKS, MACHINE, STOPPED
 from dipddpm.runs import fingerprints
 from dipddpm.runs.job import Job
+from dipddpm.surroundings import settle
 
 log = logging.getLogger(__name__)
 TEXTS = ("metrics.json", "config.yaml", "error.txt")  # the files of a job that are no pictures
@@ -53,7 +54,11 @@ def run_job(cfg: DictConfig, command: str) -> Objective:
     """
     hydra = HydraConfig.get()
     job = Job(Path(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN, tuple(hydra.overrides.task))
+    settle()
     _set_terminal()
+    if hydra.verbose is True:  # Hydra has set all loggers to DEBUG, and other libraries print thousands of lines
+        logging.getLogger().setLevel(logging.INFO)
+        logging.getLogger("dipddpm").setLevel(logging.DEBUG)
     # Paths are those of the folder in which the command was typed, also with hydra.job.chdir=true.
     with chdir(hydra.runtime.cwd) if hydra.job.chdir else nullcontext():
         return _run(cfg, command, job, hydra.launcher)
@@ -234,27 +239,6 @@ def _usable_cores() -> int:
         return cpu_count()
     except ImportError:
         return len(os.sched_getaffinity(0))
-
-
-def distinct_fits_first(argv: Sequence[str]) -> list[str]:
-    """Order a sweep's arguments so that the keys which determine a fit vary fastest.
-
-    Jobs run in the order of the grid. With the fit's keys last, the first jobs need different fits. Parallel workers
-    then make different fits at once; otherwise all of them would wait for the same one.
-    """
-
-    def of_fit(argument: str) -> bool:
-        key, equals, _ = argument.lstrip("+").partition("=")
-        return bool(equals) and key.split(".")[0].split("@")[0] in ("image", "noise", "operator", "dip", "seed")
-
-    if not {"-m", "--multirun"} & set(argv):
-        return list(argv)
-    overrides = [i for i, a in enumerate(argv) if "=" in a and not a.startswith("-")]
-    ordered = sorted((argv[i] for i in overrides), key=of_fit)
-    result = list(argv)
-    for i, argument in zip(overrides, ordered, strict=True):
-        result[i] = argument
-    return result
 
 
 def _alone(job: Job) -> AbstractContextManager[None]:

@@ -16,3 +16,9 @@ def job(cfg: DictConfig) -> Objective:
 def main() -> None:
     """Run the command line."""
     start(job, "sample")
+
+
+if __name__ == "__main__":  # python -m; launchers then still know the job by the name of its module
+    from dipddpm.cli import sample
+
+    sample.main()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
 from dipddpm.cli.check import check_arguments
-from dipddpm.cli.launch import Objective, distinct_fits_first
-from dipddpm.config import hydra_private
+from dipddpm.cli.launch import JobFailed, Objective
 from dipddpm.config.folder import conf_folder
+from dipddpm.surroundings import settle
+
+FULL = "HYDRA_FULL_ERROR"  # the variable by which a user asks Hydra for tracebacks
 
 
 def start(job: Callable[[DictConfig], Objective], command: str) -> None:
@@ -23,9 +25,28 @@ def start(job: Callable[[DictConfig], Objective], command: str) -> None:
             processes by the name of its module. Each command therefore has a module of its own.
         command: ``fit`` or ``sample``, the function that the jobs run.
     """
-    check_arguments(command)
-    sys.argv[1:] = distinct_fits_first(sys.argv[1:])
-    given = hydra_private.parse_arguments(None)[0].config_path
-    if given:  # Hydra would look beside the module of `job`
-        sys.argv += ["--config-path", str(Path(given).absolute())]
-    hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
+    settle()
+    asked = os.environ.get(FULL) == "1"
+    os.environ[FULL] = "1"  # Hydra then raises its errors; otherwise it prints many lines and exits with 1
+    try:
+        sys.argv[1:] = check_arguments(command)
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
+    except Exception as error:
+        if asked:
+            raise
+        if isinstance(error, JobFailed):
+            print(f"error: a job of the sweep failed: {error}", file=sys.stderr)
+            sys.exit(1)
+        print(f"error: {_line(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _line(error: Exception) -> str:
+    """Return one line for an error of Hydra or its plugins outside the jobs."""
+    if isinstance(error, OSError) and error.filename:
+        return (
+            f"{error.filename} cannot be made or read ({error.strerror}): type hydra.run.dir=<folder>, with -m "
+            "hydra.sweep.dir=<folder>"
+        )
+    text = next((line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()), "")
+    return f"Hydra cannot run this command ({type(error).__name__}: {text}): to see the traceback, type {FULL}=1 first"

@@ -48,6 +48,7 @@ def typed(cfg: DictConfig) -> Config:
 
 def _merged(values: Any) -> DictConfig:
     """Return the values as a typed node of omegaconf, with the dataclass of the choice for each group."""
+    _refuse_nested(values)
     typed = OmegaConf.structured(Config)
     for group, choices in CHOICES.items():
         node = values.get(group)
@@ -65,6 +66,15 @@ def _merged(values: Any) -> DictConfig:
     if merged.operator.get("file"):  # a drawn mask replaces the random one
         merged.operator.missing = None
     return merged
+
+
+def _refuse_nested(values: Mapping[str, Any]) -> None:
+    """Refuse lists within lists, and keys within values: with YAML's aliases a few lines of them fill the memory."""
+    for name, node in values.items():
+        for key, value in node.items() if isinstance(node, Mapping) else [(None, node)]:
+            within = value if isinstance(value, list) else [value] if key else []
+            if any(isinstance(one, list | Mapping) for one in within):
+                raise UserError(f"{name}{f'.{key}' * bool(key)} holds a list or keys within a value: type one value")
 
 
 def plain(config: object) -> dict[str, Any]:
@@ -85,16 +95,25 @@ def read_back(stored: Any) -> dict[str, Any]:
         raise ValueError(one_line(error)) from error
 
 
-def known_keys(schema: type, prefix: str = "") -> list[str]:
+def leaves(schema: type, prefix: str = "") -> list[tuple[str, Any]]:
+    """Return the dotted name and the type of each key of a schema that is no group, the keys of all choices too."""
+    return [(key, kind) for key, kind in _keys(schema, prefix) if not is_dataclass(kind)]
+
+
+def known_keys(schema: type) -> list[str]:
     """Return the dotted names of all keys of a schema, the groups and the keys of all their choices included."""
-    keys = []
+    return [key for key, _ in _keys(schema)]
+
+
+def _keys(schema: type, prefix: str = "") -> list[tuple[str, Any]]:
+    keys: dict[str, Any] = {}
     hints = get_type_hints(schema)
     for f in fields(schema):
-        keys.append(prefix + f.name)
+        keys[prefix + f.name] = hints[f.name]
         if is_dataclass(hints[f.name]):
             for shape in _with_subclasses(hints[f.name]):
-                keys += [k for k in known_keys(shape, f"{prefix}{f.name}.") if k not in keys]
-    return keys
+                keys |= {key: kind for key, kind in _keys(shape, f"{prefix}{f.name}.") if key not in keys}
+    return list(keys.items())
 
 
 def _with_subclasses(shape: type) -> list[type]:
@@ -124,20 +143,33 @@ def unknown_key(key: str, schema: type = Config, typed: Sequence[str] = ()) -> s
         typed: All overrides. The line takes the value of the key from them; empty where they are not known.
     """
     group, _, name = key.rpartition(".")
+    given = next((o.lstrip("+") for o in typed if o.lstrip("+").startswith(f"{key}=")), f"{key}=<value>")
     if schema is Config and (choices := CHOICES.get(group)):
-        having = [kind for kind, shape in choices.items() if name in get_type_hints(shape)]
-        if having:
-            own = "own" in having and "image=noisy" in typed
-            given = next((o.lstrip("+") for o in typed if o.lstrip("+").startswith(f"{key}=")), f"{key}=<value>")
-            return (
-                f"{key} is a key of {group}={', '.join(having)} only: type "
-                f"{group}={'own' if own else having[0]} {given}"
-            )
+        if having := [kind for kind, shape in choices.items() if name in get_type_hints(shape)]:
+            return f"{key} is a key of {group}={', '.join(having)} only: {_chosen(group, having, given, typed)}"
     known = known_keys(schema)
+    if group in known and not (siblings := [k for k in known if k.startswith(f"{group}.")]):
+        return f"{key} is not a key, because {group} holds one value: type {group}=<value>"
     prefix = f"{group}." if group in known else ""
-    siblings = [k for k in known if k.startswith(prefix) and "." not in k[len(prefix) :]]
-    where = f"{group} has" if prefix else "there are"
-    return f"{key} is not a key{suggestion(key, known)}; {where}: " + " ".join(siblings)
+    siblings = [k for k in known if k.startswith(prefix) and "." not in k[len(prefix) :] and k != f"{prefix}kind"]
+    if same := [k for k in known if k.endswith(f".{name}")]:
+        near = f" (did you mean {' or '.join(same)}?)"
+    elif prefix:
+        near = suggestion(name, [k.removeprefix(prefix) for k in siblings]).replace("mean ", f"mean {prefix}")
+    else:
+        near = suggestion(key, known)
+    return f"{key} is not a key{near}; {f'{group} has' if prefix else 'there are'}: {' '.join(siblings)}"
+
+
+def _chosen(group: str, having: Sequence[str], given: str, typed: Sequence[str]) -> str:
+    """Return the advice to type a choice that has the key of the override ``given``."""
+    if group == "noise" and "image=noisy" in typed:  # it takes noise=own, or noise=none with an operator
+        if "own" in having:
+            return f"type noise=own {given}"
+        return f"leave {given} out, because image=noisy adds no noise"
+    swept = next((o for o in typed if o.startswith(f"{group}=") and "," in o), None)
+    others = f", and the other choices of {swept} in another command" if swept else ""
+    return f"type {group}={having[0]} {given}{others}"
 
 
 def _missing(cfg: DictConfig) -> set[str]:

@@ -1,18 +1,26 @@
 """The only uses of Hydra's private modules. Imports no torch.
 
-Hydra 1.3 has no public function that parses its command line, changes values of a composed configuration, or lists the
-jobs of a grid. tests/config/test_hydra_private.py fails when a release of Hydra changes one of the private ones.
+Hydra 1.3 has no public function that parses its command line, adds the folder of ``--config-dir``, changes values of a
+composed configuration, or lists the jobs of a grid. tests/config/test_hydra_private.py fails when a release of Hydra
+changes one of the private ones.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
+from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import get_args_parser
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 
@@ -23,6 +31,35 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         argv: The arguments without the program's name; None reads the command line.
     """
     return get_args_parser().parse_known_args(None if argv is None else list(argv))
+
+
+def replaced(argv: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """Return the arguments with other overrides in the places of theirs, in order. Options and their values stay."""
+    before = parse_arguments(argv)[0].overrides
+    n = len(before)
+    at = next((i for i in range(len(argv) - n, -1, -1) if list(argv[i : i + n]) == before), len(argv))
+    return [*argv[:at], *overrides, *argv[at + n :]]
+
+
+@contextmanager
+def initialized(conf: Path, config_dir: str | None) -> Iterator[None]:
+    """Initialize Hydra with a folder of configuration files and the folder of ``--config-dir``, as its command does."""
+    version.setbase("1.3")
+    path = create_config_search_path(str(conf))
+    if config_dir:
+        path.prepend("command-line", f"file://{Path(config_dir).absolute()}", SearchPathQuery(provider="schema"))
+    Hydra.create_main_hydra2(task_name="app", config_search_path=path)
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def compose_sweep(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """Return the configuration of a sweep, with the node ``hydra``, as Hydra composes it before its jobs."""
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    return hydra.compose_config(config_name, list(overrides), RunMode.MULTIRUN)
 
 
 def apply_overrides(overrides: Sequence[Override], cfg: DictConfig) -> None:

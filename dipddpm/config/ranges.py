@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+from dataclasses import asdict
 
 from dipddpm.config.checkpoint import check_kept, parse
 from dipddpm.config.degradation_ranges import check_degradation
 from dipddpm.config.schema import Config, DdpmConfig, DipConfig, has_clean
 from dipddpm.errors import UserError, need, suggestion
-from dipddpm.names import OBJECTIVES, most_halvings
+from dipddpm.files import flat
+from dipddpm.names import LARGEST, OBJECTIVES, most_halvings
 
 DRAWLESS = ("raw", "scaled")  # inits that draw no noise
 
@@ -20,7 +23,9 @@ def check(c: Config) -> None:
     Raises:
         UserError: One line with the key as typed, the value given and the values allowed.
     """
-
+    for key, value in flat(asdict(c)).items():
+        large = _is_int(value) and abs(value) > LARGEST and key.rpartition(".")[2] != "seed"
+        need(not large, key, value, f"a whole number up to {LARGEST}")
     dip, stopping = c.dip, c.stopping
     check_degradation(c)
     _check_network(dip)
@@ -36,7 +41,7 @@ def check(c: Config) -> None:
     need(stopping.patience is None or stopping.patience >= 1, "stopping.patience",
          stopping.patience, "1 epoch or more")  # fmt: skip
     need(bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", c.device)), "device", c.device, "auto, cpu, cuda or cuda:<number>")
-    need(c.threads is None or c.threads >= 1, "threads", c.threads, "1 or more, or null")
+    need(c.threads is None or 1 <= c.threads <= 1024, "threads", c.threads, "from 1 to 1024, or null")
     need(c.panel_every >= 1, "panel_every", c.panel_every, "1 epoch or more")
     need(c.prior.revision is None or c.prior.repo is not None, "prior.revision", c.prior.revision,
          f"null, because prior={c.prior.name} has no prior.repo")  # fmt: skip
@@ -78,6 +83,34 @@ def check_halvings(d: DipConfig, size: int) -> None:
     need(d.layers <= most, "dip.layers", d.layers,
          f"at most {most} with dip=skip at {size}x{size}, because each layer halves the picture"
          + f"; type dip.layers={most}" * bool(most))  # fmt: skip
+
+
+def check_memory(c: Config, size: int) -> None:
+    """Refuse a network, or a number of samples, that cannot fit into the memory of this machine.
+
+    Counted are the least numbers that must be held at once: weights, gradients and both averages of Adam, the outputs
+    of the layers, and the states of the samples.
+
+    Args:
+        c: The configuration, checked.
+        size: Pixels a side of the picture.
+
+    Raises:
+        UserError: One line with the memory needed and the memory that there is.
+    """
+    d, gb = c.dip, 1e9
+    weights = d.channels * d.kernel_size**2 * (d.layers * d.channels + 6)
+    outputs = d.channels * size**2 * (1 if d.network.name == "skip" else d.layers + 1)
+    layers = f"dip.layers={d.layers} dip.channels={d.channels} dip.kernel_size={d.kernel_size}"
+    samples = 3 * 3 * size**2 * c.ddpm.samples
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    fits = parse(c.checkpoint).fits
+    for typed, numbers in ((layers, (4 * weights + outputs) * fits), (f"ddpm.samples={c.ddpm.samples}", samples)):
+        if 4 * numbers > there:
+            raise UserError(
+                f"{typed} would need {4 * numbers / gb:.3g} GB of memory at {size}x{size}, and this machine has "
+                f"{there / gb:.0f} GB: type smaller numbers"
+            )
 
 
 def need_an_error(c: Config) -> list[str]:

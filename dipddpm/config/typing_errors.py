@@ -10,9 +10,15 @@ KINDS = {  # the wanted kind of value, by the words of omegaconf's error
     "could not be converted to Integer": "a whole number",
     "could not be converted to Float": "a number",
     "is not a valid bool": "true or false",
+    "Incompatible value 'None' for field of type 'int'": "a whole number",
+    "Incompatible value 'None' for field of type 'float'": "a number",
+    "Incompatible value 'None' for field of type 'bool'": "true or false",
+    "Incompatible value 'None' for field of type 'str'": "a text",
+    "is not a ListConfig, list or tuple": "a list in brackets",
+    "is not Optional": "a value other than null",
 }
 CHOICE = re.compile(r"Invalid value '(.*)', expected one of \[(.*)\]")
-VALUE = re.compile(r"Value '(.*?)'(?: of type| is not| could)")
+VALUE = re.compile(r"(?:Value|Incompatible value) '(.*?)'(?: of type| is not| could| for field)")
 
 
 def one_line(error: BaseException) -> str:
@@ -30,7 +36,9 @@ def refusal(error: BaseException) -> str:
     if choice := CHOICE.search(reason):
         return no_choice(f"{key}={choice[1]}", choice)
     kind, value = kind_wanted(reason), VALUE.search(reason)
-    return f"{key}={value[1]} is not allowed: {kind}" if kind and value else reason
+    if kind and value:
+        return f"{key}={'null' if value[1] == 'None' else value[1]} is not allowed: {kind}; type {key}=<value>"
+    return reason
 
 
 def kind_wanted(reason: str) -> str:

@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from dipddpm import environment
 from dipddpm.dip import networks, tracking
+from dipddpm.dip.alone import Alone, alone
 from dipddpm.dip.callbacks import Bar, Events, Recorder, WholeFile
 from dipddpm.dip.keeping import Keeper
 from dipddpm.dip.module import DeepImagePrior
@@ -40,6 +41,7 @@ class RunSettings:
     progress: bool = False
 
 
+@alone()
 def run(module: DeepImagePrior, keeper: Keeper, rule: Rule, epochs: int, settings: RunSettings | None = None) -> None:
     """Fit until the rule fires or ``epochs`` are reached. A kept fit continues from its state.
 
@@ -86,7 +88,7 @@ def run(module: DeepImagePrior, keeper: Keeper, rule: Rule, epochs: int, setting
             enable_model_summary=False,
             log_every_n_steps=1,
             default_root_dir=str(settings.events) if settings.events else None,
-            plugins=[WholeFile()],
+            plugins=[WholeFile(), Alone()],
         )
         trainer.fit(
             module,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from contextlib import suppress
@@ -20,6 +19,7 @@ from dipddpm.errors import UserError, typed_as
 from dipddpm.files import is_kept_file, read_json, read_text, read_yaml, write_any_name
 from dipddpm.fits.manifest import Damaged, left_over
 from dipddpm.fits.store import FitStore
+from dipddpm.surroundings import settle
 
 WHOLE = {"key": 16, "damage": 12}  # least characters of columns that a narrow terminal must not wrap
 CLOSED = "unreadable"  # the state of a fit that this user may not read, or that the disk does not give now
@@ -263,8 +263,8 @@ def _files(store: FitStore, key: str) -> list[os.stat_result]:
 
 
 def command() -> int:
-    """Run the console command: `main`, with the signal handling of a command."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `... | head` then ends the command without a traceback
+    """Run the console command: `main`, whatever terminal or pipe its output goes to."""
+    settle()
     return main()
 
 

@@ -143,7 +143,7 @@ def _record(c: Config, problem: Problem, start: Start, job: Job, command: str) -
         "operator": problem.operator.record(),
         "start": {"kind": start.kind, "label": start.label},
         "overrides": job.overrides,
-        "environment": _environment(c, command),
+        "environment": _environment(c, command) | {"commit": environment.commit()},
     }  # fmt: skip
     if isinstance(start, FittedStart):
         threshold = c.stopping.threshold or (problem.sigma / 255) ** 2

@@ -5,13 +5,14 @@ The command line inspects every job of a sweep. Both runs inspect their own job 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
 from dipddpm.config.checkpoint import parse
 from dipddpm.config.degradation_ranges import check_mask_size, check_sides, check_small, enlarged, magnification
-from dipddpm.config.ranges import check_halvings, check_levels, need_an_error
+from dipddpm.config.ranges import check_halvings, check_levels, check_memory, need_an_error
 from dipddpm.config.schema import Config, has_clean, is_partial, mask_of, reference_of
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import layout
@@ -23,6 +24,7 @@ from dipddpm.pictures import masks, read
 P = ParamSpec("P")
 R = TypeVar("R")
 Seen = dict[tuple[str, ...], object]  # the result of each check, by its name and arguments
+_FILES: Seen = {}  # the results about files in this process: the command line decodes a picture, and its run need not
 
 
 def inspect(c: Config, command: str, seen: Seen | None = None) -> None:
@@ -80,6 +82,7 @@ def inspect_size(c: Config, size: int) -> None:
     """
     if parse(c.checkpoint).fits:
         check_halvings(c.dip, size)
+    check_memory(c, size)
     check_sides(c, size)
     looks = [o for o in c.objective if o in LOOKS]
     need(not looks or size >= STLPIPS_SMALLEST, "image.size", size,
@@ -93,10 +96,11 @@ class _Look:
         self.c, self.command, self.seen = c, command, seen
 
     def _once(self, look: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:
-        key = (look.__qualname__, *map(str, given), *map(str, named.items()))
-        if key not in self.seen:
-            self.seen[key] = look(*given, **named)
-        return cast(R, self.seen[key])
+        stamp = _stamp(given[0])
+        seen, key = _FILES if stamp else self.seen, (look.__qualname__, *map(str, (*given, *named.items())), *stamp)
+        if key not in seen:
+            seen[key] = look(*given, **named)
+        return cast(R, seen[key])
 
     def at_all(self) -> None:
         c = self.c
@@ -127,7 +131,7 @@ class _Look:
 
     def _at_store(self) -> None:
         store = Path(self.c.store).expanduser().absolute()
-        in_the_way = next((p for p in (store, *store.parents) if p.exists() and not p.is_dir()), None)
+        in_the_way = next((p for p in (store, *store.parents) if os.path.lexists(p) and not p.is_dir()), None)
         if in_the_way is not None:
             raise UserError(f"store={self.c.store} is not allowed: {in_the_way} is no folder; type store=<folder>")
 
@@ -159,6 +163,15 @@ def check_kept_file(path: Path, size: tuple[int, int] | None) -> KeptFile:
         raise UserError(
             f"checkpoint={path} cannot be used: {error}; type checkpoint=stop, or the path of another kept epoch"
         ) from error
+
+
+def _stamp(path: object) -> tuple[str, ...]:
+    """Return the identity of a picture's file, which another content changes; empty for anything else."""
+    file = os.path.abspath(os.path.expanduser(path)) if isinstance(path, str) else ""  # kept files have a manifest, too
+    if not os.path.isfile(file):
+        return ()
+    facts = os.stat(file)
+    return file, str(facts.st_ino), str(facts.st_size), str(facts.st_mtime_ns)
 
 
 def _prior_folder(name: str, path: str | None, repo: str | None, revision: str | None, config_only: bool) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from dipddpm.study.labels import short
 from dipddpm.study.summary import build
 from dipddpm.study.tables import for_people, numeric
 from dipddpm.study.words import summary
+from dipddpm.surroundings import settle
 
 MOST = 100  # jobs in the terminal's table; the files have all
 COLUMNS = [
@@ -72,8 +72,8 @@ def show(frame: pd.DataFrame) -> None:
 
 
 def command() -> int:
-    """Run the console command: `main`, with the signal handling of a command."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `... | head` then ends the command without a traceback
+    """Run the console command: `main`, whatever terminal or pipe its output goes to."""
+    settle()
     return main()
 
 

@@ -181,7 +181,8 @@ def _overrides(path: Path, metrics: Mapping[str, Any]) -> dict[str, str]:
     """Return overrides such as ``["+a.b=1"]`` as ``{"a.b": "1"}``; from metrics.json if Hydra's file is unreadable."""
     found = _yaml(path)
     found = found if isinstance(found, list) else metrics.get("overrides")
-    pairs = [str(text).partition("=") for text in found] if isinstance(found, list) else []
+    texts = [text for text in found if isinstance(text, str)] if isinstance(found, list) else []  # no lists of aliases
+    pairs = [text.partition("=") for text in texts]
     return {key.lstrip("+~"): text for key, _, text in pairs}
 
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 import yaml
 from hydra.errors import CompactHydraException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dipddpm.cli import launch, sample, train_dip
-from dipddpm.cli.launch import distinct_fits_first, done_before, objective, share_of_threads
+from dipddpm.cli.launch import done_before, objective, share_of_threads
 from dipddpm.config.compose import plain
 from dipddpm.runs import commands as runs
 from dipddpm.runs import fingerprints
@@ -151,15 +152,6 @@ def test_the_objective_is_what_metrics_json_says(configure, tmp_path):
 )
 def test_jobs_side_by_side_share_the_cores(launcher, cores, threads):
     assert share_of_threads(launcher, cores) == threads
-
-
-def test_the_keys_of_a_fit_vary_fastest():
-    typed = ["-m", "dip.layers=4,6", "ddpm.start_t=50,100", "seed=0,1", "checkpoint=stop"]
-    assert distinct_fits_first(typed) == ["-m", "ddpm.start_t=50,100", "checkpoint=stop", "dip.layers=4,6", "seed=0,1"]
-    alone = ["dip.layers=4", "ddpm.start_t=50"]
-    assert distinct_fits_first(alone) == alone
-    group = ["--multirun", "dip=cnn,skip", "image@image=astronaut", "ddpm.seed=1,2"]
-    assert distinct_fits_first(group)[1] == "ddpm.seed=1,2"
 
 
 def test_ctrl_c_during_a_fit_is_told_from_another_end(configure, tmp_path, monkeypatch):
@@ -330,3 +322,20 @@ def test_an_odd_metrics_json_is_no_result(configure, tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps(whole))
     (tmp_path / "config.yaml").write_text("[" * 100_000)
     assert not done_before(tmp_path, c, "sample")
+
+
+def test_a_verbose_run_shows_what_this_project_logs_and_not_what_its_libraries_do(tmp_path, monkeypatch):
+    given = {"runtime": {"output_dir": str(tmp_path), "cwd": str(tmp_path)}, "mode": RunMode.RUN, "verbose": True,
+             "overrides": {"task": []}, "job": {"chdir": False}, "launcher": {}}  # fmt: skip
+    monkeypatch.setattr(launch.HydraConfig, "get", lambda: OmegaConf.create(given))
+    for function in ("settle", "_set_terminal"):
+        monkeypatch.setattr(launch, function, lambda: None)
+    names = ("dipddpm.runs.windows", "matplotlib.font_manager")
+    monkeypatch.setattr(launch, "_run", lambda *_: [logging.getLogger(n).isEnabledFor(logging.DEBUG) for n in names])
+    before = {logger: logger.level for logger in (logging.getLogger(), logging.getLogger("dipddpm"))}
+    try:
+        logging.getLogger().setLevel(logging.DEBUG)  # as Hydra does
+        assert launch.run_job(OmegaConf.create(), "sample") == [True, False]
+    finally:
+        for logger, level in before.items():
+            logger.setLevel(level)

@@ -20,6 +20,7 @@ from support import ROOT
 
 from dipddpm.cli import check as cli
 from dipddpm.cli import explain
+from dipddpm.cli import jobs as found_jobs
 from dipddpm.cli.launch import share_of_threads
 from dipddpm.fits import FitStore, fit_key
 
@@ -165,7 +166,7 @@ def test_the_ends_and_choices_of_a_search_are_checked_before_it(typed, message, 
 
 def test_a_search_for_what_looks_alike_needs_its_weights(capsys, monkeypatch):
     needs("hydra_optuna_sweeper", "optuna")
-    monkeypatch.setattr(cli, "stlpips_weights", lambda: None)
+    monkeypatch.setattr(found_jobs, "stlpips_weights", lambda: None)
     with pytest.raises(SystemExit) as left:
         cli.check_arguments(
             "sample",

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.plugins.completion_plugin import CompletionPlugin
 from support import ROOT
 
 from dipddpm import names
@@ -89,6 +90,12 @@ def test_an_experiment_with_missing_pixels_keeps_them_under_another_noise():
     c = config.typed(composed("experiment=inpaint", "noise=poisson", "noise.sigma=25"))
     assert isinstance(c.operator, MaskOperator) and isinstance(c.noise, AddedNoise)
     assert (c.operator.kind.name, c.operator.missing, c.noise.kind.name, c.noise.sigma) == ("mask", 0.5, "poisson", 25)
+
+
+def test_a_shells_completion_offers_what_can_be_typed():
+    config_of = composed()
+    for key, value in (("ddpm.scheduler", "ddpm"), ("stopping.rule", "loss_floor"), ("dip.layers", "4")):
+        assert CompletionPlugin._get_matches(config_of, f"{key}=") == [f"{key}={value}"]
 
 
 def test_the_words_that_can_be_typed_are_those_of_the_registries():
@@ -223,6 +230,19 @@ def test_refusals_say_what_was_given_and_what_is_allowed(override, message):
         config.typed(composed(*override.split()))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_of_aliases_of_aliases_is_refused_at_once():
+    """Its text would have 10^30 words."""
+    bomb: list = ["x"]
+    for _ in range(30):
+        bomb = [bomb] * 10
+    stored = config.plain(config.typed(composed()))
+    for group, key in (("image", "box"), ("dip", "layers"), ("ddpm", "start_t")):
+        with pytest.raises(ValueError, match=f"{group}.{key} holds a list or keys within a value"):
+            config.read_back(stored | {group: stored[group] | {key: bomb}})
+    with pytest.raises(ValueError, match="objective holds a list"):
+        config.read_back(stored | {"objective": bomb})
 
 
 @pytest.mark.parametrize("override", ["ddpm.start_t=1", "ddpm.start_t=1000", "ddpm.end_t=24", "ddpm.steps=25",

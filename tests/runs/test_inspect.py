@@ -81,12 +81,32 @@ def test_a_file_is_looked_at_once_for_all_jobs(configure, tmp_path, monkeypatch)
     assert len(looked) == 2, "another box is another picture"
 
 
+def test_a_picture_is_decoded_again_only_when_its_file_has_changed(configure, tmp_path, monkeypatch):
+    """The command line looks at a job, and then its run."""
+    looked, real = [], read.check
+    monkeypatch.setattr(read, "check", lambda path, *more: looked.append(path) or real(path, *more))
+    c = configure(f"image.path={picture(tmp_path / 'me.png')}")
+    inspect(c, "sample")
+    inspect(c, "sample", {})
+    assert len(looked) == 1
+    picture(tmp_path / "me.png", (17, 16))
+    inspect(c, "sample")
+    assert len(looked) == 2
+
+
+def test_a_store_behind_a_link_that_leads_nowhere_is_refused(configure, tmp_path):
+    (tmp_path / "gone").symlink_to("/mnt/nothere")
+    for store in ("gone", "gone/fits"):
+        with pytest.raises(UserError, match=f"store={tmp_path}/{store} is not allowed: {tmp_path}/gone is no folder"):
+            inspect(configure(f"store={tmp_path}/{store}"), "fit")
+
+
 def test_a_folder_that_is_closed_is_one_line(configure, tmp_path, monkeypatch):
     def closed(*_):
         raise PermissionError(13, "Permission denied", "fits")
 
     c = configure()
-    monkeypatch.setattr("dipddpm.runs.inspect.Path.exists", closed)
+    monkeypatch.setattr("dipddpm.runs.inspect.Path.is_dir", closed)
     with pytest.raises(UserError, match="a file or folder of the configuration cannot be read: .*Permission denied"):
         inspect(c, "fit")
 

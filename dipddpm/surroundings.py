@@ -1,0 +1,44 @@
+"""The terminal and the variables that a process of a command inherits. Imports no torch.
+
+Each process is one independent job, whatever a notebook, a pipe or a shell left in its surroundings.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+
+class _Pipe(io.FileIO):
+    """A stream of this process that swallows its text once nobody reads it any more, as after ``| head``."""
+
+    def write(self, data, /) -> int | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(data)
+
+
+def settle() -> None:
+    """Make this process independent of its surroundings; a second call changes nothing.
+
+    - A reader of the output that leaves does not end the job.
+    - ``MPLBACKEND`` is dropped: a notebook's backend is not importable everywhere, and panels need none.
+    - ``COLUMNS=0``, which a terminal of unknown width sets, is dropped: tables would be empty.
+    """
+    os.environ.pop("MPLBACKEND", None)
+    if not os.environ.get("COLUMNS", "80").strip(" 0"):
+        del os.environ["COLUMNS"]
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        original = stream is not None and stream is getattr(sys, f"__{name}__")  # not a test's or a notebook's
+        if original and isinstance(stream, io.TextIOWrapper):
+            stream.flush()
+            raw = _Pipe(stream.fileno(), "w", closefd=False)
+            encoding, errors = stream.encoding, stream.errors
+            new = io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, errors=errors, line_buffering=True)
+            setattr(sys, name, new)
