@@ -19,7 +19,7 @@ def check_floating(name: str, x: Any) -> None:
         ValueError: For another type of values; the line begins with ``name``.
     """
     if "float" not in str(x.dtype):
-        raise ValueError(f"{name} is {x.dtype}: {WANTED}")
+        raise ValueError(f"{name} is {str(x.dtype).removeprefix('torch.')}: {WANTED}")
 
 
 def check_tensor(name: str, x: object) -> None:

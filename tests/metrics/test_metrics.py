@@ -83,7 +83,7 @@ def test_pictures_of_two_shapes_and_what_is_no_picture_are_not_compared(measure)
     for output, reference, message in [
         (x, x[:1], "output has the shape .2, 3, 24, 24., and reference .1, 3, 24, 24."),
         (x[..., :1], x, "output has the shape .2, 3, 24, 1., and reference"),
-        (x, (255 * x).to(torch.uint8), "reference is torch.uint8: give floating-point values"),
+        (x, (255 * x).to(torch.uint8), "reference is uint8: give floating-point values"),
         (x[0], x[0], "output has the shape .3, 24, 24.: must be .N, 3, H, W."),
         (x[:0], x[:0], "output has the shape .0, 3, 24, 24.: must be"),
         (x.numpy(), x, "output is of type ndarray: give a torch.Tensor"),

@@ -319,7 +319,7 @@ def test_saving_clips_rounds_to_the_nearest_and_takes_any_precision(tmp_path):
 def test_what_is_not_one_rgb_picture_is_not_saved(tmp_path, pixels):
     with pytest.raises(ValueError, match=r"the picture has the shape \(.*: must be \(3, H, W\)"):
         write.save_picture(tmp_path / "a.png", pixels)
-    with pytest.raises(ValueError, match=r"the picture is (torch\.)?uint8: give floating-point values"):
+    with pytest.raises(ValueError, match=r"the picture is uint8: give floating-point values"):
         write.save_picture(tmp_path / "a.png", (pixels * 255).astype(np.uint8) if isinstance(pixels, np.ndarray)
                            else (pixels * 255).to(torch.uint8))  # fmt: skip
     assert not list(tmp_path.iterdir())
