@@ -233,7 +233,7 @@ def test_folders_that_hold_no_prior_are_refused(copy: Path, tmp_path: Path):
     refused("has no diffusion_pytorch_model.safetensors", copy)
     assert prior.sample_size(prior.resolve("x", str(copy), None, None, config_only=True)) == 64
     (copy / "unet/config.json").write_text("[64]")
-    with pytest.raises(UserError, match=r"no JSON object \(ValueError: holds a list\)"):
+    with pytest.raises(UserError, match=r"no JSON object \(ValueError: holds a list instead of a JSON object\)"):
         prior.sample_size(copy)
 
 
