@@ -17,9 +17,11 @@ from dipddpm.dip import tracking
 from dipddpm.dip.curves import best_kept, crossing, peak
 from dipddpm.dip.module import fixed_input
 from dipddpm.files import flat, write_json, write_text
-from dipddpm.names import BASELINES, LEFT, QUALITIES
+from dipddpm.names import BASELINES, QUALITIES
+from dipddpm.ownership import claimed
 from dipddpm.pictures import panels, write
-from dipddpm.runs import report
+from dipddpm.runs import fingerprints, report
+from dipddpm.runs.job import EVENTS
 from dipddpm.runs.report import Row
 from dipddpm.runs.starts import FittedStart, Start
 
@@ -50,7 +52,7 @@ def leave(
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
     _clear(folder)
-    events = SummaryWriter(tracking.path_for_writers(folder))
+    events = SummaryWriter(tracking.path_for_writers(folder), filename_suffix=EVENTS)
     for name, row in rows.items():
         for i, picture in enumerate(row.picture):
             write.save_picture(folder / (f"{name}.png" if i == 0 else f"{name}-{i}.png"), picture)
@@ -77,15 +79,21 @@ def leave(
     nfe = result.nfe if result else 0
     tracking.log_hparams(events, _hparams(config, record), _finals(figures, record), nfe)
     events.close()
-    write_json(folder / "metrics.json", {**figures, **record})
+    files = fingerprints.written(folder, _pictures(folder))
+    write_json(folder / "metrics.json", {**figures, **record, "files": files})
     report.show(list(rows.values()), _notes(folder, problem, rows, record))
 
 
 def _clear(folder: Path) -> None:
     """Remove the events and pictures of an earlier run in this folder: TensorBoard would show both runs as one."""
-    for pattern in ("events.out.tfevents.*", *LEFT):
-        for older in folder.glob(pattern):
-            older.unlink()
+    events = [name for name in claimed(folder) or () if name.startswith("events.")]  # of versions without `EVENTS`
+    for older in (*_pictures(folder), *events, *(path.name for path in folder.glob(f"events.out.tfevents.*{EVENTS}"))):
+        (folder / older).unlink(missing_ok=True)
+
+
+def _pictures(folder: Path) -> list[str]:
+    """Return the names of the folder's pictures that are this project's."""
+    return [name for name in claimed(folder) or () if name.endswith(".png")]
 
 
 def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: np.ndarray) -> None:
