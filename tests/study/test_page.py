@@ -217,10 +217,11 @@ def test_on_a_phone_the_labels_of_a_chart_with_many_colours_are_whole(browser, t
     size = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     open_page(browser, build(tmp_path))
-    box = "const r = document.querySelector(arguments[0]).getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom]"
+    box = "const r = document.querySelector(arguments[0]).getBoundingClientRect(); "
+    box += "return [r.left, r.top, r.right, r.bottom]"
     chart, x, y, legend, plot = (
         browser.execute_script(box, f"#quality {part}")
-        for part in (".main-svg", ".xtitle", ".ytitle", ".legend", ".xy .plot")
+        for part in (".main-svg", ".xtitle", ".ytitle", ".legend", ".nsewdrag")
     )
     assert chart[0] <= y[0] and chart[1] <= y[1] and y[3] <= x[1], "whole, and above the other"
     assert plot[3] <= x[1] and x[3] <= legend[1] and legend[3] <= chart[3] and x[2] <= chart[2]
