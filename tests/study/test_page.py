@@ -226,8 +226,11 @@ def test_on_a_phone_the_labels_of_a_chart_with_many_colours_are_whole(browser, t
     assert chart[0] <= y[0] and chart[1] <= y[1] and y[3] <= x[1], "whole, and above the other"
     assert plot[3] <= x[1] and x[3] <= legend[1] and legend[3] <= chart[3] and x[2] <= chart[2]
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    where = "return [...document.querySelectorAll('#jobs th')].map((h) => h.getBoundingClientRect().right)[1]"
-    assert browser.execute_script(where) < 700, "the mark of the front is seen without scrolling"
+    heads = (
+        "return [...document.querySelectorAll('#jobs th')].map((h) => [h.textContent, h.getBoundingClientRect().right])"
+    )
+    name, right = browser.execute_script(heads)[1]
+    assert name == "front" and right < 700, "the mark of the front is seen without scrolling"
 
 
 def test_without_javascript_the_table_is_all_there(browser, nasty):
