@@ -137,8 +137,8 @@ def fit_dip(
     Raises:
         ValueError: For unknown names, settings that are not allowed together, noise that cannot be estimated, or a
             network that gives no picture of the shape of z.
-        TypeError: For a network or a rule of another type, such as a class; for an argument that neither this function nor the
-            Trainer has.
+        TypeError: For a network or a rule of another type, such as a class; for an argument that neither this function
+            nor the Trainer has.
         RuntimeError: When a fit diverges or a colour channel dies.
     """
     settings, own = _settled(network, settings)
