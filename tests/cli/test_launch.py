@@ -301,6 +301,7 @@ def test_the_error_of_a_thread_and_of_a_log_is_no_traceback_on_the_terminal(run,
 
 @pytest.mark.parametrize("name", ["metrics.json", "config.yaml", "result.png", "noisy-1.png"])
 def test_a_folder_in_place_of_a_file_of_the_job_is_one_line_before_the_work(run, tmp_path, caplog, name):
+    Job(tmp_path / "run").claim()  # the folder is that of an earlier run
     (tmp_path / "run" / name).mkdir()
     assert run() == 2
     assert f"holds a folder {name}, and a job writes a file of that name: type hydra.run.dir=<another" in caplog.text
