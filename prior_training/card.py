@@ -36,16 +36,20 @@ def write_own(folder: Path, record: dict[str, Any]) -> None:
         folder: diffusers folder of the prior.
         record: The content of training/training.json.
     """
+    from dipddpm.study.tables import escaped  # late: pandas takes a second to import
+
     data, settings = record["data"], record["settings"]
     left_out = f"{len(data['left_out'])} could not be read. " if data["left_out"] else ""
     if data["enlarged"]:
         left_out += f"{data['enlarged']} were smaller than that and were enlarged. "
-    rows = (f"| `{key}` | {_value(value)} |" for key, value in flat(settings).items() if key not in ("data", "out"))
+    rows = (
+        f"| `{key}` | {escaped(_value(value))} |" for key, value in flat(settings).items() if key not in ("data", "out")
+    )
     text = _fill(
         "card_own.md",
         folder,
-        name=folder.resolve().name,
-        data=data["name"],
+        name=escaped(folder.resolve().name),
+        data=escaped(data["name"]),
         pictures=data["pictures"],
         left_out=left_out,
         held_out=len(data["held_out"]),

@@ -13,9 +13,10 @@ from filelock import FileLock, Timeout
 from dipddpm import progress
 from dipddpm.environment import choose_device, warn_if_emulated
 from dipddpm.errors import UserError
+from dipddpm.ownership import claim
 from prior_training import pictures
 from prior_training.report import Report
-from prior_training.settings import Settings
+from prior_training.settings import WORK, Settings
 from prior_training.training import Training
 
 NAMED = 5  # damaged pictures whose reasons are printed; training.json has all reasons
@@ -25,13 +26,15 @@ def train(settings: Settings) -> None:
     """Train on ``settings.pictures`` pictures, repeats counted. A checkpoint in ``settings.out`` is continued.
 
     Raises:
-        UserError: When the pictures cannot be read, the device does not exist, another training writes into ``out``, or
-            the error is no longer finite.
+        UserError: When the pictures cannot be read, the device does not exist, another training writes into ``out``,
+            ``out`` holds another program's files, or the error is no longer finite.
     """
     device = choose_device(settings.device)
     warn_if_emulated("precision", settings.precision.name, device)
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    claim(Path(settings.out), ("README.md", "model_index.json", "scheduler", "unet"), "type another out=<folder>",
+          lock=WORK)  # fmt: skip
     settings.work.mkdir(parents=True, exist_ok=True)
     with _alone(settings):
         found = _read(settings)

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, chdir, nullcontext
+from contextlib import AbstractContextManager, chdir, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,8 @@ def run_job(cfg: DictConfig, command: str) -> Objective:
 def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -> Objective:
     failed, alone = job.folder / "error.txt", False
     try:
+        with suppress(OSError):  # such as a full disk; the job tries again, and says so
+            job.claim()
         with _alone(job):
             alone = True
             return _worked(cfg, command, job, launcher)
@@ -103,8 +105,8 @@ def _worked(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]
     for path in job.folder.iterdir():
         if any(path.match(name) for name in (*LEFT, *TEXTS)) and path.is_dir() and not path.is_symlink():
             raise UserError(
-                f"{_key_of_folder(job)}={job.folder} holds a folder {path.name}, and a job writes a file of that name: "
-                f"type {_key_of_folder(job)}=<another folder>"
+                f"{job.key}={job.folder} holds a folder {path.name}, and a job writes a file of that name: "
+                f"type {job.key}=<another folder>"
             )
     for stale in ("error.txt", "metrics.json"):
         remove(job.folder / stale)
@@ -156,16 +158,14 @@ def _spare_inputs(c: Config, job: Job) -> None:
             if file.parent.resolve() == folder and any(file.match(pattern) for pattern in LEFT):
                 raise UserError(
                     f"{key}={path} would be overwritten: the run writes pictures of such names to {folder}; type "
-                    f"{_key_of_folder(job)}=<another folder>"
+                    f"{job.key}=<another folder>"
                 )
-
-
-def _key_of_folder(job: Job) -> str:
-    return "hydra.sweep.dir" if job.sweep else "hydra.run.dir"
 
 
 def done_before(folder: Path, c: Config, command: str) -> bool:
     """Return whether a folder holds this job's whole result, of the same command, configuration and input files.
+
+    A picture that is missing or not as the job left it makes the result incomplete.
 
     Raises:
         UserError: When a file that the configuration names does not exist any more.
@@ -181,6 +181,9 @@ def done_before(folder: Path, c: Config, command: str) -> bool:
         if stlpips_weights() and any(_look_up(metrics, o) is None for o in c.objective if o in LOOKS):
             return False  # the job ran before the weights were installed
         before = dict(metrics["inputs"])
+        if damaged := fingerprints.damaged(folder, metrics.get("files", {})):
+            log.info("done before, but %s is missing or damaged: the job runs again", ", ".join(damaged))
+            return False
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return False
     now = fingerprints.of(c, command)
@@ -244,7 +247,7 @@ def _usable_cores() -> int:
 def _alone(job: Job) -> AbstractContextManager[None]:
     """Let one job at a time write into a folder. A grid can hold a job twice, and a user can start it twice."""
     waiting = f"another process runs the same job in {job.folder}: waiting for it"
-    return locked(job.folder / ".job.lock", _key_of_folder(job), waiting)
+    return locked(job.folder / ".job.lock", job.key, waiting)
 
 
 def _set_threads(threads: int | None) -> None:

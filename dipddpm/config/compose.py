@@ -14,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dipddpm.config.folder_names import job_slug
+from dipddpm.config.folder_names import job_slug, swept_keys
 from dipddpm.config.ranges import check
 from dipddpm.config.schema import CHOICES, Composed, Config
 from dipddpm.config.typing_errors import one_line, refusal
@@ -177,6 +177,10 @@ def _missing(cfg: DictConfig) -> set[str]:
 
 
 def register() -> None:
-    """Register the schema and the resolver of folder names with Hydra."""
+    """Register the schema and the resolvers of folder names with Hydra.
+
+    Hydra hands the cache of a sweep's configuration to its jobs, which so learn the swept keys.
+    """
     ConfigStore.instance().store(name="schema", node=Composed)
     OmegaConf.register_new_resolver("job_slug", job_slug, replace=True)
+    OmegaConf.register_new_resolver("swept_keys", swept_keys, replace=True, use_cache=True)

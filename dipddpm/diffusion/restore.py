@@ -17,6 +17,7 @@ from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.sampler import Consistency, Snapshot, sample_window, shown
 from dipddpm.diffusion.schedule import to_state
 from dipddpm.diffusion.window import Window
+from dipddpm.metrics.quality import psnr
 from dipddpm.pictures.check import check_picture
 
 Watch = Callable[[float], None]
@@ -34,6 +35,8 @@ class Restoration:
         seconds: Wall-clock seconds of the window, for all N.
         snapshots: (level, state of the first sample) from the first level on; states of shape (1, 3, H, W), clipped to
             [0, 1].
+        psnrs: (level, PSNR in dB of the clean estimate at it, mean over the N) of each evaluation; empty without a
+            clean picture.
     """
 
     picture: torch.Tensor
@@ -42,6 +45,7 @@ class Restoration:
     nfe: int
     seconds: float
     snapshots: list[tuple[int, torch.Tensor]] = field(default_factory=list)
+    psnrs: list[tuple[int, float]] = field(default_factory=list)
 
 
 def iterate(
@@ -88,15 +92,22 @@ def restore(
 ) -> Restoration:
     """Start ``prior`` from a picture, and run the window to its end. Arguments and errors are those of `iterate`."""
     agree = _consistency(prior, problem, window.samples, consistent)
-    began = time.perf_counter()
-    window, x, snapshots = _begin(prior, picture, window, _contents(picture, problem), agree, error_sigma, watch)
-    passed = [(window.first, shown(x[:1]))]
+    asked, began = window.snapshot_every, time.perf_counter()
+    every = replace(window, snapshot_every=1)
+    window, x, snapshots = _begin(prior, picture, every, _contents(picture, problem), agree, error_sigma, watch)
+    clean = None if problem is None or problem.clean is None else problem.clean
+    passed, psnrs = [(window.first, shown(x[:1]))], []
     snapshot = None
-    for snapshot in snapshots:
-        passed.append((snapshot.level, shown(snapshot.x_t[:1])))
+    for level, snapshot in zip(window.levels, snapshots, strict=False):
+        if passed[-1][0] - snapshot.level >= asked or snapshot.level == window.levels[-1]:
+            passed.append((snapshot.level, shown(snapshot.x_t[:1])))
+        if clean is not None:
+            estimate = snapshot.estimate
+            reference = clean.cpu().repeat_interleave(len(estimate) // len(clean), 0)
+            psnrs.append((level, psnr(estimate, reference).mean().item()))
     assert snapshot is not None  # a window has at least one evaluation
     seconds = time.perf_counter() - began
-    return Restoration(snapshot.picture, snapshot.estimate, window.levels, snapshot.nfe, seconds, passed)
+    return Restoration(snapshot.picture, snapshot.estimate, window.levels, snapshot.nfe, seconds, passed, psnrs)
 
 
 def posterior_mean(

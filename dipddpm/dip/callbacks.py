@@ -66,6 +66,7 @@ class Recorder(Callback):
         self.revived = before.revived if before else None
         self._mark = time.perf_counter()
         self._committed = self._commit_took = 0.0
+        self._committed_epoch = before.epochs if before else 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._mark = time.perf_counter()
@@ -82,6 +83,13 @@ class Recorder(Callback):
             if last or time.perf_counter() - self._committed >= self._commit_took / STATE_SHARE:
                 self._commit(trainer, pl_module)
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep and commit the last epoch of a fit that another callback or a limit of the Trainer ended."""
+        assert isinstance(pl_module, DeepImagePrior)
+        if len(self.curves) > self._committed_epoch:
+            self._keep(pl_module)
+            self._commit(trainer, pl_module)
+
     def _keep(self, module: DeepImagePrior) -> None:
         epoch = len(self.curves)
         picture = module.render()
@@ -97,7 +105,7 @@ class Recorder(Callback):
         self.seconds, self._mark = self.seconds + now - self._mark, now
         revived = module.revived if self.revived is None else self.revived
         self.keeper.commit(Trajectory(self.curves, dict(self.kept), self.seconds, revived, list(self.environments)))
-        self._committed = time.perf_counter()
+        self._committed, self._committed_epoch = time.perf_counter(), len(self.curves)
         self._commit_took = self._committed - began
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, Checkpoint, ProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from dipddpm import environment
@@ -20,6 +22,7 @@ from dipddpm.dip.callbacks import Bar, Events, Recorder, WholeFile
 from dipddpm.dip.keeping import Keeper
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.stopping import Rule
+from dipddpm.errors import suggestion
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +36,39 @@ class RunSettings:
         events: Folder of TensorBoard's events; None writes none.
         panel_every: Epochs between pictures in TensorBoard.
         progress: Whether a progress bar is shown.
+        trainer: Further options of Lightning's Trainer, such as ``callbacks``, ``logger`` and ``gradient_clip_val``.
     """
 
     device: str = "cpu"
     events: Path | None = None
     panel_every: int = 100
     progress: bool = False
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Options of the Trainer that arguments of a fit set, with these arguments.
+SET = {"accelerator": "device", "devices": "device", "max_epochs": "settings.max_epochs",
+       "enable_progress_bar": "progress", "precision": "settings.precision", "enable_checkpointing": "callbacks",
+       "plugins": "callbacks"}  # fmt: skip
+
+
+def check_options(options: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse options that Lightning's Trainer does not have, or that another argument sets.
+
+    Args:
+        options: Options by name.
+        known: The names of the caller's other arguments, for suggestions.
+
+    Raises:
+        TypeError: With the name of the first such option.
+    """
+    trainers = set(inspect.signature(pl.Trainer).parameters)
+    for name in options:
+        if name not in trainers:
+            hint = suggestion(name, [*known, *trainers])
+            raise TypeError(f"{name} is neither an argument of the fit nor an option of Lightning's Trainer{hint}")
+        if name in SET:
+            raise TypeError(f"{name} cannot be given: give {SET[name]}")
 
 
 @alone()
@@ -75,20 +105,27 @@ def run(module: DeepImagePrior, keeper: Keeper, rule: Rule, epochs: int, setting
         callbacks.append(Events(settings.panel_every, recorder))
     if settings.progress:
         callbacks.append(Bar())
+    options = dict(settings.trainer)
+    given = options.pop("callbacks", None) or []
+    callbacks += given if isinstance(given, list | tuple) else [given]
+    module.watched = bool(settings.trainer)
     kind, _, index = settings.device.partition(":")
     with _quiet():
         trainer = pl.Trainer(
             accelerator="gpu" if kind == "cuda" else kind,
             devices=[int(index)] if index else 1,
             max_epochs=epochs,
-            logger=logger or False,
             callbacks=callbacks,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            log_every_n_steps=1,
-            default_root_dir=str(settings.events) if settings.events else None,
+            enable_checkpointing=any(isinstance(one, Checkpoint) for one in callbacks),
+            enable_progress_bar=any(isinstance(one, ProgressBar) for one in callbacks),
             plugins=[WholeFile(), Alone()],
+            **{
+                "logger": logger or False,
+                "enable_model_summary": False,
+                "log_every_n_steps": 1,
+                "default_root_dir": str(settings.events) if settings.events else None,
+                **options,
+            },
         )
         trainer.fit(
             module,

@@ -1,7 +1,7 @@
 """Write TensorBoard events.
 
 A fit is a run of TensorBoard with curves and pictures. A job is a run with pictures and one session of the HParams tab,
-which has the job's settings and final figures.
+which has the job's settings and final figures. Every tag has a description, which TensorBoard shows beside its chart.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
-from torch.utils.tensorboard.summary import image
+from torch.utils.tensorboard.summary import image, scalar
 
 from dipddpm.files import printable
 
@@ -34,6 +34,15 @@ TAGS = {
     "seconds": "step_seconds",
     "window_variance": "variance/window",
     "moving_variance": "variance/moving",
+}
+DESCRIPTIONS = {
+    "loss/noisy": "Mean squared error of the output to y, the noisy picture, in [0, 1] units. Step: epoch.",
+    "loss/clean": "Mean squared error of the output to the clean picture, in [0, 1] units. Step: epoch.",
+    "psnr": "PSNR of the output against the clean picture, in dB. Step: epoch.",
+    "lr": "Learning rate of Adam. Step: epoch.",
+    "step_seconds": "Seconds of an optimiser step, mean over the epoch. Step: epoch.",
+    "variance/window": "Variance of the output over 100 epochs, per value: wmv stops at its minimum. Step: epoch.",
+    "variance/moving": "Moving variance of the output, per value: emv stops at its minimum. Step: epoch.",
 }
 
 
@@ -62,7 +71,15 @@ def log_epoch(events: SummaryWriter, row: Mapping[str, float], epoch: int) -> No
     """Write the row of an epoch, without unknown values (NaN)."""
     for name, tag in TAGS.items():
         if name in row and not math.isnan(row[name]):
-            events.add_scalar(tag, row[name], epoch)
+            log_scalar(events, tag, row[name], epoch, DESCRIPTIONS[tag])
+
+
+def log_scalar(events: SummaryWriter, tag: str, value: float, step: int, description: str) -> None:
+    """Write one point of a chart. ``description`` may hold Markdown."""
+    assert events.file_writer is not None
+    summary = scalar(tag, value)
+    summary.value[0].metadata.summary_description = description
+    events.file_writer.add_summary(summary, step)
 
 
 def log_pictures(
@@ -76,8 +93,8 @@ def log_pictures(
         events.file_writer.add_summary(summary, step)
 
 
-def log_hparams(events: SummaryWriter, hparams: Mapping[str, Any], results: Mapping[str, float], step: int) -> None:
-    """Write hyperparameters and final figures as one session of the HParams tab.
+def log_hparams(events: SummaryWriter, hparams: Mapping[str, Any]) -> None:
+    """Write hyperparameters as one session of the HParams tab. Every scalar of the run becomes a column, too.
 
     ``SummaryWriter.add_hparams`` is not used. It opens a second run, and declares the columns in every run, of which
     TensorBoard reads one. Without a declaration TensorBoard collects the columns of all runs: hyperparameters that
@@ -87,14 +104,10 @@ def log_hparams(events: SummaryWriter, hparams: Mapping[str, Any], results: Mapp
         events: The event writer of the run.
         hparams: Hyperparameters by column. None leaves the cell empty. Values that are no numbers become words;
             TensorBoard cannot sort a column of both numbers and words.
-        results: Final figures by column.
-        step: The step of the figures in the charts of the Scalars tab.
     """
     known = {k: v for k, v in hparams.items() if v is not None}
     plain = {k: v if isinstance(v, int | float) and not isinstance(v, bool) else printable(v) for k, v in known.items()}
-    _, start, end = hparams_summaries(plain, dict(results))  # the first result declares the columns
+    _, start, end = hparams_summaries(plain, {})  # the first result declares the columns
     assert events.file_writer is not None
     for summary in (start, end):
         events.file_writer.add_summary(summary)
-    for name, value in results.items():
-        events.add_scalar(name, value, step)

@@ -8,10 +8,12 @@ fit.picture, fit.epoch, fit.curves
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,7 +43,8 @@ class FittedPicture:
         picture: Output of the kept epoch, clipped to [0, 1], float32, shape (1, 3, H, W). Where y is partial and has no
             noise, the measured part is that of y.
         epoch: The kept epoch that the stopping rule chose.
-        why: The reason: the rule's name, or ``max_epochs`` where the rule did not fire.
+        why: The reason: the rule's name; ``max_epochs`` where the rule did not fire; ``trainer`` where a callback or
+            an option of the Trainer ended the fit.
         curves: One row for each epoch of the fit.
         network: The network with the weights of the epoch, on the CPU.
         z: The fixed input of the network, shape (1, 3, H, W).
@@ -107,6 +110,7 @@ def fit_dip(
     device: str = "auto",
     store: str | Path | None = None,
     progress: bool = False,
+    **trainer: Any,
 ) -> FittedDip:
     """Fit a Deep Image Prior to each picture of a problem, one after the other.
 
@@ -126,11 +130,15 @@ def fit_dip(
         store: Folder of stored fits, such as ``outputs/fits``: a stored fit is found there, and a new one is kept with
             TensorBoard's events. None keeps the fit in memory. Each kept epoch takes the bytes of weights and picture.
         progress: Whether progress bars are shown.
+        **trainer: Options of Lightning's Trainer: ``callbacks=[EarlyStopping("psnr", mode="max")]``, ``logger``,
+            ``gradient_clip_val``. Callbacks and loggers find the columns of the curves by their names, such as
+            ``loss_noisy`` and ``psnr``. With ``store`` there are none, because they may change the fit.
 
     Raises:
         ValueError: For unknown names, settings that are not allowed together, noise that cannot be estimated, or a
             network that gives no picture of the shape of z.
-        TypeError: For a network or a rule of another type, such as a class.
+        TypeError: For a network or a rule of another type, such as a class; for an argument that neither this function
+            nor the Trainer has.
         RuntimeError: When a fit diverges or a colour channel dies.
     """
     settings, own = _settled(network, settings)
@@ -138,11 +146,16 @@ def fit_dip(
         raise ValueError(
             "a store keeps only fits of registered networks: register yours with NETWORKS.register, or give no store"
         )
+    fitting.check_options(trainer, inspect.signature(fit_dip).parameters)
+    if trainer and store is not None:
+        raise ValueError(
+            f"a store keeps no fits with options of the Trainer: give no store, or no {', '.join(trainer)}"
+        )
     stopping = stopping if isinstance(stopping, Stopping) else Stopping(stopping)
     device = environment.choose_device(device)
     if device.startswith("cuda"):
         environment.exact_arithmetic()
-    run = RunSettings(device, progress=progress)
+    run = RunSettings(device, progress=progress, trainer=trainer)
     fitted = []
     for row in _rows(problem):
         job = _Fit(row, settings, own, _with_threshold(stopping, row), seed, run)
@@ -165,8 +178,13 @@ class _Fit:
         keeper = Memory(self.stopping.pending)
         module = self._make(keeper, self.run)
         assert keeper.trajectory is not None
+        epochs, settings = keeper.trajectory.epochs, self.settings
         chosen = self._choose(keeper.trajectory)
-        assert chosen is not None
+        if chosen is None:  # a callback or an option of the Trainer ended the fit
+            every = min(settings.checkpoint_every, epochs)
+            chosen = self._choose(keeper.trajectory, max_epochs=epochs, every=every)
+            assert chosen is not None
+            chosen = replace(chosen, why="trainer")
         network = module.kept_net.cpu()
         network.load_state_dict(keeper.weights(chosen.epoch))
         picture = self._finished(keeper.picture(chosen.epoch))

@@ -48,7 +48,7 @@ def load_fit(path: str | Path, epoch: int | str | None = None) -> LoadedFit:
     """Load a kept epoch of a stored fit. All files of the fit are verified.
 
     Args:
-        path: The fit's folder, such as ``outputs/fits/<key>`` or the link ``fit`` in a job's folder of a sweep; or one
+        path: The fit's folder, such as ``outputs/fits/<key>`` or the link ``fits/<key>`` in a sweep's folder; or one
             of its files ``epochs/*.safetensors``.
         epoch: A kept epoch, ``"best"`` (highest PSNR, which needs a clean picture) or ``"last"``. None: the epoch of
             the file, or the last kept epoch of the folder.

@@ -15,12 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-COLUMNS = 8  # pictures in a row of a strip
+COLUMNS = 8  # most pictures in a row of a strip
+ABREAST = 4  # most pictures in a row of a panel
 DPI = 100
 
 
 def strip(pictures: Sequence[torch.Tensor], labels: Sequence[str]) -> np.ndarray:
-    """Draw pictures in rows of `COLUMNS`, each with its label.
+    """Draw pictures in rows of at most `COLUMNS`, each with its label.
 
     Args:
         pictures: Each of shape (1, 3, H, W) or (3, H, W), in [0, 1]; clipped here.
@@ -33,7 +34,7 @@ def strip(pictures: Sequence[torch.Tensor], labels: Sequence[str]) -> np.ndarray
 
 
 def result_panel(items: Sequence[tuple[str, torch.Tensor]]) -> np.ndarray:
-    """Draw titled pictures in rows of three or four, whichever leaves fewer empty places.
+    """Draw titled pictures in rows of at most `ABREAST`.
 
     Args:
         items: (title, picture) pairs; pictures as for `strip`.
@@ -41,7 +42,7 @@ def result_panel(items: Sequence[tuple[str, torch.Tensor]]) -> np.ndarray:
     Returns:
         uint8, shape (height, width, 3).
     """
-    return _grid(items, min((3, 4), key=lambda columns: -len(items) % columns), 3.2)
+    return _grid(items, ABREAST, 3.2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ class FitPanel:
         """Return the panel, uint8, shape (height, width, 3)."""
         figure = Figure(figsize=(10.5, 7), dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
-        figure.suptitle(self.title)
+        figure.suptitle(self.title, parse_math=False)
         axes = figure.subplots(2, 3)
         self._draw_losses(axes[0, 0])
         shown = [(self.given, self.noisy), ("clean picture", self.clean), ("input z", self.z), ("output", self.current),
@@ -97,22 +98,25 @@ class FitPanel:
         ax.legend(fontsize=8)
 
 
-def _grid(items: Sequence[tuple[str, torch.Tensor]], columns: int, inches: float) -> np.ndarray:
-    columns = min(columns, len(items))
-    rows = math.ceil(len(items) / columns)
-    figure = Figure(figsize=(columns * inches, rows * (inches + 0.5)), dpi=DPI, layout="constrained")
+def _grid(items: Sequence[tuple[str, torch.Tensor]], most: int, inches: float) -> np.ndarray:
+    """Draw pictures in as few rows as possible, as equal as possible; a shorter last row is centred."""
+    rows = math.ceil(len(items) / most)
+    columns = math.ceil(len(items) / rows)
+    lines = max(name.count("\n") + 1 for name, _ in items)
+    height = inches + 0.5 + 0.15 * max(0, lines - 2)
+    figure = Figure(figsize=(columns * inches, rows * height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
-    for ax in axes:
-        ax.set_axis_off()
-    for ax, (name, picture) in zip(axes, items, strict=False):
-        _show(ax, name, picture)
+    halves = figure.add_gridspec(rows, 2 * columns)
+    for i, (name, picture) in enumerate(items):
+        row, column = divmod(i, columns)
+        left = 2 * column + (rows * columns - len(items)) * (row == rows - 1)
+        _show(figure.add_subplot(halves[row, left : left + 2]), name, picture)
     return _pixels(figure)
 
 
 def _show(ax: Axes, name: str, picture: torch.Tensor | None) -> None:
     ax.set_axis_off()
-    ax.set_title(name, fontsize=9)
+    ax.set_title(name, fontsize=9, parse_math=False)  # a path may hold a $
     if picture is None:
         ax.text(0.5, 0.5, "none", ha="center", va="center", transform=ax.transAxes)
         return

@@ -39,10 +39,11 @@ def fit(c: Config, job: Job) -> float | None:
         PSNR in dB of the picture that ``checkpoint`` names; None without a clean picture.
 
     Raises:
-        UserError: When the configuration or a file cannot be used.
+        UserError: When the configuration, a file or the folder of the job cannot be used.
         RuntimeError: When the fit diverges.
     """
     inspect(c, "fit")
+    job.claim()
     _prepare(c)
     asked = c.image.size == "auto"  # a fit needs only the picture size of the prior
     folder = priors.resolve(*_prior_names(c), config_only=True) if asked else None
@@ -62,10 +63,11 @@ def sample(c: Config, job: Job) -> float | None:
         PSNR in dB of the result; None without a clean picture.
 
     Raises:
-        UserError: When the configuration or a file cannot be used.
+        UserError: When the configuration, a file or the folder of the job cannot be used.
         RuntimeError: When the fit diverges.
     """
     inspect(c, "sample")
+    job.claim(c.ddpm.samples)
     device = _prepare(c)
     folder = priors.resolve(*_prior_names(c))
     read = fingerprints.of(c, "sample")  # before the files are read: a later change makes the job run again

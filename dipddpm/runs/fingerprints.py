@@ -1,8 +1,13 @@
-"""Hashes of the files that a job reads. A job is done only while its files have the same hashes. Imports no torch."""
+"""Hashes of the files that a job reads and of the pictures that it writes. Imports no torch.
+
+A job is done only while all of them have the same hashes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from dipddpm import files
 from dipddpm.config.schema import Config, mask_of, reference_of
@@ -33,6 +38,19 @@ def inputs(c: Config) -> dict[str, Path]:
              "checkpoint": c.checkpoint}  # fmt: skip
     paths = {key: Path(path).expanduser() for key, path in named.items() if isinstance(path, str)}
     return {key: path for key, path in paths.items() if path.is_file()}  # "stop" is no file
+
+
+def written(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the size in bytes and the SHA-256 of files in a folder, by name; files that do not exist are left out."""
+    paths = {name: folder / name for name in sorted(names)}
+    found = {name: path for name, path in paths.items() if path.is_file()}
+    return {name: {"bytes": path.stat().st_size, "sha256": files.sha256(path)} for name, path in found.items()}
+
+
+def damaged(folder: Path, recorded: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the names of the files that are missing, or are not as `written` found them."""
+    now = written(folder, recorded)
+    return [name for name, facts in recorded.items() if now.get(name) != facts]
 
 
 def _prior(c: Config, *, config_only: bool) -> str:

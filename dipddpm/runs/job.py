@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dipddpm.names import LEFT, PICTURES, RESTORATIONS
+from dipddpm.ownership import claim
+
+EVENTS = ".dipddpm"  # the end of the names of this project's TensorBoard events: others may log to the same folder
+
 
 @dataclass(frozen=True)
 class Job:
@@ -13,3 +18,24 @@ class Job:
     folder: Path
     sweep: bool = False
     overrides: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The key of the configuration that names the folder."""
+        return "hydra.sweep.dir" if self.sweep else "hydra.run.dir"
+
+    def claim(self, samples: int = 1, *more: str) -> None:
+        """Record the names of the run's files.
+
+        Args:
+            samples: Results from the one start.
+            more: Further names.
+
+        Raises:
+            UserError: When the folder holds a file of such a name that is not this project's.
+        """
+        names = [f"{name}.png" for name in (*RESTORATIONS, *PICTURES)]
+        names += [f"{name}-{i}.png" for name in RESTORATIONS for i in range(1, samples)]
+        names += ["config.yaml", "metrics.json", "error.txt", *more]
+        older = (*LEFT, "events.out.tfevents.*")
+        claim(self.folder, names, f"type {self.key}=<another folder>", lock=".job.lock", older=older)

@@ -16,15 +16,15 @@ from dipddpm.diffusion.restore import Restoration
 from dipddpm.dip import tracking
 from dipddpm.dip.curves import best_kept, crossing, peak
 from dipddpm.dip.module import fixed_input
-from dipddpm.files import flat, write_json, write_text
-from dipddpm.names import BASELINES, LEFT, QUALITIES
+from dipddpm.files import write_json, write_text
+from dipddpm.metrics import quality
+from dipddpm.names import BASELINES
+from dipddpm.ownership import claimed
 from dipddpm.pictures import panels, write
-from dipddpm.runs import report
+from dipddpm.runs import board, fingerprints, report
+from dipddpm.runs.job import EVENTS
 from dipddpm.runs.report import Row
 from dipddpm.runs.starts import FittedStart, Start
-
-UNTRACKED = ("store", "fit", "objective", "panel_every", "ddpm.snapshot_every")  # change neither pictures nor cost
-NUMBER_OR_WORD = ("image.size", "ddpm.start_t", "checkpoint")
 
 
 def leave(
@@ -50,7 +50,7 @@ def leave(
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
     _clear(folder)
-    events = SummaryWriter(tracking.path_for_writers(folder))
+    events = SummaryWriter(tracking.path_for_writers(folder), filename_suffix=EVENTS)
     for name, row in rows.items():
         for i, picture in enumerate(row.picture):
             write.save_picture(folder / (f"{name}.png" if i == 0 else f"{name}-{i}.png"), picture)
@@ -61,31 +61,38 @@ def leave(
         write.save_picture(folder / f"{problem.operator.shown_as}.png", problem.shown)
         pictures[problem.operator.shown_as] = problem.shown
     tracking.log_pictures(events, "restored", pictures, 0)
-    _save_panel(folder / "panel.png", events, "panel", panels.result_panel(_titled(problem, rows)))
+    titled = _titled(problem, rows, record.get("cost", {}))
+    _save_panel(folder / "panel.png", events, "panel", panels.result_panel(titled))
     if isinstance(start, FittedStart):
         _save_panel(folder / "fit.png", events, "fit", _fit_panel(config, problem, start))
     if result is not None:
-        levels, frames = zip(*result.snapshots, strict=True)
-        labels = [f"start: level {levels[0]}", *(f"level {level}" for level in levels[1:])]
-        _save_panel(folder / "strip.png", events, "strip", panels.strip(frames, labels))
+        frames = [picture for _, picture in result.snapshots]
+        _save_panel(folder / "strip.png", events, "strip", panels.strip(frames, _labels(problem, result)))
         for level, picture in result.snapshots:
             walked = result.levels[0] - level
             tracking.log_pictures(
                 events, "window", {"state": picture}, walked, "step: levels walked down from the start"
             )
+        for level, psnr in result.psnrs:
+            tracking.log_scalar(events, "window/psnr", psnr, result.levels[0] - level, board.WINDOW)
     figures = {name: row.as_dict() for name, row in rows.items()}
-    nfe = result.nfe if result else 0
-    tracking.log_hparams(events, _hparams(config, record), _finals(figures, record), nfe)
+    board.log(events, config, figures, record)
     events.close()
-    write_json(folder / "metrics.json", {**figures, **record})
+    files = fingerprints.written(folder, _pictures(folder))
+    write_json(folder / "metrics.json", {**figures, **record, "files": files})
     report.show(list(rows.values()), _notes(folder, problem, rows, record))
 
 
 def _clear(folder: Path) -> None:
     """Remove the events and pictures of an earlier run in this folder: TensorBoard would show both runs as one."""
-    for pattern in ("events.out.tfevents.*", *LEFT):
-        for older in folder.glob(pattern):
-            older.unlink()
+    events = [name for name in claimed(folder) or () if name.startswith("events.")]  # of versions without `EVENTS`
+    for older in (*_pictures(folder), *events, *(path.name for path in folder.glob(f"events.out.tfevents.*{EVENTS}"))):
+        (folder / older).unlink(missing_ok=True)
+
+
+def _pictures(folder: Path) -> list[str]:
+    """Return the names of the folder's pictures that are this project's."""
+    return [name for name in claimed(folder) or () if name.endswith(".png")]
 
 
 def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: np.ndarray) -> None:
@@ -93,15 +100,27 @@ def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: np.ndarray) 
     events.add_image(tag, panel, 0, dataformats="HWC")
 
 
-def _titled(problem: Problem, rows: Mapping[str, Row]) -> list[tuple[str, torch.Tensor]]:
+def _titled(problem: Problem, rows: Mapping[str, Row], cost: Mapping[str, float]) -> list[tuple[str, torch.Tensor]]:
+    """Return titles and pictures of the panel. A title has all qualities and the cost, of window and fit."""
     items = [] if problem.clean is None else [("clean picture", problem.clean)]
     if problem.operator.partial:
         items.append((problem.operator.words, problem.shown))
-    for row in rows.values():
-        psnr = f"\n{row.quality['psnr']:.2f} dB" if "psnr" in row.quality else ""
-        nfe = f", {row.nfe} NFE" if row.nfe else ""
-        items.append((f"{row.name}{psnr}{nfe}", row.picture[:1]))
+    for name, row in rows.items():
+        measured = report.qualities(row.quality)
+        spent = f"{row.nfe} NFE" if row.nfe else ""
+        if name in ("dip", "result") and (fit := cost.get("fit_evaluations_worth")):
+            spent = f"{spent} + fit {fit:.0f}".removeprefix(" + ")
+        items.append(("\n".join(filter(None, (row.name, measured, spent))), row.picture[:1]))
     return items
+
+
+def _labels(problem: Problem, result: Restoration) -> list[str]:
+    """Return the labels of the strip: the noise level and, with a clean picture, the PSNR of each picture."""
+    labels = [f"{'start: ' * (i == 0)}level {level}" for i, (level, _) in enumerate(result.snapshots)]
+    if problem.clean is None:
+        return labels
+    figures = [quality.psnr(picture, problem.clean).item() for _, picture in result.snapshots]
+    return [f"{label}\n{psnr:.2f} dB" for label, psnr in zip(labels, figures, strict=True)]
 
 
 def _fit_panel(config: Mapping[str, Any], problem: Problem, start: FittedStart) -> np.ndarray:
@@ -123,41 +142,6 @@ def _fit_panel(config: Mapping[str, Any], problem: Problem, start: FittedStart) 
         title="DIP, {network} {layers}x{channels}, ".format(**config["dip"]) + start.label,
         given=f"y, {problem.operator.words}" if problem.operator.partial else "noisy picture y",
     ).draw()
-
-
-def _hparams(config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns of TensorBoard's HParams tab: the settings that can change pictures or cost.
-
-    TensorBoard can neither sort nor draw a column of both numbers and words, so words have a column of their own. For
-    ``ddpm.start_t=auto`` the column has the noise level that the run used.
-    """
-    read = [k for k in config if record["command"] == "sample" or k not in ("ddpm", "prior", "baselines")]
-    values = {k: v for k, v in flat({k: config[k] for k in read}).items() if k not in UNTRACKED}
-    for key in NUMBER_OR_WORD:
-        if isinstance(values.get(key), str):
-            values[f"{key} (word)"] = values.pop(key)
-    if window := record.get("window"):
-        values["ddpm.start_t"] = window["start_t"]
-    return values
-
-
-def _finals(figures: Mapping[str, Mapping[str, Any]], record: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers that become metric columns of the HParams tab and points of the Scalars tab.
-
-    TensorBoard sorts the columns by name, capitals first, and shows the first five. The most used figures therefore
-    begin with capitals: the total cost, and the PSNR of each restoration.
-    """
-    named: dict[str, Any] = {}
-    for row, values in figures.items():
-        row = "unrestored" if row == "noisy" else row  # sorts behind the restorations
-        named |= {f"{title.split()[0]}/{row}": values.get(key) for key, (title, _) in QUALITIES.items()}
-    if fit := record.get("fit"):
-        named |= {"epoch/start": fit["epoch"], "seconds/fit": fit["seconds"]}
-        named |= {f"epoch/{name}": fit["summary"][name] for name in ("peak", "crossing")}
-    if cost := record.get("cost"):
-        named["Cost/total_evaluations_worth"] = cost.get("total_evaluations_worth")
-        named |= {"nfe/result": figures["result"]["nfe"], "seconds/total": cost.get("total_seconds")}
-    return {name: float(value) for name, value in named.items() if value is not None}
 
 
 def _without_a_dip(rows: Mapping[str, Row], picture: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,12 @@ class Row:
     def as_dict(self) -> dict[str, Any]:
         """Return everything but the picture, as JSON types."""
         return {**self.quality, "nfe": self.nfe, "seconds": round(self.seconds, 4), **self.facts}
+
+
+def qualities(quality: Mapping[str, float]) -> str:
+    """Return the figures of a picture in one line: ``25.81 dB, SSIM 0.801, ST-LPIPS 0.123``."""
+    known = [(title, f"{quality[key]:.{digits}f}") for key, (title, digits) in QUALITIES.items() if key in quality]
+    return ", ".join(f"{value} dB" if title.endswith("(dB)") else f"{title} {value}" for title, value in known)
 
 
 def show(rows: Sequence[Row], notes: Sequence[str]) -> None:

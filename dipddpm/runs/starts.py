@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -142,12 +143,22 @@ def _from_fit(c: Config, problem: Problem, job: Job) -> FittedStart:
     if not made:
         store.record_use(fit.key, job.folder)
     if job.sweep:
-        link(job.folder / "fit", fit.folder)
+        _link(job.folder, fit)
     picture = problem.put_back(fit.picture(choice.epoch).clamp(0, 1))
     start = FittedStart(picture, fit, choice, made)
     log.info("%s fit %s: %s", "made" if made else "found", fit.key, start.label)
     _warn_of_no_stop(c, choice, rule.threshold)
     return start
+
+
+def _link(job: Path, fit: Fit) -> None:
+    """Link a fit into the folder of its sweep, once for all jobs: TensorBoard shows the fit once, too."""
+    shown, before = job.parent / "fits" / fit.key, job / "fit"
+    if before.is_symlink() and before.resolve() == fit.folder.resolve():  # by versions that linked it in each job
+        before.unlink()
+    if shown.resolve() != fit.folder.resolve() and (shown.is_symlink() or not shown.exists()):
+        with suppress(FileExistsError):  # by a job beside this one
+            link(shown, fit.folder)
 
 
 def _warn_of_no_stop(c: Config, choice: Choice, threshold: float | None) -> None:

@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import atexit
 import logging
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from dipddpm.errors import UserError
-from dipddpm.study.summary import build, is_due
+from dipddpm.runs.job import Job
+from dipddpm.study.summary import build, claim_summary, is_due
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +32,19 @@ log = logging.getLogger(__name__)
 class StudyCallback(Callback):
     """Build the summary of a sweep after its jobs and at its end. In large sweeps not every job starts a build."""
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse the folder of a run that holds another program's files, before Hydra writes to it."""
+        folder = Path(config.hydra.runtime.cwd, config.hydra.run.dir)
+        _refused(lambda: Job(folder).claim(1, ".hydra"))
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Register a build for the exit of the process that started the sweep. Hydra calls this only there."""
+        """Refuse the folder of a sweep that holds another program's files; register a build for the exit.
+
+        Hydra calls this only in the process that starts the sweep.
+        """
+        with suppress(OmegaConfBaseException):  # a folder name that only a job has, such as its number
+            OmegaConf.select(config, "hydra.sweep.subdir")  # the cache, which every job gets, then knows the swept keys
+        _refused(lambda: claim_summary(sweep_folder(config), "type hydra.sweep.dir=<another folder>"))
         from dipddpm.study import page  # noqa: F401  now, because Python cannot import pandas during its exit
 
         atexit.register(self.build, config)
@@ -61,6 +77,17 @@ class StudyCallback(Callback):
         except Exception:
             log.exception("the sweep's summary could not be built")
             return None
+
+
+def _refused(claim: Callable[[], None]) -> None:
+    """Call ``claim``; leave with exit code 2 and one line where it refuses. Hydra would go on after an exception."""
+    try:
+        claim()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        log.debug("no record: %s", error)  # the job itself says that it cannot write
 
 
 def sweep_folder(config: DictConfig) -> Path:

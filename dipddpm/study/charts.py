@@ -18,6 +18,7 @@ from dipddpm.study.points import baselines, measured, pareto_front, points, prob
 
 MOST_COLOURS = 8  # most values of a swept key that get colours of their own
 GREY, RED = "#8a93a3", "#d04545"  # visible on white and on black
+LEGEND = {"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0}  # below the title of the axis
 MARKERS = {
     "dip": ("triangle-up-open", GREY, "DIP alone"),
     "posterior_mean": ("diamond-open", RED, "no DIP: one evaluation"),
@@ -78,7 +79,7 @@ def heat_map(means: pd.DataFrame, frame: pd.DataFrame) -> go.Figure:
 def _chart(x: str, y: str) -> go.Figure:
     clear = "rgba(0,0,0,0)"
     figure = go.Figure(layout={"template": "none", "paper_bgcolor": clear, "plot_bgcolor": clear})
-    figure.update_layout(margin={"l": 60, "r": 20, "t": 30, "b": 50}, legend={"orientation": "h", "y": -0.2})
+    figure.update_layout(margin={"l": 60, "r": 20, "t": 30, "b": 50}, legend=LEGEND)
     figure.update_xaxes(title=escape(x), automargin=True, zeroline=False)
     figure.update_yaxes(title=escape(y), automargin=True, zeroline=False)
     return figure

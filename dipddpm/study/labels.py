@@ -10,15 +10,13 @@ from typing import Any
 
 import pandas as pd
 
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 LONGEST = 22  # characters of a value in legends and narrow tables
 
 
 def is_number(text: str) -> bool:
-    """Return whether a text is a finite number, as an override has it."""
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+    """Return whether a text is a finite number, as an override has it. The name ``1_2`` is none."""
+    return bool(NUMBER.fullmatch(text)) and math.isfinite(float(text))
 
 
 def natural(text: str) -> tuple[int, float | list[float | str], str]:

@@ -29,7 +29,8 @@ from dipddpm.study.words import averaging, no_chart, summary
 def render(frame: pd.DataFrame) -> str:
     """Return the page of a sweep as HTML."""
     figures = {"quality": charts.quality_against_cost(frame), "looks": charts.perception_against_distortion(frame)}
-    figures |= {f"map{i}": charts.heat_map(means, frame) for i, means in enumerate(heat_maps(frame))}
+    maps = heat_maps(frame)
+    figures |= {f"map{i}": charts.heat_map(means, frame) for i, means in enumerate(maps)}
     drawn = {name: _div(figure, name) for name, figure in figures.items() if figure is not None}
     template = Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -44,9 +45,11 @@ def render(frame: pd.DataFrame) -> str:
         averaging=averaging(frame),
         output=output_name(frame),
         drawn=drawn,
+        maps=[f"PSNR in dB by {means.index.name} and {means.columns.name}" for means in maps],
         front=_front(frame),
         pictures=_pictures(frame),
         jobs=_jobs(frame),
+        falling=[column.title for name, column in COLUMNS.items() if name.endswith(("_psnr", "_ssim"))],
     )
 
 
@@ -63,14 +66,16 @@ def _front(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _jobs(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of jobs. The first column links to a job's folder, the last to its panel."""
+    """Return the table of jobs. The first column links to a job's folder, the last to its panel; the second marks the
+    front.
+    """
     table = for_people(frame)
     front = set(pareto_front(measured(frame))["jobs"].explode())
     folder = Markup('<a href="{}/" title="{}">{}</a>').format
     panel = Markup('<a href="{}/panel.png">panel</a>').format
     names = zip(frame["job"], labels(frame, swept(frame)), strict=True)
     table.insert(0, "job", [folder(quote(job), job, name) for job, name in names])
-    table["front"] = ["●" if index in front else "" for index in frame.index]
+    table.insert(1, "front", ["●" if index in front else "" for index in frame.index])
     table["panel"] = [panel(quote(job)) if there else "" for job, there in _having(frame, "panel.png").items()]
     return table
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from dipddpm.files import half_written, locked, read_json, write_json, write_text
+from dipddpm.ownership import claim
 from dipddpm.study.find import check_holds_jobs
 
 log = logging.getLogger(__name__)
@@ -33,17 +34,24 @@ def build(folder: Path | str, wait: float = WAIT) -> Path:
         The path of index.html.
 
     Raises:
-        UserError: When the folder does not exist or holds no job.
+        UserError: When the folder does not exist, holds no job, or holds a file index.html, summary.csv or summary.md
+            that is not this project's.
         OSError: When the folder cannot be written.
     """
     folder = Path(folder)
     check_holds_jobs(folder)
+    claim_summary(folder, "move the file away")
     try:
         with locked(folder / ".study.lock", "hydra.sweep.dir", timeout=wait):
             _build(folder)
     except Timeout:
         log.info("another process is summarising %s", folder)
     return folder / PAGE
+
+
+def claim_summary(folder: Path, advice: str) -> None:
+    """Record the names of the summary's files; refuse a folder in which one of them is not this project's."""
+    claim(folder, (PAGE, CSV, MARKDOWN), advice, lock=".study.lock")
 
 
 def is_due(folder: Path) -> bool:

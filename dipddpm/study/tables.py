@@ -12,7 +12,7 @@ from dipddpm.study.frame import constants, swept, title
 from dipddpm.study.labels import as_text, is_number, short_names
 from dipddpm.study.words import summary
 
-FORMULA = tuple("=+-@\t\r")  # a spreadsheet reads a cell that begins with one of these as a formula
+FORMULA = tuple("=+-@＝＋－＠")  # a spreadsheet reads a cell that begins with one of these as a formula
 
 TAKEN = {"job", "folder", "front", "panel", *(column.title for column in COLUMNS.values())}  # headings of the tables
 
@@ -55,8 +55,8 @@ def as_markdown(frame: pd.DataFrame) -> str:
     table["folder"] = frame["job"]
     rows = [list(table), ["--:" if number else "---" for number in numeric(table)]]
     rows += table.itertuples(index=False, name=None)
-    lines = [f"| {' | '.join(cells if i == 1 else map(_escaped, cells))} |" for i, cells in enumerate(rows)]
-    return "\n\n".join([f"# Study {_escaped(title(frame))}", *map(_escaped, sentences), "\n".join(lines)]) + "\n"
+    lines = [f"| {' | '.join(cells if i == 1 else map(escaped, cells))} |" for i, cells in enumerate(rows)]
+    return "\n\n".join([f"# Study {escaped(title(frame))}", *map(escaped, sentences), "\n".join(lines)]) + "\n"
 
 
 def numeric(table: pd.DataFrame) -> list[bool]:
@@ -65,9 +65,9 @@ def numeric(table: pd.DataFrame) -> list[bool]:
 
 
 def _harmless(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA) and not is_number(text) else text
+    return f"'{text}" if text.lstrip().startswith(FORMULA) and not is_number(text) else text
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Return the text with the characters escaped that Markdown or HTML would interpret."""
     return re.sub(r"([\\|`*_~&<>\[\]])", r"\\\1", " ".join(text.split()))

@@ -420,8 +420,8 @@ def test_the_users_sweep_fits_each_network_once_and_then_never_again(small, tmp_
         layers, start_t = re.findall(r"layers=(\d)", job.name)[0], re.findall(r"start_t=(\d+)", job.name)[0]
         metrics = json.loads((job / "metrics.json").read_text())
         assert metrics["result"]["nfe"] == int(start_t)
-        assert (job / "fit").resolve().name == metrics["fit"]["key"]
-        request = json.loads((job / "fit" / "fit.json").read_text())
+        assert (job.parent / "fits" / metrics["fit"]["key"]).is_symlink()
+        request = json.loads((job.parent / "fits" / metrics["fit"]["key"] / "fit.json").read_text())
         assert request["dip"]["layers"] == int(layers)
     second = command("sample.py", *grid, cwd=tmp_path)
     assert second.stdout.count("found fit") == 4

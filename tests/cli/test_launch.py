@@ -169,31 +169,30 @@ def test_ctrl_c_during_a_fit_is_told_from_another_end(configure, tmp_path, monke
 
 
 def test_a_run_does_not_write_over_the_pictures_that_it_reads(configure, tmp_path, monkeypatch, caplog):
-    for name in ("noisy.png", "clean.png", "mine.png"):
-        Image.new("RGB", (20, 20), (90, 120, 50)).save(tmp_path / name)
-    before = (tmp_path / "noisy.png").read_bytes()
-    own = ["image=noisy", "noise.sigma=5", "baselines=false", f"image.path={tmp_path}/noisy.png"]
+    folder = tmp_path / "run"
+    Image.new("RGB", (20, 20), (90, 120, 50)).save(tmp_path / "mine.png")
+    own, mine = ["image=noisy", "noise.sigma=5", "baselines=false"], f"image.path={tmp_path / 'mine.png'}"
 
-    def run(folder, *overrides):
+    def run(*overrides):
         c = configure(*own, *overrides)
         with monkeypatch.context() as patched:
             patched.setattr("dipddpm.config.compose.typed", lambda cfg: c)
             launch._run(OmegaConf.create(), "sample", Job(folder), {})
 
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other/link.png").symlink_to(tmp_path / "noisy.png")
-    linked, mine = (f"image.path={tmp_path}/{name}" for name in ("other/link.png", "mine.png"))
-    for given in ([], [linked], [mine, f"image.reference={tmp_path}/clean.png"]):
+    run(mine)
+    before = (folder / "noisy.png").read_bytes()
+    (tmp_path / "link.png").symlink_to(folder / "noisy.png")
+    for given in ([f"image.path={folder}/noisy.png"], [f"image.path={tmp_path}/link.png"],
+                  [mine, f"image.reference={folder}/dip.png"]):  # fmt: skip
         with pytest.raises(SystemExit) as left:
-            run(tmp_path, *given)
+            run(*given)
         assert left.value.code == 2
-    assert f"image.path={tmp_path}/noisy.png would be overwritten" in caplog.text
-    assert f"image.reference={tmp_path}/clean.png would be overwritten" in caplog.text
-    run(tmp_path / "run")
-    shutil.copy(tmp_path / "mine.png", tmp_path / "noisy-cat.png")
-    run(tmp_path, f"image.path={tmp_path}/noisy-cat.png")
-    assert (tmp_path / "noisy-cat.png").exists()
-    assert before != (tmp_path / "noisy.png").read_bytes(), "which that run did not read"
+    assert f"image.path={folder}/noisy.png would be overwritten" in caplog.text
+    assert f"image.reference={folder}/dip.png would be overwritten" in caplog.text
+    shutil.copy(tmp_path / "mine.png", folder / "noisy-cat.png")
+    run(f"image.path={folder}/noisy-cat.png")
+    assert (folder / "noisy-cat.png").exists()
+    assert before == (folder / "noisy.png").read_bytes(), "the same picture again"
 
 
 def test_a_job_that_is_done_keeps_no_error_of_an_attempt_that_could_not_see_it(configure, tmp_path, monkeypatch):
@@ -294,6 +293,7 @@ def test_the_error_of_a_thread_and_of_a_log_is_no_traceback_on_the_terminal(run,
 
 @pytest.mark.parametrize("name", ["metrics.json", "config.yaml", "result.png", "noisy-1.png"])
 def test_a_folder_in_place_of_a_file_of_the_job_is_one_line_before_the_work(run, tmp_path, caplog, name):
+    Job(tmp_path / "run").claim()  # the folder is that of an earlier run
     (tmp_path / "run" / name).mkdir()
     assert run() == 2
     assert f"holds a folder {name}, and a job writes a file of that name: type hydra.run.dir=<another" in caplog.text

@@ -1,6 +1,6 @@
 """Names of job folders."""
 
-from dipddpm.config.folder_names import LONGEST, job_slug
+from dipddpm.config.folder_names import LONGEST, job_slug, swept_keys
 
 
 def test_the_name_is_readable_and_does_not_depend_on_order():
@@ -35,6 +35,29 @@ def test_how_a_job_runs_is_not_in_its_name():
     typed = ["dip.layers=6", "threads=2", "+device=cpu"]
     assert job_slug(typed, ignored=["threads", "device"]) == job_slug(["dip.layers=6"])
     assert job_slug(typed, ignored=["device"]) == job_slug(["dip.layers=6", "threads=2"])
+
+
+def test_what_was_swept_comes_first_and_changes_no_hash():
+    typed = ["baselines=False", f"image.path=/a/{'x' * 40}.png", "+dip.lr=0.1", "dip=skip"]
+    plain, swept = job_slug(typed), job_slug(typed, swept=["image.path", "dip"])
+    assert swept.startswith(f"dip=skip,path={'x' * 40}.png,baselines=False,lr=0.1-")
+    assert swept[-9:] == plain[-9:]
+
+
+def test_a_folder_with_the_hash_of_a_job_keeps_its_name(tmp_path):
+    new = job_slug(["a=1", "b=2"], swept=["b"], sweep=tmp_path / "missing")
+    assert new.startswith("b=2,a=1-")
+    old = f"a=1,b=2-{new[-8:]}"
+    (tmp_path / old).mkdir()
+    assert job_slug(["a=1", "b=2"], swept=["b"], sweep=tmp_path) == old
+    assert job_slug(["a=1", "b=3"], swept=["b"], sweep=tmp_path).startswith("b=3,a=1-")
+
+
+def test_the_swept_keys_are_read_from_what_was_typed_and_from_the_sweepers_params():
+    typed = ["dip.layers=4,6", "seed=range(0,3)", "image.path='a,b.png'", "image.box=[1,2,3,4]", "+dip.lr=choice(1,2)"]
+    assert swept_keys(typed, None) == ["dip.layers", "dip.lr", "seed"]
+    assert swept_keys(["a=1"], {"ddpm.start_t": "25,50"}) == ["ddpm.start_t"]
+    assert "image.path" in swept_keys(["image.path=glob(*)", "a=1"], None)
 
 
 def test_no_overrides_still_have_a_name():

@@ -8,10 +8,11 @@ from support.gaussian import LINEAR, M, S, data, gaussian_prior
 
 from dipddpm.degradation.noise import NoNoise
 from dipddpm.degradation.operators import Mask
-from dipddpm.degradation.problem import degrade
+from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.diffusion import restore as restoring
 from dipddpm.diffusion.restore import iterate, posterior_mean, restore
 from dipddpm.diffusion.window import Window
+from dipddpm.metrics.quality import psnr
 
 
 @pytest.mark.parametrize(("sigma", "level"), [(10, 21), (25, 57), (50, 115)])
@@ -49,7 +50,7 @@ def test_a_window_and_the_trained_prior_reach_the_sampler(monkeypatch):
     prior = replace(gaussian_prior()[0], prediction_type="v_prediction", clip_sample=True)
     window = Window(9, 2, 3, init="raw", scheduler="ddim", snapshot_every=2, exact=True)
     restore(prior, data(25, (7, 5))[1], window)
-    assert asked == {"scheduler": "ddim", "snapshot_every": 2, "exact": True, "consistency": None,
+    assert asked == {"scheduler": "ddim", "snapshot_every": 1, "exact": True, "consistency": None,
                      "levels": [9, 7, 4, 2], "predicts": "v_prediction", "clips": True}  # fmt: skip
 
 
@@ -65,6 +66,18 @@ def test_pictures_come_on_the_way_and_end_with_the_restored_one():
     whole = restore(prior, noisy, window)
     assert last.picture.equal(whole.picture)
     assert [level for level, _ in whole.snapshots] == [57, 37, 17, 0]
+    assert whole.psnrs == [], "no clean picture"
+
+
+def test_the_psnr_of_each_clean_estimate_is_that_of_its_level():
+    prior, _ = gaussian_prior()
+    clean, noisy = data(25, (7, 5))
+    window = Window(57, steps=3, samples=2, init="diffused", snapshot_every=30)
+    whole = restore(prior, noisy, window, Problem(noisy, 25, clean=clean))
+    assert [level for level, _ in whole.psnrs] == window.levels[:-1]
+    estimates = [s.estimate for s in iterate(prior, noisy, replace(window, snapshot_every=1))]
+    assert [p for _, p in whole.psnrs] == [psnr(e, clean.expand_as(e)).mean().item() for e in estimates]
+    assert [level for level, _ in whole.snapshots] == [57, 19, 0]
 
 
 def test_many_pictures_are_restored_as_each_alone():

@@ -1,11 +1,15 @@
 """Fits from Python: the picture that a run keeps, in memory and in a store, with a network and a rule of one's own."""
 
+import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
 from support.curves import from_columns
 
 from dipddpm.config.compose import plain
@@ -240,3 +244,46 @@ def test_a_damaged_picture_has_the_key_of_the_run_that_damages_it(configure, tin
     assert request_of(mine, settings, 3, noise_of(mine, 3)) == fit_request(c, of_run)
     assert request_of(mine, settings, 4, noise_of(mine, 4))["degrade"] != fit_request(c, of_run)["degrade"], "a seed"
     assert [row.added for row in _rows(degrade(torch.cat([of_run.clean] * 2), noise, seed=3))] == [mine.added] * 2
+
+
+class Seen(Callback):
+    """Remembers what a callback of a user finds."""
+
+    def __init__(self):
+        self.metrics = []
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.metrics.append(dict(trainer.callback_metrics))
+
+
+def test_callbacks_and_options_of_the_trainer_can_be_given(tmp_path):
+    """A user's EarlyStopping, ModelCheckpoint and logger find the columns of the curves, and change no number."""
+    problem = degrade(pictures(), Gaussian(25))
+    tiny = replace(SMALL, max_epochs=40)
+    alone = fit_dip(problem, settings=tiny, stopping="never")
+    seen, kept = Seen(), ModelCheckpoint(tmp_path / "best", monitor="psnr", mode="max", filename="{epoch}-{psnr:.1f}")
+    stop = EarlyStopping("lr", patience=22, mode="min")  # the learning rate never falls
+    logger = CSVLogger(tmp_path, "", "")
+    fit = fit_dip(problem, settings=tiny, stopping="never", callbacks=[seen, kept, stop], logger=logger)
+    assert (fit.why, fit.epoch, len(fit.curves)) == ("trainer", 20, 23)
+    assert np.array_equal(fit.curves.column("psnr"), alone.curves.column("psnr")[:23])
+    assert seen.metrics[-1]["psnr"] == pytest.approx(fit.curves.column("psnr")[-2]), "of the epoch before"
+    assert kept.best_model_score == pytest.approx(fit.curves.column("psnr").max())
+    assert len(list((tmp_path / "best").iterdir())) == 1
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
+    assert [int(row["step"]) for row in rows] == list(range(1, 24))
+    assert [float(row["loss_noisy"]) for row in rows] == pytest.approx(fit.curves.column("loss_noisy"))
+    assert "window_variance" not in rows[0], "unknown before epoch 100"
+    few = fit_dip(problem, settings=tiny, stopping="never", max_steps=7)
+    assert (few.why, few.epoch) == ("trainer", 7) and torch.isfinite(few.picture).all()
+
+
+@pytest.mark.parametrize(("given", "error", "said"), [
+    ({"stoping": "wmv"}, TypeError, "stoping is neither an argument of the fit .*did you mean stopping"),
+    ({"callback": []}, TypeError, "did you mean callbacks"),
+    ({"max_epochs": 3}, TypeError, "max_epochs cannot be given: give settings.max_epochs"),
+    ({"callbacks": [], "store": "x"}, ValueError, "a store keeps no fits with options of the Trainer"),
+])  # fmt: skip
+def test_options_that_cannot_be_met_are_refused(given: dict[str, Any], error, said):
+    with pytest.raises(error, match=said):
+        fit_dip(degrade(pictures(), Gaussian(25)), **given)

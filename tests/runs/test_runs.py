@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -263,10 +264,20 @@ def test_tensorboard_has_curves_one_chart_grids_and_hparams(configure, tmp_path)
     window = events(tmp_path / "run")
     assert {"panel", "strip", "fit", "window/state"} <= set(window.Tags()["images"])
     assert [e.step for e in window.Images("window/state")] == [0, 10, 20]
-    for row in ("dip", "result", "posterior_mean", "noisy_window"):
-        (point,) = window.Scalars(f"PSNR/{row}")
-        assert point.value == pytest.approx(metrics[row]["psnr"])
-        assert point.step == 20, "quality against evaluations"
+    for name, rows in {"noisy": ["noisy"], "dip": ["dip"], "result": ["result"],
+                       "no_dip": ["posterior_mean", "noisy_window"]}.items():  # fmt: skip
+        points = [(e.step, e.value) for e in window.Scalars(f"PSNR/{name}")]
+        assert points == [(metrics[row]["nfe"], pytest.approx(metrics[row]["psnr"])) for row in rows]
+    estimates = window.Scalars("window/psnr")
+    assert [e.step for e in estimates] == list(range(20)), "one an evaluation"
+    assert abs(estimates[-1].value - metrics["result"]["psnr"]) < 0.5, "the last estimate is the result"
+    for board in (fit, window):
+        described = board.summary_metadata
+        assert all(described[tag].summary_description for tag in board.Tags()["scalars"])
+    layout = window.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    assert all(f"PSNR/{name}".encode() in layout for name in ("noisy", "dip", "result", "no_dip"))
+    hparams = yaml.safe_load((Path(metrics["fit"]["folder"]) / "hparams.yaml").read_text())
+    assert (hparams["channels"], hparams["seed"]) == (8, 0)
     (cost,) = window.Scalars("Cost/total_evaluations_worth")
     assert cost.value == pytest.approx(metrics["cost"]["total_evaluations_worth"])
     plugins = {m for m in window.summary_metadata if m.startswith("_hparams_")}
@@ -285,11 +296,18 @@ def test_a_resumed_fit_does_not_draw_its_epochs_twice(configure, tmp_path):
     assert steps == list(range(1, 61))
 
 
-def test_a_job_of_a_sweep_links_to_its_fit(configure, tmp_path):
-    runs.sample(configure("baselines=false"), Job(tmp_path / "sweep/job", sweep=True))
-    metrics = json.loads((tmp_path / "sweep/job/metrics.json").read_text())
-    assert (tmp_path / "sweep/job/fit/fit.json").is_file()
-    assert (tmp_path / "sweep/job/fit").resolve().name == metrics["fit"]["key"]
+def test_the_jobs_of_a_sweep_link_to_a_fit_once(configure, tmp_path):
+    sweep = tmp_path / "sweep"
+    runs.sample(configure("baselines=false"), Job(sweep / "job", sweep=True))
+    (key,) = (path.name for path in (tmp_path / "fits").iterdir() if not path.name.startswith("."))
+    link(sweep / "other/fit", tmp_path / "fits" / key)  # as older versions left it
+    runs.sample(configure("baselines=false", "ddpm.start_t=5"), Job(sweep / "other", sweep=True))
+    assert [path.name for path in (sweep / "fits").iterdir()] == [key]
+    assert (sweep / "fits" / key / "fit.json").is_file()
+    assert not (sweep / "job/fit").exists() and not (sweep / "other/fit").exists()
+    inside = configure("baselines=false", f"store={sweep}/fits", "seed=1")
+    runs.fit(inside, Job(sweep / "third", sweep=True))
+    assert not any(path.is_symlink() for path in (sweep / "fits").iterdir() if path.name != key), "the fit itself"
 
 
 def test_the_fit_picture_that_the_window_starts_from_is_the_kept_one(configure, tmp_path):

@@ -13,12 +13,15 @@ from PIL import Image
 from support.gaussian import LINEAR
 
 from dipddpm import environment, files
-from dipddpm.diffusion.restore import restore
+from dipddpm.degradation.problem import Problem
+from dipddpm.diffusion.restore import Restoration, restore
 from dipddpm.diffusion.window import Window
 from dipddpm.errors import UserError
 from dipddpm.fits import FitStore
 from dipddpm.runs import commands as runs
+from dipddpm.runs import outputs
 from dipddpm.runs.job import Job
+from dipddpm.runs.report import Row
 
 
 def sample(config, folder):
@@ -165,3 +168,25 @@ def test_a_fit_that_was_killed_is_one_that_its_run_uses(configure, tmp_path, mon
         runs.fit(configure(), Job(tmp_path / "run"))
     store = FitStore(tmp_path / "fits")
     assert [store.uses(key) for key in store.keys()] == [[tmp_path / "run"]]
+
+
+def test_the_panel_says_every_quality_and_what_the_fit_cost():
+    clean = torch.full((1, 3, 8, 8), 0.5)
+    quality = {"psnr": 25.813, "ssim": 0.8012, "stlpips": 0.1234}
+    rows = {
+        "noisy": Row("noisy picture", clean, {"psnr": 20.0}),
+        "dip": Row("DIP, epoch 40 (loss_floor)", clean, quality),
+        "result": Row("DIP, then ddpm 25 to 0", clean, quality, nfe=25),
+        "posterior_mean": Row("no DIP: one evaluation at 57", clean, {}, nfe=1),
+    }
+    titles = [title for title, _ in outputs._titled(Problem(clean, 25), rows, {"fit_evaluations_worth": 508.6})]
+    figures = "25.81 dB, SSIM 0.801, ST-LPIPS 0.123"
+    assert titles == [
+        "noisy picture\n20.00 dB",
+        f"DIP, epoch 40 (loss_floor)\n{figures}\nfit 509",
+        f"DIP, then ddpm 25 to 0\n{figures}\n25 NFE + fit 509",
+        "no DIP: one evaluation at 57\n1 NFE",
+    ]
+    result = Restoration(clean, clean, [25, 0], 25, 1.0, [(25, clean * 0), (0, clean)])
+    assert outputs._labels(Problem(clean, 25, clean), result) == ["start: level 25\n6.02 dB", "level 0\n100.00 dB"]
+    assert outputs._labels(Problem(clean, 25), result) == ["start: level 25", "level 0"]

@@ -177,9 +177,9 @@ def test_a_browser_shows_it_from_disk_and_sorts_it(browser, nasty):
     buttons = browser.find_elements("css selector", "#jobs thead button")
     assert len(buttons) == len(heads)
     browser.execute_script("arguments[0].click()", buttons[psnr])
-    assert column(browser, psnr) == known + empty
+    assert column(browser, psnr) == known[::-1] + empty, "the best quality first"
     browser.execute_script("arguments[0].click()", buttons[psnr])
-    assert column(browser, psnr) == known[::-1] + empty, "empty cells come last either way"
+    assert column(browser, psnr) == known + empty, "empty cells come last either way"
     layers = heads.index("layers")
     browser.execute_script("arguments[0].click()", buttons[layers])
     assert column(browser, layers) == sorted(column(browser, layers), key=int)
@@ -193,7 +193,7 @@ def test_a_click_on_a_point_filters_the_table_or_opens_the_panel(browser, nasty)
     assert browser.execute_script(shown) == 2
     browser.execute_script("document.getElementById('all').click()")
     assert browser.execute_script(shown) == 2 * len(NASTY) + 1
-    complete = column(browser, 3).index("complete")
+    complete = column(browser, 4).index("complete")
     browser.execute_script(CLICK, [complete])
     assert browser.current_url.endswith("/panel.png")
 
@@ -209,6 +209,28 @@ def test_it_fits_a_phone_in_both_colour_schemes(browser, nasty, scheme):
     level = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]].match(/[0-9.]+/g)[0]"
     assert (float(browser.execute_script(level, "body", "backgroundColor")) < 100) is (scheme == "dark")
     assert (float(browser.execute_script(level, "#quality .xtick text", "fill")) > 150) is (scheme == "dark")
+
+
+def test_on_a_phone_the_labels_of_a_chart_with_many_colours_are_whole(browser, tmp_path):
+    for start_t in range(25, 225, 25):
+        job(tmp_path, [f"ddpm.start_t={start_t}"], metrics(24.0 + start_t / 50, nfe=start_t))
+    size = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    open_page(browser, build(tmp_path))
+    box = "const r = document.querySelector(arguments[0]).getBoundingClientRect(); "
+    box += "return [r.left, r.top, r.right, r.bottom]"
+    chart, x, y, legend, plot = (
+        browser.execute_script(box, f"#quality {part}")
+        for part in (".main-svg", ".xtitle", ".ytitle", ".legend", ".nsewdrag")
+    )
+    assert chart[0] <= y[0] and chart[1] <= y[1] and y[3] <= x[1], "whole, and above the other"
+    assert plot[3] <= x[1] and x[3] <= legend[1] and legend[3] <= chart[3] and x[2] <= chart[2]
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    heads = (
+        "return [...document.querySelectorAll('#jobs th')].map((h) => [h.textContent, h.getBoundingClientRect().right])"
+    )
+    name, right = browser.execute_script(heads)[1]
+    assert name == "front" and right < 700, "the mark of the front is seen without scrolling"
 
 
 def test_without_javascript_the_table_is_all_there(browser, nasty):

@@ -60,7 +60,7 @@ def test_no_value_is_markup_in_the_markdown(text, tmp_path):
 
 
 VALUES = ["[1,2]", "a,b", 'say "x"', "1;2", "a=b/c", "it's", "ünï", "two\nlines", "$x_{$", "日本", "-2", "+1e3"]
-FORMULAS = ["=1+1", "=cmd|'/C calc'!A0", "+1+1", "-1-1", "@SUM(1)", "\t=1"]
+FORMULAS = ["=1+1", " =1+1", "＝1+1", "-1_0", "=cmd|'/C calc'!A0", "+1+1", "-1-1", "@SUM(1)", "\t=1"]
 
 
 def test_awkward_values_come_back_from_the_csv_and_are_no_formulas(tmp_path):

@@ -1,0 +1,53 @@
+"""Tell the files that this project wrote into a folder from those of others, by a record of their names.
+
+A user may name any folder for the files of a run, also one that holds a web page or another program's results. The
+record ``.dipddpm.json`` is written before any file that it names. What it does not name is never replaced or removed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from dipddpm.errors import UserError
+from dipddpm.files import write_json
+
+RECORD = ".dipddpm.json"
+
+
+def claim(folder: Path, names: Iterable[str], advice: str, *, lock: str, older: Iterable[str] = ()) -> None:
+    """Record names of files that this project is about to write into a folder.
+
+    Args:
+        folder: The folder, which may be missing.
+        names: Names of the files.
+        advice: The end of the refusal: the override to type, or what else to do.
+        lock: The lock file that versions without a record left in their folders. Where it stands without a record, the
+            names, and all files that match ``older``, are taken for this project's.
+        older: Patterns of names.
+
+    Raises:
+        UserError: When the folder holds a file, folder or link of such a name that this project did not write.
+        OSError: When the record cannot be written.
+    """
+    names, known = set(names), claimed(folder)
+    if known is None:
+        made_before = os.path.lexists(folder / lock)
+        known = {n for n in os.listdir(folder) if any(fnmatchcase(n, p) for p in older)} if made_before else set()
+        known |= names if made_before else set()
+    for name in sorted(names - known):
+        if os.path.lexists(folder / name):
+            raise UserError(f"{folder} holds {name}, which dipddpm did not write: {advice}")
+    if not names <= known or not (folder / RECORD).exists():
+        write_json(folder / RECORD, {"files": sorted(known | names)})
+
+
+def claimed(folder: Path) -> set[str] | None:
+    """Return the names of the files that this project wrote into a folder; None without a readable record."""
+    try:
+        return {str(name) for name in json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
