@@ -155,7 +155,8 @@ for case in json.loads(sys.argv[1]):
 def test_an_error_of_hydra_before_a_job_is_one_line(tmp_path):
     (tmp_path / "outputs").symlink_to("/mnt/nothere")
     (tmp_path / "file").write_text("in the way")
-    cases = [["hydra.run.dir=${nosuch}"], ["-m", "hydra.sweep.dir=file/x"], []]
+    cases = [["store=fits", *more] for more in (["hydra.run.dir=${nosuch}"], ["hydra.run.dir=file/x"], [])]
+    cases.append(["-m", "store=fits", "hydra.sweep.dir=/dev/null/x"])
     told = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(cases)], cwd=tmp_path, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -164,7 +165,7 @@ def test_an_error_of_hydra_before_a_job_is_one_line(tmp_path):
     assert all(line.startswith("error: ") for line in told[::2]), told
     assert "Interpolation key 'nosuch' not found" in told[0]
     assert told[2].startswith("error: file/x cannot be made or read (Not a directory): type hydra.run.dir=<folder>")
-    assert told[4].startswith("error: outputs")
+    assert told[4].startswith("error: outputs") and told[6].startswith("error: /dev/null/x")
 
 
 LEFT_BEHIND = """
