@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from dipddpm.dip.curves import COLUMNS
@@ -28,9 +29,8 @@ def left(folder: Path) -> dict[str, Any]:
     for file in sorted(folder.glob("out*/**/metrics.json")):
         job = file.parent
         name = job.relative_to(folder)
-        found |= {f"{name}/{p.name}": sha256(p) for p in job.glob("*.png")}
-        figures = flat(json.loads(file.read_text()))
-        found |= {f"{name}: {k}": v for k, v in figures.items() if not any(part in k for part in OF_ONE_RUN)}
+        found |= {f"{name}/{p.name}": sha256(p) if p.is_file() else "no file" for p in job.glob("*.png")}
+        found |= {f"{name}: {k}": v for k, v in _figures(file).items() if not any(part in k for part in OF_ONE_RUN)}
     for file in sorted(folder.glob("out*/summary.csv")):
         with file.open(newline="") as lines:
             for i, row in enumerate(csv.DictReader(lines)):
@@ -45,16 +45,30 @@ def fits(root: Path) -> dict[str, Any]:
     for key in store.keys():
         try:
             fit = store.find(key)
-        except Damaged:
-            found[key] = "damaged"
+        except (Damaged, OSError) as error:
+            found[key] = "damaged" if isinstance(error, Damaged) else "not to be read"
             continue
         found[key] = "whole" if fit else "begun"
         if not fit:
             continue
-        found |= {f"{key} epoch {e}": _digest(load_file(fit.epoch_file(e))) for e in fit.kept}
+        found |= {f"{key} epoch {e}": _kept(fit.epoch_file(e)) for e in fit.kept}
         columns = {name: fit.curves.column(name) for name in COLUMNS if name != "seconds"}
         found[f"{key} curves"] = _digest(columns)
     return found
+
+
+def _figures(path: Path) -> dict[str, Any]:
+    try:
+        return flat(json.loads(path.read_text()))
+    except (OSError, ValueError, AttributeError):
+        return {"metrics.json": "cannot be read"}
+
+
+def _kept(path: Path) -> str:
+    try:
+        return _digest(load_file(path))
+    except (SafetensorError, OSError):
+        return "cannot be read"
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:
