@@ -137,7 +137,7 @@ def check_file(path: Path, size: tuple[int, int] | None = None) -> KeptFile:
             fit = _fit_that_lists(path)
             if not np.isfinite(file.get_tensor("picture")).all():
                 raise Damaged("its picture has values that are not finite")
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, MemoryError) as error:  # MemoryError: the file is larger than the memory
         raise Damaged(f"it is not the file of a kept epoch ({error})") from error
     return KeptFile(pixels, fit)
 

@@ -575,3 +575,13 @@ def test_a_file_that_holds_no_picture_is_damaged(tmp_path, tensors, said):
     save_file(tensors, tmp_path / "a.safetensors")
     with pytest.raises(Damaged, match=said):
         manifest.check_file(tmp_path / "a.safetensors")
+
+
+def test_a_file_larger_than_the_memory_is_damaged(tmp_path, monkeypatch):
+    def no_room(*args, **named):
+        raise MemoryError("Cannot allocate memory")
+
+    (tmp_path / "a.safetensors").touch()
+    monkeypatch.setattr(manifest, "safe_open", no_room)
+    with pytest.raises(Damaged, match="Cannot allocate memory"):
+        manifest.check_file(tmp_path / "a.safetensors")

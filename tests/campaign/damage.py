@@ -1,0 +1,169 @@
+"""Damage to a stored fit, a job's folder or a kept file; then the same command: mended to the bit, or refused."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from support import ROOT
+
+from campaign.children import NOBODY, Done
+from campaign.children import run as run_child
+from campaign.commands import EXTENDED, FIT, SWEEP, WINDOW
+from campaign.desk import Desk
+from campaign.evidence import differences, left
+
+TRIALS = 20
+Damage = Callable[[Path, random.Random], object]
+
+
+def flip(path: Path, rng: random.Random) -> None:
+    data = bytearray(path.read_bytes() or b"\0")
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+
+
+def zeros(path: Path, rng: random.Random) -> None:
+    data = path.read_bytes()
+    at = rng.randrange(len(data) or 1)
+    path.write_bytes(data[:at] + bytes(len(data[at : at + 4096])) + data[at + 4096 :])
+
+
+def longer(path: Path, rng: random.Random) -> None:
+    path.write_bytes(path.read_bytes() + rng.randbytes(rng.randint(1, 100)))
+
+
+def folder(path: Path, rng: random.Random) -> None:
+    path.unlink()
+    path.mkdir()
+    if rng.random() < 0.5:
+        (path / "x").write_text("x")
+
+
+def linked(path: Path, rng: random.Random) -> None:
+    path.unlink()
+    path.symlink_to(rng.choice((path.name, "/nosuch/file")))  # to itself, or to nothing
+
+
+def pipe(path: Path, rng: random.Random) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+DAMAGES: dict[str, Damage] = {
+    "a flipped bit": flip,
+    "cut short": lambda path, rng: os.truncate(path, rng.randrange(path.stat().st_size or 1)),
+    "zeros inside": zeros,
+    "empty": lambda path, rng: path.write_bytes(b""),
+    "longer": longer,
+    "gone": lambda path, rng: path.unlink(),
+    "random bytes": lambda path, rng: path.write_bytes(rng.randbytes(200)),
+    "deep JSON": lambda path, rng: path.write_text("[" * 100_000),
+    "a folder": folder,
+    "a broken link": linked,
+    "a pipe": pipe,
+    "not to be read": lambda path, rng: path.chmod(0),
+}
+
+
+def run(desk: Desk) -> None:
+    """Run the trials."""
+    bases = {"fit": FIT, "extended": EXTENDED, "window": WINDOW, "sweep": SWEEP}
+    wanted: dict[str, dict[str, Any]] = {}
+    for name, command in bases.items():
+        base = desk.folder(name)
+        done = run_child(command, base)
+        assert done.code == 0, done.text
+        wanted[name] = left(base)
+    trials = [_store, _store, _store, _job, _job, _kept_file]
+    for i in range(desk.number(TRIALS)):
+        trials[i % len(trials)](desk, f"{i}", wanted)
+
+
+def _damaged(desk: Desk, path: Path) -> tuple[str, int | None]:
+    """Damage a file. Return what was done, and the user who then types the command: root may read any file."""
+    name = desk.rng.choice(list(DAMAGES))
+    other = NOBODY if name == "not to be read" and os.geteuid() == 0 else None
+    if other and not _open_to_all():
+        name, other = "gone", None
+    desk_folder = desk.work / path.relative_to(desk.work).parts[0]
+    DAMAGES[name](path, desk.rng)
+    if other:
+        for file in (desk_folder, *desk_folder.rglob("*")):
+            os.chown(file, other, other, follow_symlinks=False)
+    return name, other
+
+
+def _open_to_all() -> bool:
+    """Return whether every user may read the clone and the environment."""
+    places = [place for root in (ROOT, Path(sys.prefix)) for place in (root, *root.parents)]
+    return all(place.stat().st_mode & 0o5 == 0o5 for place in places)
+
+
+def _judge(desk: Desk, name: str, done: Done, copy: Path, wanted: dict[str, Any]) -> None:
+    faults = done.faults(0, 2)
+    if done.code == 0:
+        faults += differences(left(copy), wanted)
+    desk.seen["mended or unharmed" if done.code == 0 else "refused"] += 1
+    for path in copy.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(stat.S_IRWXU)
+    desk.judge(name, faults, done.text, copy)
+
+
+def _copy(desk: Desk, base: str, name: str) -> Path:
+    copy = desk.work / name
+    shutil.copytree(desk.work / base, copy, symlinks=True)
+    copy.chmod(0o777)
+    return copy
+
+
+def _store(desk: Desk, name: str, wanted: dict[str, dict[str, Any]]) -> None:
+    """Damage a file of a stored fit, then look for the fit, extend it, or forbid to make it."""
+    copy = _copy(desk, "fit", name)
+    shutil.rmtree(copy / "out")
+    path = desk.rng.choice(sorted(p for p in copy.glob("fits/*/**/*") if p.is_file()))
+    damage, user = _damaged(desk, path)
+    then, base, command = desk.rng.choice(
+        [("found", "fit", FIT), ("extended", "extended", EXTENDED), ("fit=never", "fit", [*FIT, "fit=never"])]
+    )
+    done = run_child(command, copy, user=user)
+    listed = run_child(["-m", "dipddpm.fits", "list", "--store", "fits"], copy, user=user)
+    if faults := listed.faults(0, 2):
+        desk.judge(f"{name} list after {path.name} {damage}", faults, listed.text)
+    _judge(desk, f"{name} store: {path.name} {damage}, then {then}", done, copy, wanted[base])
+
+
+def _job(desk: Desk, name: str, wanted: dict[str, dict[str, Any]]) -> None:
+    """Damage a file of one of a sweep's jobs, then type the sweep again."""
+    copy = _copy(desk, "sweep", name)
+    files = [p for p in copy.glob("out/*/**/*") if p.is_file() and not p.is_symlink() and "fit" not in p.parts]
+    names = sorted({p.name for p in files})
+    chosen = desk.rng.choice(["metrics.json", *names])
+    path = desk.rng.choice(sorted(p for p in files if p.name == chosen))
+    damage, user = _damaged(desk, path)
+    done = run_child(SWEEP, copy, user=user)
+    _judge(desk, f"{name} job: {path.name} {damage}", done, copy, wanted["sweep"])
+
+
+def _kept_file(desk: Desk, name: str, wanted: dict[str, dict[str, Any]]) -> None:
+    """Damage the file of a kept epoch that ``checkpoint=`` names: within its store, or a copy elsewhere."""
+    copy = _copy(desk, "window", name)
+    shutil.rmtree(copy / "out")
+    (path,) = copy.glob("fits/*/epochs/000060.safetensors")
+    place = desk.rng.choice(("kept file", "copied file"))
+    if place == "copied file":
+        path = Path(shutil.copy(path, copy / "mine.safetensors"))
+    damage, user = _damaged(desk, path)
+    done = run_child([*WINDOW, f"checkpoint={path}"], copy, user=user)
+    faults = done.faults(0, 2)
+    if done.code == 0 and left(copy)["out/dip.png"] != wanted["window"]["out/dip.png"]:
+        faults.append("another picture was used")
+    desk.seen["mended or unharmed" if done.code == 0 else "refused"] += 1
+    desk.judge(f"{name} {place} {damage}", faults, done.text, copy)
