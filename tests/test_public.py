@@ -80,9 +80,7 @@ def test_an_operator_of_ones_own_is_never_taken_for_another(tmp_path):
 
 @pytest.mark.parametrize("picture", [torch.zeros(1, 3, 16, 16, dtype=torch.uint8), torch.zeros(3, 16, 16)])
 def test_a_tensor_that_holds_no_pictures_is_refused(tiny_prior, picture):
-    with pytest.raises(
-        ValueError, match="picture (is uint8: give floating-point|has the shape .3, 16, 16.: must be)"
-    ):
+    with pytest.raises(ValueError, match="picture (is uint8: give floating-point|has the shape .3, 16, 16.: must be)"):
         dd.restore(dd.load_prior(tiny_prior, device="cpu"), picture, dd.Window(5))
 
 
