@@ -62,10 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     rm.add_argument("--force", action="store_true", help="remove fits that existing runs use, too")
     for command in (show, rm):
         command.add_argument("key", nargs="+", help="name of a fit, or the beginning of the name")
-    about = "remove damaged fits, those that no existing run uses, and what killed processes left in the others"
+    about = "remove damaged fits, fits that no existing run uses, and files that killed processes left in others"
     gc = commands.add_parser("gc", help=about, parents=[common])
     gc.add_argument("--days", type=float, default=0, help="remove only fits unchanged for DAYS days (0)")
-    gc.add_argument("--dry-run", action="store_true", help="list the fits, remove nothing")
+    gc.add_argument("--dry-run", action="store_true", help="print what would be removed, and remove nothing")
     return parser
 
 
@@ -85,7 +85,7 @@ def _removable(store: FitStore, beginnings: list[str], force: bool) -> list[str]
     keys = list(dict.fromkeys(_whole(store, b) for b in beginnings))
     for key in keys:
         if (used := _used_by(store, key)) != _count(0) and not force:
-            raise UserError(f"{key} is used by {used}: to remove it all the same, type --force")
+            raise UserError(f"{key} is used by {used}: to remove the fit anyway, type --force")
     return keys
 
 
@@ -204,7 +204,7 @@ def _gc(store: FitStore, days: float, dry_run: bool) -> None:
             continue
         found = True
         why = f"({state}, {'unused' if state == 'whole' else 'cannot be continued'}, {size})"
-        what = f"{size} that killed processes left in {key}" if used else f"{key} {why}"
+        what = f"{size} of files that killed processes left in {key}" if used else f"{key} {why}"
         if dry_run:
             print(f"would remove {what}")
             continue
