@@ -91,7 +91,7 @@ def parse_json(text: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
     if not isinstance(value, dict):
-        raise ValueError(f"the JSON is a {type(value).__name__}, not an object")
+        raise ValueError(f"holds a {type(value).__name__}")
     return value
 
 

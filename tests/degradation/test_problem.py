@@ -143,7 +143,7 @@ REFUSED = [
      "known has the shape .1, 1, 9, 67.: must be .1 or N, 1, H, W. for pictures of shape .1, 3, 61, 67."),
     (lambda: degrade(smooth(), operator=Mask(known=torch.ones(2, 1, 61, 67) > 0)), "known has the shape .2, 1, 61"),
     (lambda: Mask(known=torch.zeros(1, 1, 61, 67) > 0), "known has a mask without a known pixel"),
-    (lambda: Problem(torch.zeros(1, 3, 8, 8, dtype=torch.uint8)), "y is torch.uint8"),
+    (lambda: Problem(torch.zeros(1, 3, 8, 8, dtype=torch.uint8)), "y is uint8"),
     (lambda: Problem(smooth(), -1), "sigma=-1: must be 0 or more"),
     (lambda: Problem(smooth(), float("nan")), "sigma=nan"),
     (lambda: Problem(smooth(), operator=Downscale(2)), "sigma=None: must be given with an operator .2 times smaller."),
