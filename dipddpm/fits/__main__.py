@@ -85,7 +85,7 @@ def _removable(store: FitStore, beginnings: list[str], force: bool) -> list[str]
     keys = list(dict.fromkeys(_whole(store, b) for b in beginnings))
     for key in keys:
         if (used := _used_by(store, key)) != _count(0) and not force:
-            raise UserError(f"{key} is used by {used}: to remove the fit anyway, type --force")
+            raise UserError(f"{key} is used by {used}: to remove it all the same, type --force")
     return keys
 
 
@@ -204,7 +204,7 @@ def _gc(store: FitStore, days: float, dry_run: bool) -> None:
             continue
         found = True
         why = f"({state}, {'unused' if state == 'whole' else 'cannot be continued'}, {size})"
-        what = f"{size} of files that killed processes left in {key}" if used else f"{key} {why}"
+        what = f"{size} that killed processes left in {key}" if used else f"{key} {why}"
         if dry_run:
             print(f"would remove {what}")
             continue

@@ -210,12 +210,6 @@ def test_a_scheduler_that_is_not_supported_is_refused(copy: Path, values: dict, 
         prior.load(copy)
 
 
-def test_a_score_based_scheduler_is_refused(copy: Path):
-    (copy / "scheduler/scheduler_config.json").write_text('{"_class_name": "ScoreSdeVeScheduler"}')
-    with pytest.raises(UserError, match="ScoreSdeVeScheduler does not have the noise levels of a DDPM"):
-        prior.load(copy)
-
-
 def test_precision_is_checked(written: SimpleNamespace):
     with pytest.raises(ValueError, match="precision='fp16': must be fp32 or bf16"):
         prior.load(written.folder, precision="fp16")

@@ -340,7 +340,7 @@ def test_remove_wants_four_characters_and_force_for_what_runs_use(store, tmp_pat
     assert main(["rm", *at, unused.key[:3]]) == 2
     assert f"rm {unused.key[:3]} is not allowed: type 4 or more characters" in capsys.readouterr().err
     assert main(["rm", *at, unused.key[:4], used.key]) == 2
-    assert f"{used.key} is used by 2 runs: to remove the fit anyway, type --force" in capsys.readouterr().err
+    assert f"{used.key} is used by 2 runs: to remove it all the same, type --force" in capsys.readouterr().err
     assert set(store.keys()) == both, "refused before anything goes"
     (tmp_path / "two").rmdir()
     assert main(["rm", *at, used.key]) == 2
@@ -473,7 +473,7 @@ def test_what_killed_processes_left_is_reported_and_swept(store, tmp_path, capsy
     assert main(["list", *at]) == 0
     assert f"{left} --store {store.root}\n" in capsys.readouterr().out
     assert main(["gc", "--dry-run", *at]) == 0
-    assert capsys.readouterr().out == f"would remove 3.0 MiB of files that killed processes left in {fit.key}\n"
+    assert capsys.readouterr().out == f"would remove 3.0 MiB that killed processes left in {fit.key}\n"
     assert len(store.keys()) == 1 and all((fit.folder / name).exists() for name in LITTER)
     with store.lock(fit.key):
         assert main(["gc", *at]) == 0
