@@ -104,7 +104,7 @@ def read_yaml(path: Path) -> Any:
             read_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         )  # the C loader is 10 times faster
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{path}: no YAML") from error
+        raise ValueError(f"{path} holds no YAML") from error
 
 
 def write_any_name(*streams: object) -> None:
@@ -211,7 +211,7 @@ def locked(path: Path, key: str, waiting: str | None = None, timeout: float = 0)
     except OSError as error:
         why = "cannot be written"
         if error.errno in NO_LOCKS:
-            why = "is on a file system without locks, which keep two jobs from one file,"
+            why = "is on a file system without locks, and two jobs could write one file"
         elif error.errno == errno.ELOOP:
             why = f"holds a link in place of {path.name}"
         raise UserError(f"{key}={path.parent} {why} ({error.strerror}): type {key}=<folder>") from error

@@ -107,7 +107,7 @@ def _check_options(args: argparse.Namespace, unread: Sequence[str]) -> None:
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} exclude one another: type one of them")
     if args.resolve and not args.cfg:
-        raise UserError("--resolve changes what --cfg shows: type --cfg job --resolve")
+        raise UserError("--resolve works with --cfg only: type --cfg job --resolve")
 
 
 def _conf(args: argparse.Namespace) -> Path:
@@ -117,7 +117,7 @@ def _conf(args: argparse.Namespace) -> Path:
         given = f"--config-path {args.config_path}: " if args.config_path else ""
         raise UserError(f"{given}there is no folder {conf}; type --config-path <a copy of conf/>")
     if args.config_dir and not Path(args.config_dir).is_dir():
-        raise UserError(f"--config-dir {args.config_dir}: there is no such folder; type --config-dir <folder>")
+        raise UserError(f"--config-dir {args.config_dir} is no folder: type --config-dir <folder>")
     return conf
 
 

@@ -97,7 +97,7 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         given = next((o for o in overrides if o.lstrip("+").startswith(f"{key}=")), f"+{key}=<choice>")
         return f"{given} is not allowed, because {key} needs no +: type {given.lstrip('+')}"
     if found := re.search(r"Sweeping over Hydra's configuration.*'([^']+)'", text):
-        return f"{found[1]} is not allowed: a sweep has one value of each key of Hydra; type one value"
+        return f"{found[1]} is not allowed: a sweep takes one value for each of Hydra's keys; type one value"
     if found := re.search(r"Error merging override (\S+)", text):
         reason = one_line(cause) if isinstance(cause, OmegaConfBaseException) else str(cause)
         if choice := CHOICE.search(reason):

@@ -113,7 +113,7 @@ def _points(
         jobs *= values
         if jobs > MOST_JOBS:
             raise UserError(
-                f"{o.input_line} makes a sweep of {jobs} jobs or more: type fewer values, at most {MOST_JOBS} jobs"
+                f"{o.input_line} makes a sweep of {jobs} jobs or more: type fewer values, for at most {MOST_JOBS} jobs"
             )
     return own, hydra_private.grid_points(sweep)
 
@@ -202,8 +202,8 @@ def _check_search(c: Config, sweeper: DictConfig, command: str) -> None:
     costs = [o for o in c.objective if o.startswith("cost.")]
     if costs and parse_checkpoint(c.checkpoint).kind == "file":
         raise UserError(
-            f"objective={costs[0]} is unknown with a file as checkpoint, which does not hold the cost of its fit: type "
-            "checkpoint=<epoch>, or objective=[result.psnr,result.nfe]"
+            f"objective={costs[0]} is unknown for a checkpoint that is a file, because no file holds its cost: "
+            "type checkpoint=<epoch>, or objective=[result.psnr,result.nfe]"
         )
     unknown = [o for o in c.objective if o in MEASURED]
     if unknown and not has_clean(c):

@@ -45,7 +45,7 @@ def _line(error: Exception) -> str:
     """Return one line for an error of Hydra or its plugins outside the jobs."""
     if isinstance(error, OSError) and error.filename:
         return (
-            f"{error.filename} cannot be made or read ({error.strerror}): type hydra.run.dir=<folder>, with -m "
+            f"{error.filename} cannot be made or read ({error.strerror}): type hydra.run.dir=<folder>, or with -m "
             "hydra.sweep.dir=<folder>"
         )
     text = next((line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()), "")

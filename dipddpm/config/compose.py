@@ -74,7 +74,7 @@ def _refuse_nested(values: Mapping[str, Any]) -> None:
         for key, value in node.items() if isinstance(node, Mapping) else [(None, node)]:
             within = value if isinstance(value, list) else [value] if key else []
             if any(isinstance(one, list | Mapping) for one in within):
-                raise UserError(f"{name}{f'.{key}' * bool(key)} holds a list or keys within a value: type one value")
+                raise UserError(f"{name}{f'.{key}' * bool(key)} nests a list or keys: type one value")
 
 
 def plain(config: object) -> dict[str, Any]:

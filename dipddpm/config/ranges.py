@@ -163,7 +163,7 @@ def check_levels(d: DdpmConfig, levels: int) -> None:
         UserError: One line with the levels that the prior has.
     """
     need(d.start_t == "auto" or d.start_t <= levels, "ddpm.start_t", d.start_t,
-         f"auto or a noise level from 1 to {levels}, which this prior has")  # fmt: skip
+         f"auto or a noise level of this prior, from 1 to {levels}")  # fmt: skip
     need(d.end_t < levels, "ddpm.end_t", d.end_t, f"a noise level from 0 to {levels - 1}, below ddpm.start_t")
 
 

@@ -209,10 +209,10 @@ class Mask(Operator):
             check_tensor("known", known)
             if known.dtype != torch.bool or known.ndim != 4 or known.shape[1] != 1:
                 raise ValueError(
-                    f"known is {known.dtype} of shape {tuple(known.shape)}: must be bool, (1 or N, 1, H, W)"
+                    f"known is {known.dtype} of shape {tuple(known.shape)}: must be bool of shape (1 or N, 1, H, W)"
                 )
             if not known.flatten(1).any(1).all():
-                raise ValueError("known has a picture without a known pixel: there is nothing to restore it from")
+                raise ValueError("known has a mask without a known pixel: give each mask one or more")
         self.register_buffer("known", known, persistent=False)
         self.missing = missing if known is None else 1 - known.double().mean().item()
 

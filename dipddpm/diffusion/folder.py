@@ -125,7 +125,7 @@ def _snapshot(folder: Path) -> Path:
     """Return the snapshot that a folder of the Hub's cache holds, or any other folder as it is."""
     repositories = [found.parent for found in folder.glob("models--*/snapshots")]
     if len(repositories) > 1:
-        raise UserError(f"prior.path={folder}: is the Hub's cache; type prior.path={folder}/models--<owner>--<name>")
+        raise UserError(f"prior.path={folder} is the Hub's cache: type prior.path={folder}/models--<owner>--<name>")
     folder = (*repositories, folder)[0]
     if not (folder / "snapshots").is_dir():
         return folder

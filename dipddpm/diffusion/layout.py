@@ -31,7 +31,7 @@ def network_folder(folder: Path) -> Path:
     for network in (folder / "unet", folder):
         if (network / "config.json").is_file():
             return network
-    raise refusal(folder, "has neither unet/config.json nor config.json")
+    raise refusal(folder, "the folder has neither unet/config.json nor config.json")
 
 
 def scheduler_file(folder: Path) -> Path | None:
@@ -54,14 +54,14 @@ def weights_files(folder: Path) -> list[Path]:
     network = network_folder(folder)
     name = chosen_weights({file.name for file in network.iterdir() if file.is_file()})
     if name is None:
-        raise refusal(network, f"has no {STEM}.safetensors")
+        raise refusal(network, f"the folder has no {STEM}.safetensors")
     if not is_index(name):
         return [network / name]
     shards = read_json(network / name).get("weight_map")
     shards = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else []
     absent = [shard for shard in shards if Path(shard).name != shard or not (network / shard).is_file()]
     if absent or not shards:
-        raise refusal(network / name, f"needs {absent[0]}, which is no file beside it" if absent else "names no file")
+        raise refusal(network / name, f"its shard {absent[0]} is missing" if absent else "it names no file")
     return [network / name, *(network / shard for shard in shards)]
 
 
@@ -107,8 +107,8 @@ def check_weights(folder: Path) -> None:
     if parameters > held:  # a parameter takes a byte or more
         raise refusal(
             network_folder(folder),
-            f"config.json is of a network that takes {4 * parameters / 1e6:,.1f} MB of memory or more, and the weights "
-            f"have {held / 1e6:,.1f} MB",
+            f"the network of config.json takes {4 * parameters / 1e6:,.1f} MB of memory or more, and the weights have "
+            f"{held / 1e6:,.1f} MB",
         )
 
 
@@ -123,29 +123,29 @@ def network_config(folder: Path) -> dict[str, Any]:
     config = read_json(file)
     kind = config.get("_class_name", "UNet2DModel")
     if kind != "UNet2DModel":
-        raise refusal(file, f"is a {kind}, must be a UNet2DModel")
+        raise refusal(file, f"the network is a {kind}, and must be a UNet2DModel")
     if any(config.get(key) is not None for key in ("num_class_embeds", "class_embed_type")):
-        raise refusal(file, "is class-conditional, must be unconditional")
+        raise refusal(file, "the network is class-conditional, and must be unconditional")
     if config.get("time_embedding_type") == "fourier":
-        raise refusal(file, "time_embedding_type=fourier is of a score-based network, must be a DDPM")
+        raise refusal(file, "time_embedding_type=fourier is that of a score-based network, and must be that of a DDPM")
     for key in ("in_channels", "out_channels"):
         if config.get(key, 3) != 3:
-            raise refusal(file, f"{key}={reprlib.repr(config[key])}, must be 3 (RGB)")
+            raise refusal(file, f"{key}={reprlib.repr(config[key])} must be 3 (RGB)")
     channels = _channels(config)
     if (
         not isinstance(channels, list | tuple)
         or not 1 <= len(channels) <= MOST_RESOLUTIONS
         or not all(_is_whole(c, MOST) for c in channels)
     ):
-        raise refusal(file, f"block_out_channels={reprlib.repr(channels)}, must be a list of 1 to {MOST_RESOLUTIONS} "
+        raise refusal(file, f"block_out_channels={reprlib.repr(channels)} must be a list of 1 to {MOST_RESOLUTIONS} "
                       "whole numbers")  # fmt: skip
     for key in ("layers_per_block", "norm_num_groups", "attention_head_dim"):
         value = config.get(key, 1)
         if not _is_whole(value, MOST) and (value is not None or key == "layers_per_block"):
-            raise refusal(file, f"{key}={reprlib.repr(value)}, must be a whole number from 1 to {MOST}")
+            raise refusal(file, f"{key}={reprlib.repr(value)} must be a whole number from 1 to {MOST}")
     index = _of_pipeline(folder, "model_index.json")
     if index and (others := parts_beside_the_network(read_json(index))):
-        raise refusal(index, f"has {', '.join(others)} beside its network, must be a DDPM over pixels")
+        raise refusal(index, f"the pipeline has {', '.join(others)} beside its network, and must be a DDPM over pixels")
     return config
 
 
@@ -166,8 +166,8 @@ def sample_size(folder: Path) -> int:
         size = size[0]
     if not _is_whole(size, MOST_PIXELS):
         raise UserError(
-            f"prior {network_folder(folder) / 'config.json'}: sample_size={reprlib.repr(size)}, must be one side in "
-            f"pixels, a whole number up to {MOST_PIXELS}; write it into that file"
+            f"prior {network_folder(folder) / 'config.json'}: sample_size={reprlib.repr(size)} must be one side in "
+            f"pixels, a whole number up to {MOST_PIXELS}; write the side into that file"
         )
     return size
 
@@ -208,7 +208,7 @@ def levels(folder: Path) -> int:
     found = len(betas) if listed else config.get("num_train_timesteps", DEFAULT_LEVELS)
     if not _is_whole(found, MOST_LEVELS):
         key = "number of trained_betas" if listed else "num_train_timesteps"
-        raise refusal(file, f"{key}={reprlib.repr(found)}, must be a whole number from 1 to {MOST_LEVELS}")
+        raise refusal(file, f"{key}={reprlib.repr(found)} must be a whole number from 1 to {MOST_LEVELS}")
     return found
 
 
@@ -217,7 +217,7 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         return files.read_json(file)
     except (OSError, ValueError) as error:
-        raise refusal(file, f"no JSON object ({brief(error)})") from error
+        raise refusal(file, f"the file holds no JSON object ({brief(error)})") from error
 
 
 def brief(error: Exception) -> str:

@@ -92,7 +92,7 @@ class WindowPipeline(DiffusionPipeline):
         of_hub = ("cache_dir", "local_files_only", "proxies", "revision", "token")
         index: Any = cls.load_config(path, **{key: kwargs[key] for key in of_hub if key in kwargs})
         if others := parts_beside_the_network(index):
-            raise ValueError(f"{path}: has {', '.join(others)} beside its network, must be a DDPM over pixels")
+            raise ValueError(f"{path} has {', '.join(others)} beside its network: give a DDPM over pixels")
         return super().from_pretrained(path, **kwargs)  # pyright: ignore[reportReturnType]
 
     @torch.no_grad()
@@ -127,7 +127,7 @@ class WindowPipeline(DiffusionPipeline):
             TypeError: For an unknown option.
         """
         if unknown := ", ".join(options.keys() - Options.__annotations__.keys()):
-            raise TypeError(f"{unknown}: no such option; there are: {', '.join(Options.__annotations__)}")
+            raise TypeError(f"{unknown} cannot be given; the options are: {', '.join(Options.__annotations__)}")
         callback = options.get("callback_on_step_end")
         window = Window(start_t, end_t, num_inference_steps, init=init)
         begun = self._begin(image, window, generator)
@@ -164,7 +164,7 @@ class WindowPipeline(DiffusionPipeline):
         kind = next((kind for of, kind in KINDS.items() if isinstance(self.scheduler, of)), None)
         if kind is None:
             raise ValueError(
-                f"the scheduler is {type(self.scheduler).__name__}, must be DDPMScheduler or DDIMScheduler: set "
+                f"the scheduler is {type(self.scheduler).__name__}, and must be DDPMScheduler or DDIMScheduler: set "
                 "pipeline.scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)"
             )
         denoiser = Denoiser(self._evaluate, **settings_of(self.scheduler))
@@ -190,7 +190,7 @@ class WindowPipeline(DiffusionPipeline):
         sizes = sorted({f"{state.shape[3]}x{state.shape[2]}" for state in states})
         unit = unit_of(self.unet.config)
         if len(sizes) != 1:
-            raise ValueError(f"image: {' and '.join(sizes) or 'no picture'}; must be pictures of one size")
+            raise ValueError(f"image has {' and '.join(sizes) or 'no picture'}: give pictures of one size")
         if any(side % unit for side in states[0].shape[2:]):
             raise ValueError(f"image has {sizes[0]} pixels: the network takes multiples of {unit} pixels a side")
         return torch.cat(states)

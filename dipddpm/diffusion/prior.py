@@ -134,9 +134,9 @@ def _read_network(folder: Path) -> UNet2DModel:
             unet = UNet2DModel.from_config(config) if list(unet.buffers()) else unet.to_empty(device="cpu")
             unet.load_state_dict(state)
     except Exception as error:  # torch and diffusers raise many kinds of exception for damaged files
-        raise refusal(weights[0], f"cannot be loaded ({brief(error)})") from error
+        raise refusal(weights[0], f"the weights cannot be loaded ({brief(error)})") from error
     if wrong:
-        raise refusal(weights[0], f"does not fit its config.json ({wrong})")
+        raise refusal(weights[0], f"the weights do not fit their config.json ({wrong})")
     return unet
 
 
@@ -193,12 +193,12 @@ def _schedule(folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
             own: Any = kind.from_config(config) if known else scheduler  # pyright: ignore[reportAttributeAccessIssue]
         alphas = getattr(own, "alphas_cumprod", None)
         if alphas is None or not torch.equal(alphas, scheduler.alphas_cumprod) or config.get("use_flow_sigmas"):
-            raise ValueError(f"{config.get('_class_name')} has not the noise levels of a DDPM")
+            raise ValueError(f"{config.get('_class_name')} does not have the noise levels of a DDPM")
         settings = settings_of(scheduler)
         if T != (other := scheduler.config.num_train_timesteps):
             notes = (f"trained_betas has {T} values, so there are {T} noise levels, not num_train_timesteps={other}",)
     except Exception as error:  # a wrong value in the config can raise any kind of exception
-        raise refusal(file, f"cannot be used ({brief(error)})") from error
+        raise refusal(file, f"the scheduler cannot be used ({brief(error)})") from error
     return settings, notes
 
 

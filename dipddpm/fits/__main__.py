@@ -62,10 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     rm.add_argument("--force", action="store_true", help="remove fits that existing runs use, too")
     for command in (show, rm):
         command.add_argument("key", nargs="+", help="name of a fit, or the beginning of the name")
-    about = "remove damaged fits, those that no existing run uses, and what killed processes left in the others"
+    about = "remove damaged fits, fits that no existing run uses, and files that killed processes left in others"
     gc = commands.add_parser("gc", help=about, parents=[common])
     gc.add_argument("--days", type=float, default=0, help="remove only fits unchanged for DAYS days (0)")
-    gc.add_argument("--dry-run", action="store_true", help="list the fits, remove nothing")
+    gc.add_argument("--dry-run", action="store_true", help="print what would be removed, and remove nothing")
     return parser
 
 

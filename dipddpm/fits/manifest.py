@@ -130,15 +130,15 @@ def check_file(path: Path, size: tuple[int, int] | None = None) -> KeptFile:
             part, pixels = file.get_slice("picture"), (file.metadata() or {}).get("pixels")
             kind, shape = part.get_dtype(), part.get_shape()
             if kind != "F32" or len(shape) != 3 or shape[0] != 3:
-                raise Damaged(f"its picture is {kind} of shape {tuple(shape)}, must be F32 of shape (3, H, W)")
+                raise Damaged(f"the picture is {kind} of shape {tuple(shape)}, and must be F32 of shape (3, H, W)")
             if size is not None and tuple(shape[1:]) != tuple(size):
                 given, wanted = ("x".join(map(str, s)) for s in (shape[1:], size))
-                raise Damaged(f"it holds a picture of {given}, but the noisy picture is {wanted}")
+                raise Damaged(f"the file holds a picture of {given}, and the noisy picture has {wanted}")
             fit = _fit_that_lists(path)
             if not np.isfinite(file.get_tensor("picture")).all():
-                raise Damaged("its picture has values that are not finite")
+                raise Damaged("the picture has values that are not finite")
     except (SafetensorError, ValueError, MemoryError) as error:  # MemoryError: the file is larger than the memory
-        raise Damaged(f"it is not the file of a kept epoch ({error})") from error
+        raise Damaged(f"the file holds no kept epoch ({error})") from error
     return KeptFile(pixels, fit)
 
 
@@ -154,11 +154,11 @@ def _fit_that_lists(path: Path) -> Path | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, AttributeError, TypeError, Damaged) as error:
-        raise Damaged("the manifest.json of its fit is damaged") from error
+        raise Damaged("the fit's manifest.json is damaged") from error
     if expected is None:
         return None  # a running fit wrote the file, and has not committed it
     if expected != _describe(path):
-        raise Damaged("it is not as the manifest.json of its fit describes it: it was altered")
+        raise Damaged("the file was altered: the fit's manifest.json has another hash")
     return folder if body["key"] == folder.name else None
 
 

@@ -126,7 +126,7 @@ class Decoded:
         if part.mode == "F":
             if not (least >= 0 and most <= 1):  # this form also refuses NaN
                 given = f"{least:g} to {most:g}"
-                raise UserError(f"{self.named} has floating-point values from {given}: keep them within 0..1")
+                raise UserError(f"{self.named} has floating-point values from {given}: give values within 0..1")
         else:
             if most > 65535 or least < 0:
                 given = f"{least:g} to {most:g}"
@@ -208,15 +208,15 @@ def _choose_page(image: Image.Image, named: str, notes: list[str]) -> None:
                 previews.add(page)
         pages = [page for page in range(count) if page not in previews]
         if not pages and hidden:
-            raise UserError(f"{named} shows a preview of its picture only: save the picture itself as PNG")
+            raise UserError(f"{named} has only a preview that can be read: save the picture itself as PNG")
         pages = pages or list(range(count))
         width, height = max((sizes[page] for page in pages), key=lambda size: size[0] * size[1])
         main = next(page for page in pages if 2 * sizes[page][0] > width or 2 * sizes[page][1] > height)
         image.seek(main)
     if main:
-        notes.append(f"page {main + 1} of {count}, because the first is a preview")
+        notes.append(f"page {main + 1} of {count} read, because the first is a preview")
     elif count > 1:
-        notes.append(f"first of {count} frames")
+        notes.append(f"first of {count} frames read")
 
 
 def _refuse_misread_tiff(tags: Mapping[int, Any], deep: bool, named: str) -> None:
@@ -240,8 +240,8 @@ def _note_darkness(image: Image.Image, cut_to_8: bool, notes: list[str]) -> None
     bits = max(8, most.bit_length())
     if bits < 16:
         notes.append(
-            f"no value is above {most} of 65535: if the file holds {bits} bits a value, it is read too dark; multiply "
-            f"its values by {2 ** (16 - bits)}"
+            f"no value is above {most} of 65535: if the file has {bits} bits a value, the picture is too dark; "
+            f"multiply its values by {2 ** (16 - bits)}"
         )
 
 
@@ -252,7 +252,7 @@ def _note_profile(profile: bytes, notes: list[str]) -> None:
         name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
     name = " ".join(re.sub(r"[^ -~]", " ", name).split())[:60]
     if "srgb" not in name.lower() and name != "c2":  # c2: the small sRGB profile of social networks
-        notes.append(f"its colour profile ({name}) is not applied")
+        notes.append(f"the colour profile ({name}) is not applied")
 
 
 def _bare_png(file: Path) -> io.BytesIO | None:

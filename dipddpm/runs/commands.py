@@ -110,7 +110,7 @@ def _load(c: Config, folder: Path, problem: Problem, device: str) -> Prior:
     except UserError:
         raise
     except Exception as error:  # torch's, for a config.json that makes no network
-        raise layout.refusal(folder, f"its network cannot be evaluated ({layout.brief(error)})") from error
+        raise layout.refusal(folder, f"the network cannot be evaluated ({layout.brief(error)})") from error
     return prior
 
 

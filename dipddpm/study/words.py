@@ -96,8 +96,8 @@ def _against_no_dip(frame: pd.DataFrame) -> str:
         return ""
     beaten = sum(((others["cost"] <= p.cost) & (others["psnr"] >= p.psnr)).any() for p in front.itertuples())
     return (
-        f"The Pareto front of the DIP starts has {plural(len(front), 'point')}. For {beaten} of {len(front)} there is "
-        "a start without a DIP that costs no more and has no lower PSNR."
+        f"The Pareto front of the DIP starts has {plural(len(front), 'point')}. For {beaten} of {len(front)}, "
+        "a start without a DIP costs no more and has no lower PSNR."
     )
 
 

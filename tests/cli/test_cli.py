@@ -60,7 +60,7 @@ REFUSALS = [
     (["ddpm.start_t=0"], "ddpm.start_t=0 is not allowed: auto or a noise level of 1 or more"),
     (
         ["ddpm.start_t=1001"],
-        "ddpm.start_t=1001 is not allowed: auto or a noise level from 1 to 1000, which this prior has",
+        "ddpm.start_t=1001 is not allowed: auto or a noise level of this prior, from 1 to 1000",
     ),
     (["ddpm.start_t=auto", "ddpm.end_t=1000"], "ddpm.end_t=1000 is not allowed: a noise level from 0 to 999"),
     (["ddpm.end_t=50"], "ddpm.end_t=50 is not allowed"),
@@ -238,7 +238,7 @@ def priors(tmp_path):
 
 FILES = [
     ("prior.path=/nonexist", "prior.path=/nonexist: no such folder; give prior.path="),
-    ("prior.path=empty", "prior empty: has neither unet/config.json nor config.json"),
+    ("prior.path=empty", "prior empty: the folder has neither unet/config.json nor config.json"),
     ("prior.name=none", "prior.name=none: not in the package, and no prior.repo"),
     ("prior.repo=google/x", "prior.repo=google/x would not be used, because prior.name=faces64 is in the package: type "
      "prior=celebahq256 prior.repo=google/x prior.revision=<commit>"),
@@ -336,10 +336,10 @@ def test_files_that_are_missing_are_refused_before_any_work(typed, message, name
 
 def test_weights_are_asked_for_where_they_are_read(refuse, priors):
     (line,) = refuse("sample", "prior.path=weightless")
-    assert line.startswith("error: prior weightless: has no diffusion_pytorch_model.safetensors")
+    assert line.startswith("error: prior weightless: the folder has no diffusion_pytorch_model.safetensors")
     cli.check_arguments("fit", ["prior.path=weightless"])
     (line,) = refuse("fit", "prior.path=empty", "image.size=16")
-    assert line.startswith("error: prior empty: has neither")
+    assert line.startswith("error: prior empty: the folder has neither")
 
 
 def test_a_prior_of_the_hub_is_looked_up_before_any_work(refuse, monkeypatch, tiny_prior, tmp_path):
@@ -383,7 +383,7 @@ def test_what_cannot_be_met_is_one_line_and_leaves_no_fit(small, tiny_prior, tmp
     scheduler = tmp_path / "prior/scheduler/scheduler_config.json"
     scheduler.write_text(scheduler.read_text().replace('"fixed_small"', '"learned_range"'))
     for arguments, said in (
-        (["prior.path=prior"], "prior prior/scheduler/scheduler_config.json: cannot be used"),  # known by the run alone
+        (["prior.path=prior"], "scheduler_config.json: the scheduler cannot be used"),  # known by the run alone
         (
             [*MINE.split(), "ddpm.init=matched"],
             "ddpm.init=matched cannot be used: the error of the DIP output is unknown",

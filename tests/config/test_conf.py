@@ -239,9 +239,9 @@ def test_a_configuration_of_aliases_of_aliases_is_refused_at_once():
         bomb = [bomb] * 10
     stored = config.plain(config.typed(composed()))
     for group, key in (("image", "box"), ("dip", "layers"), ("ddpm", "start_t")):
-        with pytest.raises(ValueError, match=f"{group}.{key} holds a list or keys within a value"):
+        with pytest.raises(ValueError, match=f"{group}.{key} nests a list or keys"):
             config.read_back(stored | {group: stored[group] | {key: bomb}})
-    with pytest.raises(ValueError, match="objective holds a list"):
+    with pytest.raises(ValueError, match="objective nests a list"):
         config.read_back(stored | {"objective": bomb})
 
 

@@ -118,7 +118,7 @@ def test_a_mask_is_drawn_for_a_picture_and_from_its_content():
     (lambda: Mask(0), "missing=0: must be a share of the pixels above 0 and below 1"),
     (lambda: Mask(known=torch.ones(1, 1, 3, 5)), "known is torch.float32 of shape"),
     (lambda: Mask(known=torch.ones(3, 5, dtype=torch.bool)),
-     "known is torch.bool of shape .3, 5.: must be bool, .1 or N, 1, H, W."),
+     "known is torch.bool of shape .3, 5.: must be bool of shape .1 or N, 1, H, W."),
     (lambda: Downscale(1), "factor=1: must be 2 or more"),
 ])  # fmt: skip
 def test_an_operator_that_cannot_be_is_refused_by_argument(make, message):

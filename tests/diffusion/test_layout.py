@@ -99,7 +99,7 @@ def test_the_weights_that_diffusers_loads_are_loaded_hashed_and_recorded(mine: P
     assert prior.load(mine).fingerprint != loaded.fingerprint
     if len(layout.weights_files(mine)) > 1:
         held.unlink()
-        refused(mine, f"json: needs {held.name}, which is no file beside it; give prior.path=")
+        refused(mine, f"json: its shard {held.name} is missing; give prior.path=")
 
 
 def test_a_repository_is_asked_for_the_weights_that_would_be_loaded():
@@ -116,7 +116,10 @@ def test_a_pipeline_over_latents_is_no_prior(mine: Path):
     assert prior.load(mine).notes == ()
     change(mine / "model_index.json", vqvae=["diffusers", "VQModel"])
     for folder in (mine, mine / "unet"):
-        refused(folder, "model_index.json: has vqvae beside its network, must be a DDPM over pixels; give prior.path=")
+        refused(
+            folder,
+            "model_index.json: the pipeline has vqvae beside its network, and must be a DDPM over pixels; give",
+        )
         with pytest.raises(UserError, match="has vqvae"):
             prior.sample_size(folder)
     with pytest.raises(ValueError, match="has vqvae beside its network"):
@@ -144,7 +147,7 @@ def test_the_file_of_another_sampler_makes_the_ddpm_that_diffusers_makes_of_it(m
 )
 def test_a_sampler_of_other_noise_levels_is_refused(mine: Path, values: dict):
     (mine / "scheduler/scheduler_config.json").write_text(json.dumps(values))
-    refused(mine, f"{values['_class_name']} has not the noise levels of a DDPM")
+    refused(mine, f"{values['_class_name']} does not have the noise levels of a DDPM")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +167,7 @@ def test_a_prior_has_its_own_number_of_levels(mine: Path, values: dict, T: int, 
     assert restore(loaded, PICTURE, Window(T, steps=2, scheduler="ddim")).picture.isfinite().all()
     last = configure(f"prior.path={mine}", f"ddpm.start_t={T}", "ddpm.steps=2", "checkpoint=none", "baselines=false")
     inspect(last, "sample")
-    allowed = f"ddpm.start_t={T + 1} is not allowed: auto or a noise level from 1 to {T}, which this prior has"
+    allowed = f"ddpm.start_t={T + 1} is not allowed: auto or a noise level of this prior, from 1 to {T}"
     with pytest.raises(UserError, match=allowed):
         inspect(configure(f"prior.path={mine}", f"ddpm.start_t={T + 1}"), "sample")
     with pytest.raises(UserError, match=f"ddpm.end_t={T} is not allowed: a noise level from 0 to {T - 1}"):
@@ -187,7 +190,7 @@ def test_a_folder_of_the_hubs_cache_is_its_snapshot(tiny_prior: Path, tmp_path: 
     (cached / "refs/main").write_text("def\n")
     assert prior.find(cached) == prior.find(tmp_path) == cached / "snapshots/def", "the cache's own folder, too"
     shutil.copytree(tiny_prior, tmp_path / "models--me--cats/snapshots/abc")
-    refused(tmp_path, f"is the Hub's cache; type prior.path={tmp_path}/models--<owner>--<name>")
+    refused(tmp_path, f"is the Hub's cache: type prior.path={tmp_path}/models--<owner>--<name>")
 
 
 def test_json_with_a_byte_order_mark_is_read(mine: Path):
@@ -199,20 +202,23 @@ def test_json_with_a_byte_order_mark_is_read(mine: Path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"block_out_channels": None}, "block_out_channels=None, must be a list of 1 to 15 whole numbers"),
-        ({"block_out_channels": 8}, "block_out_channels=8, must be a list"),
-        ({"block_out_channels": [8, 16.0]}, r"block_out_channels=\[8, 16.0\], must be a list"),
-        ({"block_out_channels": [8] * 10**5}, r"block_out_channels=\[8, 8, 8, 8, 8, 8, \.\.\.\], must be a list"),
-        ({"norm_num_groups": -1}, "norm_num_groups=-1, must be a whole number from 1 to 1000000"),
-        ({"attention_head_dim": -1}, "attention_head_dim=-1, must be"),
-        ({"layers_per_block": 1e6}, "layers_per_block=1000000.0, must be"),
-        ({"layers_per_block": "1\n2"}, r"layers_per_block='1\\n2', must be"),
-        ({"sample_size": "16"}, "sample_size='16', must be one side in pixels, a whole number up to 16384; write it"),
-        ({"sample_size": 16.0}, "sample_size=16.0, must be"),
-        ({"sample_size": True}, "sample_size=True, must be"),
-        ({"sample_size": 10**9}, "sample_size=1000000000, must be"),
-        ({"time_embedding_type": "fourier"}, "is of a score-based network, must be a DDPM"),
-        ({"_class_name": "A\nB"}, "is a A B, must be a UNet2DModel"),
+        ({"block_out_channels": None}, "block_out_channels=None must be a list of 1 to 15 whole numbers"),
+        ({"block_out_channels": 8}, "block_out_channels=8 must be a list"),
+        ({"block_out_channels": [8, 16.0]}, r"block_out_channels=\[8, 16.0\] must be a list"),
+        ({"block_out_channels": [8] * 10**5}, r"block_out_channels=\[8, 8, 8, 8, 8, 8, \.\.\.\] must be a list"),
+        ({"norm_num_groups": -1}, "norm_num_groups=-1 must be a whole number from 1 to 1000000"),
+        ({"attention_head_dim": -1}, "attention_head_dim=-1 must be"),
+        ({"layers_per_block": 1e6}, "layers_per_block=1000000.0 must be"),
+        ({"layers_per_block": "1\n2"}, r"layers_per_block='1\\n2' must be"),
+        (
+            {"sample_size": "16"},
+            "sample_size='16' must be one side in pixels, a whole number up to 16384; write",
+        ),
+        ({"sample_size": 16.0}, "sample_size=16.0 must be"),
+        ({"sample_size": True}, "sample_size=True must be"),
+        ({"sample_size": 10**9}, "sample_size=1000000000 must be"),
+        ({"time_embedding_type": "fourier"}, "is that of a score-based network, and must be that of a DDPM"),
+        ({"_class_name": "A\nB"}, "is a A B, and must be a UNet2DModel"),
     ],
     ids=lambda v: str(v)[:50] if isinstance(v, dict) else "",
 )
@@ -227,21 +233,21 @@ def test_values_that_no_network_has_are_refused_by_a_look(mine: Path, values: di
 def test_a_number_of_levels_that_no_prior_has_is_refused(mine: Path, found: Any, configure: Any):
     key = "trained_betas" if isinstance(found, list) else "num_train_timesteps"
     change(mine / "scheduler/scheduler_config.json", **{key: found})
-    refused(mine, f"{key}={len(found) if found == [] else repr(found)}, must be a whole number from 1 to 100000")
+    refused(mine, f"{key}={len(found) if found == [] else repr(found)} must be a whole number from 1 to 100000")
     with pytest.raises(UserError, match="from 1 to 100000"):
         inspect(configure(f"prior.path={mine}"), "sample")
 
 
 def test_json_too_deep_to_read_is_refused(mine: Path):
     (mine / "unet/config.json").write_text("[" * 10**5)
-    refused(mine, r"config.json: no JSON object \(")
+    refused(mine, r"config.json: the file holds no JSON object \(")
 
 
 @pytest.mark.parametrize("values", [{"layers_per_block": 10**6}, {"block_out_channels": [8, 10**6]}])
 def test_a_network_that_its_weights_cannot_fill_is_refused_before_it_is_built(mine: Path, values: dict, configure: Any):
     change(mine / "unet/config.json", **values)
     began = time.perf_counter()
-    refused(mine, "config.json is of a network that takes .* MB of memory or more, and the weights have 0.2 MB; give")
+    refused(mine, "the network of config.json takes .* MB of memory or more, and the weights have 0.2 MB; give")
     with pytest.raises(UserError, match="MB of memory or more"):
         inspect(configure(f"prior.path={mine}"), "sample")
     assert time.perf_counter() - began < 1
@@ -291,7 +297,7 @@ def test_a_name_of_the_hub_is_said_to_be_no_folder(tmp_path: Path, monkeypatch: 
         ("conv_out.weight", float("nan"), {}, "the prior's output at noise level 1000 is not finite"),
         ("conv_out.weight", 1e38, {}, "is not finite, or beyond 1,000,000: its weights are damaged; give prior.path="),
         ("conv_in.weight", float("inf"), {}, "at noise level 1000 is not finite"),
-        ("conv_in.weight", 1, {"mid_block_scale_factor": "1"}, r"its network cannot be evaluated \(TypeError"),
+        ("conv_in.weight", 1, {"mid_block_scale_factor": "1"}, r"the network cannot be evaluated \(TypeError"),
     ],
     ids=["nan", "huge", "inf", "words"],
 )

@@ -135,7 +135,7 @@ def test_grey_pictures_are_made_rgb_and_integers_refused(pipeline, picture):
 def test_what_a_list_or_the_network_cannot_take_is_refused(pipeline, picture):
     wide = Image.new("RGB", (24, 16))
     for pictures in ([Image.new("RGB", (16, 16)), wide], [picture, picture[..., :8]]):
-        with pytest.raises(ValueError, match="image: .* and .*; must be pictures of one size"):
+        with pytest.raises(ValueError, match="image has .* and .*: give pictures of one size"):
             pipeline(image=pictures, start_t=2)
     assert pipeline(image=[wide, wide], start_t=2).images[0].size == (24, 16)
     for odd in (Image.new("RGB", (15, 16)), picture[..., :15]):
@@ -157,7 +157,7 @@ def test_a_noisy_array_is_taken_as_the_same_tensor_is(pipeline, picture):
 def test_steps_of_another_scheduler_are_refused_and_the_advice_works(pipeline, picture):
     pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
     with pytest.raises(
-        ValueError, match="the scheduler is EulerDiscreteScheduler, must be DDPMScheduler or DDIM"
+        ValueError, match="the scheduler is EulerDiscreteScheduler, and must be DDPMScheduler or DDIM"
     ) as no:
         pipeline(image=picture, start_t=2)
     exec(str(no.value).partition(": set ")[2], {"pipeline": pipeline, "DDPMScheduler": DDPMScheduler})
@@ -168,7 +168,7 @@ def test_a_tuple_is_returned_where_a_user_asks_for_it(pipeline, picture):
     images = pipeline(image=picture, start_t=3, generator=seeded(), output_type="np").images
     (again,) = pipeline(image=picture, start_t=3, generator=seeded(), output_type="np", return_dict=False)
     np.testing.assert_array_equal(again, images)
-    with pytest.raises(TypeError, match="eta: no such option; there are: output_type, return_dict, callback_on_step_e"):
+    with pytest.raises(TypeError, match="eta cannot be given; the options are: output_type, return_dict, callback"):
         pipeline(image=picture, eta=1.0)
 
 

@@ -146,7 +146,7 @@ def test_the_schedule_comes_from_the_folder(copy: Path):
 def test_a_damaged_file_is_refused(copy: Path):
     file = copy / "unet" / SAFETENSORS
     file.write_bytes(file.read_bytes()[:-1000])
-    with pytest.raises(UserError, match=r"safetensors: cannot be loaded \(.*; give prior.path="):
+    with pytest.raises(UserError, match=r"safetensors: the weights cannot be loaded \(.*; give prior.path="):
         prior.load(copy)
 
 
@@ -160,14 +160,14 @@ def test_weights_that_do_not_fit_the_config_are_refused(copy: Path):
         prior.load(copy)
     for other in (torch.zeros(4), torch.zeros(3, dtype=torch.int8)):
         save_file({**state, "conv_out.bias": other}, file, {"format": "pt"})
-        with pytest.raises(UserError, match=r"does not fit .*\(1 of another shape or type, such as conv_out.bias\)"):
+        with pytest.raises(UserError, match=r"do not fit .*\(1 of another shape or type, such as conv_out.bias\)"):
             prior.load(copy)
 
 
 def test_a_pickle_is_not_executed(copy: Path):
     (copy / "unet" / SAFETENSORS).unlink()
     torch.save({"conv_in.weight": Path("code"), "more": torch.zeros(10**6)}, copy / "unet" / BIN)
-    with pytest.raises(UserError, match="bin: cannot be loaded"):
+    with pytest.raises(UserError, match="bin: the weights cannot be loaded"):
         prior.load(copy)
 
 
@@ -176,12 +176,12 @@ def test_a_pickle_is_not_executed(copy: Path):
     [
         (
             {"_class_name": "UNet2DConditionModel"},
-            "is a UNet2DConditionModel, must be a UNet2DModel",
+            "is a UNet2DConditionModel, and must be a UNet2DModel",
         ),
         ({"num_class_embeds": 10}, "is class-conditional"),
-        ({"out_channels": 6}, r"out_channels=6, must be 3 \(RGB\)"),
+        ({"out_channels": 6}, r"out_channels=6 must be 3 \(RGB\)"),
         ({"in_channels": 1}, "in_channels=1"),
-        ({"sample_size": None}, "sample_size=None, must be one side in pixels"),
+        ({"sample_size": None}, "sample_size=None must be one side in pixels"),
         ({"sample_size": [64, 48]}, r"sample_size=\[64, 48\]"),
     ],
 )
@@ -206,13 +206,7 @@ def test_a_network_of_another_kind_is_refused_by_its_config(copy: Path, values: 
 )
 def test_a_scheduler_that_is_not_supported_is_refused(copy: Path, values: dict, message: str):
     change(copy / "scheduler/scheduler_config.json", **values)
-    with pytest.raises(UserError, match=rf"scheduler_config.json: cannot be used \(.*{message}"):
-        prior.load(copy)
-
-
-def test_a_score_based_scheduler_is_refused(copy: Path):
-    (copy / "scheduler/scheduler_config.json").write_text('{"_class_name": "ScoreSdeVeScheduler"}')
-    with pytest.raises(UserError, match="ScoreSdeVeScheduler has not the noise levels of a DDPM"):
+    with pytest.raises(UserError, match=rf"scheduler_config.json: the scheduler cannot be used \(.*{message}"):
         prior.load(copy)
 
 
@@ -230,10 +224,10 @@ def test_folders_that_hold_no_prior_are_refused(copy: Path, tmp_path: Path):
     refused("absent: no such folder; give prior.path=", tmp_path / "absent")
     refused("has neither unet/config.json nor config.json", tmp_path)
     (copy / "unet" / SAFETENSORS).unlink()
-    refused("has no diffusion_pytorch_model.safetensors", copy)
+    refused("the folder has no diffusion_pytorch_model.safetensors", copy)
     assert prior.sample_size(prior.resolve("x", str(copy), None, None, config_only=True)) == 64
     (copy / "unet/config.json").write_text("[64]")
-    with pytest.raises(UserError, match=r"no JSON object \(ValueError: holds a list instead of a JSON object\)"):
+    with pytest.raises(UserError, match=r"no JSON object \(ValueError: holds a list\)"):
         prior.sample_size(copy)
 
 

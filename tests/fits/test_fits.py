@@ -547,15 +547,15 @@ def test_the_file_of_a_kept_epoch_is_checked_against_its_fit(store, tmp_path):
     shutil.copy(path, alone)
     assert manifest.check_file(path, (5, 7)) == manifest.KeptFile("pixels", fit.folder)
     assert manifest.check_file(alone) == manifest.KeptFile("pixels", None)
-    with pytest.raises(Damaged, match="it holds a picture of 5x7, but the noisy picture is 7x5"):
+    with pytest.raises(Damaged, match="the file holds a picture of 5x7, and the noisy picture has 7x5"):
         manifest.check_file(alone, (7, 5))
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # the safetensors format has no checksum
-    with pytest.raises(Damaged, match="it was altered"):
+    with pytest.raises(Damaged, match="the file was altered"):
         manifest.check_file(path)
     path.write_bytes(content)
     (fit.folder / "manifest.json").write_text("{}")
-    with pytest.raises(Damaged, match="the manifest.json of its fit is damaged"):
+    with pytest.raises(Damaged, match="the fit's manifest.json is damaged"):
         manifest.check_file(path)
     (fit.folder / "manifest.json").unlink()
     assert manifest.check_file(path).fit is None, "of a fit that has not committed it"
@@ -564,11 +564,11 @@ def test_the_file_of_a_kept_epoch_is_checked_against_its_fit(store, tmp_path):
 @pytest.mark.parametrize(
     ("tensors", "said"),
     [
-        ({"picture": torch.full((3, 5, 7), float("nan"))}, "its picture has values that are not finite"),
-        ({"picture": torch.full((3, 5, 7), float("inf"))}, "its picture has values that are not finite"),
-        ({"picture": torch.zeros(3, 5, 7, dtype=torch.float16)}, "its picture is F16"),
-        ({"picture": torch.zeros(5, 7)}, r"its picture is F32 of shape \(5, 7\)"),
-        ({"weights": torch.zeros(3, 5, 7)}, "it is not the file of a kept epoch"),
+        ({"picture": torch.full((3, 5, 7), float("nan"))}, "the picture has values that are not finite"),
+        ({"picture": torch.full((3, 5, 7), float("inf"))}, "the picture has values that are not finite"),
+        ({"picture": torch.zeros(3, 5, 7, dtype=torch.float16)}, "the picture is F16"),
+        ({"picture": torch.zeros(5, 7)}, r"the picture is F32 of shape \(5, 7\)"),
+        ({"weights": torch.zeros(3, 5, 7)}, "the file holds no kept epoch"),
     ],
 )
 def test_a_file_that_holds_no_picture_is_damaged(tmp_path, tensors, said):

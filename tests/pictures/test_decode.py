@@ -47,10 +47,10 @@ def test_the_main_page_of_a_tiff_is_taken_and_not_its_preview(tmp_path):
     untagged = [(SMALL, {}), (COLOUR, {})]
     behind = [(COLOUR, {}), (SMALL, {"subfiletype": 1})]
     old = [(SMALL.repeat(2, 0), {"extratags": [(255, "H", 1, 2, True)]}), (COLOUR, {})]  # of TIFF 5
-    for pages, note in [(tagged, "page 2 of 2, because the first is a preview"),
-                        (untagged, "page 2 of 2, because the first is a preview"),
-                        (old, "page 2 of 2, because the first is a preview"),
-                        (behind, "first of 2 frames")]:  # fmt: skip
+    for pages, note in [(tagged, "page 2 of 2 read, because the first is a preview"),
+                        (untagged, "page 2 of 2 read, because the first is a preview"),
+                        (old, "page 2 of 2 read, because the first is a preview"),
+                        (behind, "first of 2 frames read")]:  # fmt: skip
         with tifffile.TiffWriter(path) as tiff:
             for page, options in pages:
                 tiff.write(page, photometric="rgb", **options)
@@ -63,7 +63,7 @@ def test_the_main_page_of_a_tiff_is_taken_and_not_its_preview(tmp_path):
     with tifffile.TiffWriter(path) as tiff:  # a camera's raw file: the picture lies below its preview
         tiff.write(SMALL, photometric="rgb", subfiletype=1, subifds=1)
         tiff.write(COLOUR, photometric="rgb")
-    with pytest.raises(UserError, match="shows a preview of its picture only: save the picture itself as PNG"):
+    with pytest.raises(UserError, match="has only a preview that can be read: save the picture itself as PNG"):
         read.check(str(path))
 
 
@@ -122,9 +122,9 @@ def test_values_that_use_12_of_16_bits_are_read_as_they_are_and_noted(tmp_path):
 def test_a_colour_profile_other_than_srgb_is_noted(tmp_path):
     lab, srgb = (ImageCms.ImageCmsProfile(ImageCms.createProfile(kind)).tobytes() for kind in ("LAB", "sRGB"))
     for profile, notes in [
-        (lab, ("its colour profile (Lab identity built-in) is not applied",)),
+        (lab, ("the colour profile (Lab identity built-in) is not applied",)),
         (srgb, ()),
-        (b"no profile", ("its colour profile (unreadable) is not applied",)),
+        (b"no profile", ("the colour profile (unreadable) is not applied",)),
     ]:
         for name in ("a.png", "a.jpg", "a.tif", "a.webp"):
             Image.fromarray(COLOUR).save(tmp_path / name, icc_profile=profile)

@@ -172,7 +172,7 @@ def test_of_several_frames_the_first_is_taken(tmp_path, name):
     first.save(tmp_path / name, save_all=True, append_images=others, lossless=True)
     picture = read.load(str(tmp_path / name))
     np.testing.assert_array_equal(picture.pixels, np.broadcast_to((1, 0, 0), (H, W, 3)))
-    assert picture.notes[0] == "first of 3 frames"
+    assert picture.notes[0] == "first of 3 frames read"
 
 
 def test_what_is_no_picture_is_refused_in_one_line(tmp_path, monkeypatch):

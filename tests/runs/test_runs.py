@@ -210,7 +210,7 @@ def test_checkpoints_by_number_and_by_path_agree(configure, tmp_path):
     assert beyond["fit"]["epoch"] == 50
     assert beyond["fit"]["key"] == by_number["fit"]["key"], "the fit was extended, not made again"
     (tmp_path / "other.safetensors").write_text("words")
-    with pytest.raises(UserError, match="not the file of a kept epoch"):
+    with pytest.raises(UserError, match="the file holds no kept epoch"):
         run(configure(f"checkpoint={tmp_path}/other.safetensors"), tmp_path / "no")
 
 

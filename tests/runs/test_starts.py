@@ -69,7 +69,7 @@ def test_a_file_is_a_start_and_its_fit_is_used(configure, tiny_prior, tmp_path, 
     store = FitStore(tmp_path / "fits")
     assert store.uses("ab" * 8) == [tmp_path]
     flip(kept)
-    with pytest.raises(UserError, match=f"checkpoint={kept} cannot be used: it is not as"):
+    with pytest.raises(UserError, match=f"checkpoint={kept} cannot be used: the file was altered"):
         start_of(c, problem, Job(tmp_path))
 
 
@@ -87,10 +87,10 @@ def test_a_file_in_a_strangers_folder_makes_no_list_of_uses_there(configure, tin
 
 
 SPOILT = [
-    ("16", flip, "it is not as the manifest.json of its fit describes it: it was altered"),
-    ("16", lambda path: os.truncate(path, 100), "it is not the file of a kept epoch"),
-    ("16", lambda path: (path.parents[1] / "manifest.json").write_text("[" * 100_000), "the manifest.json of its fit"),
-    ("64", lambda path: None, "it holds a picture of 16x16, but the noisy picture is 64x64"),
+    ("16", flip, "the file was altered: the fit's manifest.json has another hash"),
+    ("16", lambda path: os.truncate(path, 100), "the file holds no kept epoch"),
+    ("16", lambda path: (path.parents[1] / "manifest.json").write_text("[" * 100_000), "the fit's manifest.json is"),
+    ("64", lambda path: None, "the file holds a picture of 16x16, and the noisy picture has 64x64"),
 ]  # fmt: skip
 
 

@@ -90,16 +90,20 @@ def test_the_front_is_held_against_the_starts_without_a_dip(tmp_path):
     folder = tmp_path / "sweep"
     for start_t, psnr in ((10, 26.2), (50, 25.0), (60, 26.8)):  # without a DIP: 26.0 for 1, 26.5 for 57 evaluations
         job(folder, [f"ddpm.start_t={start_t}"], metrics(psnr, nfe=start_t, fit_seconds=0.4))
-    assert "2 points" in against(folder) and "For 0 of 2 there is" in against(folder), "at 14 and 64 evaluations-worth"
+    assert "2 points" in against(folder) and "For 0 of 2, a start without a DIP" in against(folder), (
+        "at 14 and 64 evaluations-worth"
+    )
     job(folder, ["ddpm.start_t=20"], metrics(26.4, nfe=20, fit_seconds=4.0))  # at 60
-    assert "For 1 of 3 there is" in against(folder)
+    assert "For 1 of 3, a start without a DIP" in against(folder)
     job(folder, ["checkpoint=none"], metrics(26.3, nfe=5, fit_seconds=0.0))
-    assert "For 2 of 3 there is" in against(folder), "also 26.2 dB at 14"
+    assert "For 2 of 3, a start without a DIP" in against(folder), "also 26.2 dB at 14"
 
 
 @pytest.mark.parametrize(("psnr", "reached"), [(24.0, 0), (25.0, 1)])
 def test_a_start_without_a_dip_may_be_a_job_where_the_baselines_were_left_out(tmp_path, psnr, reached):
-    assert f"For {reached} of 1 there is" in against(starts(tmp_path, ("stop", 25.0, 1.0), ("none", psnr, 0.0)))
+    assert f"For {reached} of 1, a start without a DIP" in against(
+        starts(tmp_path, ("stop", 25.0, 1.0), ("none", psnr, 0.0))
+    )
 
 
 def test_the_best_without_a_dip_may_be_a_job(tmp_path):
