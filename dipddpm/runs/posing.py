@@ -1,10 +1,9 @@
-"""From the typed configuration to the problem that a run is about, and to the request of its fit."""
+"""From the typed configuration to the problem that a run is about."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,9 +14,7 @@ from dipddpm.degradation.noise import NOISES, Noise, estimate_sigma
 from dipddpm.degradation.operators import Downscale, Identity, Mask, Operator
 from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.diffusion import prior
-from dipddpm.dip.settings import DipSettings
 from dipddpm.errors import UserError
-from dipddpm.fits.request import noise_of, request_of
 from dipddpm.pictures import masks, read
 from dipddpm.runs.inspect import inspect_size
 
@@ -137,12 +134,3 @@ def _noisier_part(c: Config, picture: read.Picture) -> tuple[read.Box, float] | 
     except ValueError:  # a part of one colour
         return None
     return (box, sigma) if sigma >= HARDLY_NOISY else None
-
-
-def fit_request(c: Config, problem: Problem) -> dict[str, Any]:
-    """Return the values that determine a fit, as JSON types. Their hash is the fit's key.
-
-    The stopping rule, ``max_epochs``, ``checkpoint``, all of ``ddpm``, device and logging are left out: they choose an
-    epoch of the fit and change none.
-    """
-    return request_of(problem, DipSettings(**plain(c.dip)), c.seed, noise_of(problem, c.seed))
