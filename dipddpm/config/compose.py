@@ -36,7 +36,7 @@ def typed(cfg: DictConfig) -> Config:
     _refuse_unknown(values)
     try:
         merged = _merged(values)
-        for key in sorted(_missing(merged)):
+        for key in sorted(map(str, OmegaConf.missing_keys(merged))):
             raise UserError(f"{key} has no value: type {key}=<value>")
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
@@ -170,10 +170,6 @@ def _chosen(group: str, having: Sequence[str], given: str, typed: Sequence[str])
     swept = next((o for o in typed if o.startswith(f"{group}=") and "," in o), None)
     others = f", and the other choices of {swept} in another command" if swept else ""
     return f"type {group}={having[0]} {given}{others}"
-
-
-def _missing(cfg: DictConfig) -> set[str]:
-    return {str(k) for k in OmegaConf.missing_keys(cfg)}
 
 
 def register() -> None:

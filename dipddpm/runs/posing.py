@@ -51,7 +51,8 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
         if isinstance(c.image, CleanImage):
             problem = degrade(given, _noise(c), operator, c.seed, picture.notes)
         else:
-            problem = Problem(given, _given_sigma(c), clean, operator, notes=picture.notes)
+            known = c.noise.sigma if isinstance(c.noise, OwnNoise) else 0.0  # None is estimated
+            problem = Problem(given, known, clean, operator, notes=picture.notes)
         sigma = problem.sigma
     except ValueError as error:
         way_out = "noise=gaussian" if isinstance(c.image, CleanImage) else "noise.sigma=<0-255 scale>"
@@ -72,11 +73,6 @@ def _noise(c: Config) -> Noise:
     """Return the noise that is added to a clean picture."""
     values = plain(c.noise)
     return NOISES[values.pop("kind")](**values)
-
-
-def _given_sigma(c: Config) -> float | None:
-    """Return the rms noise of a given y on the 0-255 scale; None where it is to be estimated."""
-    return c.noise.sigma if isinstance(c.noise, OwnNoise) else 0.0
 
 
 def _operator(c: Config, size: int) -> Operator:
