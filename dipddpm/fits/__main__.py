@@ -259,7 +259,7 @@ def _gc(store: FitStore, days: float, dry_run: bool) -> None:
         what = f"{_mib(look.litter)} that killed processes left in {key}" if used else f"{key} {why}"
         try:
             if not dry_run:
-                store.tidy(key) if used else store.remove(key)
+                (store.tidy if used else store.remove)(key)
             print(f"{'would remove' if dry_run else 'removed'} {what}")
         except Timeout:
             print(f"kept: {key} is being fitted by another process")

@@ -210,12 +210,6 @@ def test_a_scheduler_that_is_not_supported_is_refused(copy: Path, values: dict, 
         prior.load(copy)
 
 
-def test_a_score_based_scheduler_is_refused(copy: Path):
-    (copy / "scheduler/scheduler_config.json").write_text('{"_class_name": "ScoreSdeVeScheduler"}')
-    with pytest.raises(UserError, match="ScoreSdeVeScheduler has not the noise levels of a DDPM"):
-        prior.load(copy)
-
-
 def test_precision_is_checked(written: SimpleNamespace):
     with pytest.raises(ValueError, match="precision='fp16': must be fp32 or bf16"):
         prior.load(written.folder, precision="fp16")
@@ -233,7 +227,7 @@ def test_folders_that_hold_no_prior_are_refused(copy: Path, tmp_path: Path):
     refused("has no diffusion_pytorch_model.safetensors", copy)
     assert prior.sample_size(prior.resolve("x", str(copy), None, None, config_only=True)) == 64
     (copy / "unet/config.json").write_text("[64]")
-    with pytest.raises(UserError, match=r"no JSON object \(ValueError: holds a list instead of a JSON object\)"):
+    with pytest.raises(UserError, match=r"no JSON object \(ValueError: holds a list\)"):
         prior.sample_size(copy)
 
 

@@ -184,17 +184,6 @@ def test_arguments_that_cannot_be_met_are_refused(arguments, said):
         fit_dip(Problem(pictures(), 25), **({} if isinstance(arguments.get("network"), str) else small) | arguments)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_picture_that_is_not_finite_is_no_problem(value):
-    y = pictures()
-    y[0, 0, 0, 0] = value
-    with pytest.raises(ValueError, match="y has values that are not finite"):
-        Problem(y, 25)
-    known = torch.ones(1, 1, 16, 18, dtype=torch.bool)
-    known[..., 0, 0] = False
-    assert Problem(y, 25, operator=Mask(known=known)).noisy.isfinite().all(), "a missing pixel is not read"
-
-
 @pytest.mark.parametrize(
     "rule",
     [
