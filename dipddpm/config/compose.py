@@ -6,6 +6,7 @@ Unknown keys are refused in every spelling. Hydra refuses ``dip.lyers=3`` by the
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
@@ -100,6 +101,7 @@ def leaves(schema: type, prefix: str = "") -> list[tuple[str, Any]]:
     return [(key, kind) for key, kind in _keys(schema, prefix) if not is_dataclass(kind)]
 
 
+@functools.cache  # each job of a sweep asks
 def known_keys(schema: type) -> list[str]:
     """Return the dotted names of all keys of a schema, the groups and the keys of all their choices included."""
     return [key for key, _ in _keys(schema)]
