@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
 from dipddpm.config.checkpoint import parse
-from dipddpm.config.degradation_ranges import check_mask_size, check_sides, check_small, enlarged, magnification
+from dipddpm.config.degradation_ranges import check_given, check_sides, enlarged, magnification
 from dipddpm.config.ranges import check_halvings, check_levels, check_memory, need_an_error
 from dipddpm.config.schema import Config, has_clean, is_partial, mask_of, reference_of
 from dipddpm.diffusion import folder as prior_folder
@@ -115,8 +115,7 @@ class _Look:
         size = self._at_prior()
         self._at_checkpoint(size)
         inspect_size(c, size)
-        check_small(c, given, size)
-        check_mask_size(c, given, size)
+        check_given(c, given, size)
 
     def _at_checkpoint(self, size: int | None) -> None:
         file = parse(self.c.checkpoint).file

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from dipddpm.config.compose import plain
-from dipddpm.config.degradation_ranges import check_mask_size, check_small, enlarged, magnification
+from dipddpm.config.degradation_ranges import check_given, enlarged, magnification
 from dipddpm.config.schema import CleanImage, Config, DownscaleOperator, MaskOperator, OwnNoise, reference_of
 from dipddpm.degradation.noise import NOISES, Noise, estimate_sigma
 from dipddpm.degradation.operators import Downscale, Identity, Mask, Operator
@@ -39,8 +39,7 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
     inspect_size(c, size)  # the size of a prior on the Hub is known only now
     box, times = c.image.box, magnification(c)
     picture = read.load(c.image.path, size // times, box)
-    check_small(c, picture.size, size)
-    check_mask_size(c, picture.size, size)
+    check_given(c, picture.size, size)
     given, operator, clean = read.to_tensor(picture.pixels), _operator(c, size), None
     if reference := reference_of(c):
         compared = read.load(reference, size, enlarged(box, times), key="image.reference")
