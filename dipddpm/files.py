@@ -99,10 +99,9 @@ def read_yaml(path: Path) -> Any:
     """Return the value in a YAML file; errors are those of `read_json`."""
     import yaml
 
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is 10 times faster
     try:
-        return yaml.load(
-            read_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        )  # the C loader is 10 times faster
+        return yaml.load(read_text(path), loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path} holds no YAML") from error
 

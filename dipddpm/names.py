@@ -27,7 +27,7 @@ OBJECTIVES = (
     "result.nfe",
 )
 
-LARGEST = 2**31 - 1  # of whole numbers that are no seeds
+LARGEST_NUMBER = 2**31 - 1  # of whole numbers that are no seeds
 
 
 class Word(Enum):

@@ -6,14 +6,13 @@ record ``.dipddpm.json`` is written before any file that it names. What it does 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from dipddpm.errors import UserError
-from dipddpm.files import write_json
+from dipddpm.files import read_json, write_json
 
 RECORD = ".dipddpm.json"
 
@@ -35,9 +34,9 @@ def claim(folder: Path, names: Iterable[str], advice: str, *, lock: str, older: 
     """
     names, known = set(names), claimed(folder)
     if known is None:
-        made_before = os.path.lexists(folder / lock)
-        known = {n for n in os.listdir(folder) if any(fnmatchcase(n, p) for p in older)} if made_before else set()
-        known |= names if made_before else set()
+        known = set()
+        if os.path.lexists(folder / lock):
+            known = names | {n for n in os.listdir(folder) if any(fnmatchcase(n, p) for p in older)}
     for name in sorted(names - known):
         if os.path.lexists(folder / name):
             raise UserError(f"{folder} holds {name}, which dipddpm did not write: {advice}")
@@ -46,8 +45,11 @@ def claim(folder: Path, names: Iterable[str], advice: str, *, lock: str, older: 
 
 
 def claimed(folder: Path) -> set[str] | None:
-    """Return the names of the files that this project wrote into a folder; None without a readable record."""
+    """Return the names of the files that this project wrote into a folder; None without a readable record.
+
+    A record that came with a folder from elsewhere may name files outside the folder: they are nobody's.
+    """
     try:
-        return {str(name) for name in json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {name for name in map(str, read_json(folder / RECORD)["files"]) if os.path.basename(name) == name}
+    except (OSError, ValueError, KeyError, TypeError):
         return None

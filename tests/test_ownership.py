@@ -1,6 +1,7 @@
 """Whose a file is: a run, a sweep and a training never replace or remove a file that they did not write."""
 
 import json
+import os
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -39,9 +40,13 @@ def test_what_is_not_in_the_record_is_somebody_elses(tmp_path):
     (tmp_path / "link/a").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UserError, match="holds a"):
         own(tmp_path / "link", "a")
-    (tmp_path / "new" / RECORD).write_text("[")
-    with pytest.raises(UserError, match="holds a"):
-        own(tmp_path / "new", "a")
+    (tmp_path / "new" / RECORD).write_text('{"files": ["a", "../a.png", "/a.png", 1]}')
+    assert claimed(tmp_path / "new") == {"a", "1"}, "files elsewhere are nobody's"
+    for spoil in (lambda path: path.write_text("["), os.mkfifo):
+        (tmp_path / "new" / RECORD).unlink()
+        spoil(tmp_path / "new" / RECORD)
+        with pytest.raises(UserError, match="holds a"):
+            own(tmp_path / "new", "a")
 
 
 def test_a_folder_of_a_version_without_the_record_goes_on(tmp_path):

@@ -25,7 +25,6 @@ EXTRAS = {  # the extra of pyproject.toml that a choice needs
     "hydra/launcher=ray": "ray",
     "hydra/sweeper=optuna": "optuna",
 }
-CHOICE_OR_VALUE = ("value", "choice")
 SPACE = "hydra.sweeper.params"
 FILES = {  # what to type for a file in place of a group's choice
     "image": "image.path={0} for a clean picture, or image=noisy image.path={0} for a noisy one",
@@ -109,9 +108,8 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         key, equals, value = error.override.partition("=")
         if key in FILES:
             return _file(key, value)
-        kind = (
-            f"{key}=<{CHOICE_OR_VALUE[key in GROUPS]}>" if equals and key in config.known_keys(schema) else "key=value"
-        )
+        value = "choice" if key in GROUPS else "value"
+        kind = f"{key}=<{value}>" if equals and key in config.known_keys(schema) else "key=value"
         return f"{error.override} cannot be read: type {kind}"
     if isinstance(error, OmegaConfBaseException):
         return refusal(error)

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, chdir, nullcontext, suppress
+from contextlib import chdir, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,8 @@ def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -
     try:
         with suppress(OSError):  # such as a full disk; the job tries again, and says so
             job.claim()
-        with _alone(job):
+        waiting = f"another process runs the same job in {job.folder}: waiting for it"
+        with locked(job.folder / ".job.lock", job.key, waiting):  # a grid can hold a job twice, a user start it twice
             alone = True
             return _worked(cfg, command, job, launcher)
     except (SystemExit, KeyboardInterrupt) as stop:
@@ -242,12 +243,6 @@ def _usable_cores() -> int:
         return cpu_count()
     except ImportError:
         return len(os.sched_getaffinity(0))
-
-
-def _alone(job: Job) -> AbstractContextManager[None]:
-    """Let one job at a time write into a folder. A grid can hold a job twice, and a user can start it twice."""
-    waiting = f"another process runs the same job in {job.folder}: waiting for it"
-    return locked(job.folder / ".job.lock", job.key, waiting)
 
 
 def _set_threads(threads: int | None) -> None:

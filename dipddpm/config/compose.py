@@ -6,6 +6,7 @@ Unknown keys are refused in every spelling. Hydra refuses ``dip.lyers=3`` by the
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
@@ -36,7 +37,7 @@ def typed(cfg: DictConfig) -> Config:
     _refuse_unknown(values)
     try:
         merged = _merged(values)
-        for key in sorted(_missing(merged)):
+        for key in sorted(map(str, OmegaConf.missing_keys(merged))):
             raise UserError(f"{key} has no value: type {key}=<value>")
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
@@ -100,6 +101,7 @@ def leaves(schema: type, prefix: str = "") -> list[tuple[str, Any]]:
     return [(key, kind) for key, kind in _keys(schema, prefix) if not is_dataclass(kind)]
 
 
+@functools.cache  # each job of a sweep asks
 def known_keys(schema: type) -> list[str]:
     """Return the dotted names of all keys of a schema, the groups and the keys of all their choices included."""
     return [key for key, _ in _keys(schema)]
@@ -170,10 +172,6 @@ def _chosen(group: str, having: Sequence[str], given: str, typed: Sequence[str])
     swept = next((o for o in typed if o.startswith(f"{group}=") and "," in o), None)
     others = f", and the other choices of {swept} in another command" if swept else ""
     return f"type {group}={having[0]} {given}{others}"
-
-
-def _missing(cfg: DictConfig) -> set[str]:
-    return {str(k) for k in OmegaConf.missing_keys(cfg)}
 
 
 def register() -> None:

@@ -138,8 +138,8 @@ def check_sides(c: Config, size: int) -> None:
              f"at most {side / BLURS:g} pixels for a noisy picture of {side}x{side}")  # fmt: skip
 
 
-def check_small(c: Config, given: tuple[int, int], size: int) -> None:
-    """Refuse a picture whose size ``operator=downscale`` does not allow.
+def check_given(c: Config, given: tuple[int, int], size: int) -> None:
+    """Refuse a picture whose size its operator does not allow. Resizing would mix missing pixels with known ones.
 
     Args:
         c: The configuration, checked.
@@ -147,8 +147,15 @@ def check_small(c: Config, given: tuple[int, int], size: int) -> None:
         size: Pixels a side of the restored picture.
 
     Raises:
-        UserError: When a clean picture is smaller than ``size``, or y is not ``operator.factor`` times smaller.
+        UserError: With ``operator=downscale``, when a clean picture is smaller than ``size``, or y is not
+            ``operator.factor`` times smaller. When y has a mask and its sides are not ``size``.
     """
+    if isinstance(c.image, NoisyImage) and (mask := mask_of(c)) and min(given) != size:
+        raise UserError(
+            f"operator.file={mask} cannot be used: image.path={c.image.path} would be resized to {size}x{size}, which "
+            "mixes missing pixels with known ones; cut both with image.box=[left,top,right,bottom], or give both at "
+            f"{size}x{size}"
+        )
     if not isinstance(c.operator, DownscaleOperator):
         return
     f, (width, height) = c.operator.factor, given
@@ -176,25 +183,6 @@ def check_small(c: Config, given: tuple[int, int], size: int) -> None:
 def magnification(c: Config) -> int:
     """Return the side of the restored picture divided by the side of the given one."""
     return factor_of(c) if isinstance(c.image, NoisyImage) else 1
-
-
-def check_mask_size(c: Config, given: tuple[int, int], size: int) -> None:
-    """Refuse to resize a picture with holes: resizing mixes missing pixels with known ones.
-
-    Args:
-        c: The configuration, checked.
-        given: Width and height of the picture, after cutting.
-        size: Pixels a side of the restored picture.
-
-    Raises:
-        UserError: When y has a mask and its sides are not ``size``.
-    """
-    if isinstance(c.image, NoisyImage) and (mask := mask_of(c)) and min(given) != size:
-        raise UserError(
-            f"operator.file={mask} cannot be used: image.path={c.image.path} would be resized to {size}x{size}, which "
-            "mixes missing pixels with known ones; cut both with image.box=[left,top,right,bottom], or give both at "
-            f"{size}x{size}"
-        )
 
 
 def enlarged(box: Sequence[int] | None, times: int) -> list[int] | None:

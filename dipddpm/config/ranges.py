@@ -12,7 +12,7 @@ from dipddpm.config.degradation_ranges import check_degradation
 from dipddpm.config.schema import Config, DdpmConfig, DipConfig, has_clean
 from dipddpm.errors import UserError, need, suggestion
 from dipddpm.files import flat
-from dipddpm.names import LARGEST, OBJECTIVES, most_halvings
+from dipddpm.names import LARGEST_NUMBER, OBJECTIVES, most_halvings
 
 DRAWLESS = ("raw", "scaled")  # inits that draw no noise
 
@@ -24,8 +24,8 @@ def check(c: Config) -> None:
         UserError: One line with the key as typed, the value given and the values allowed.
     """
     for key, value in flat(asdict(c)).items():
-        large = _is_int(value) and abs(value) > LARGEST and key.rpartition(".")[2] != "seed"
-        need(not large, key, value, f"a whole number up to {LARGEST}")
+        large = _is_int(value) and abs(value) > LARGEST_NUMBER and key.rpartition(".")[2] != "seed"
+        need(not large, key, value, f"a whole number up to {LARGEST_NUMBER}")
     dip, stopping = c.dip, c.stopping
     check_degradation(c)
     _check_network(dip)

@@ -6,7 +6,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,17 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, Checkpoint, ProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from dipddpm import environment
 from dipddpm.dip import networks, tracking
-from dipddpm.dip.alone import Alone, alone
+from dipddpm.dip.alone import alone
 from dipddpm.dip.callbacks import Bar, Events, Recorder, WholeFile
 from dipddpm.dip.keeping import Keeper
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.stopping import Rule
 from dipddpm.errors import suggestion
+from dipddpm.files import utf8_path
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +98,7 @@ def run(module: DeepImagePrior, keeper: Keeper, rule: Rule, epochs: int, setting
         log.info("fitting %s, up to %d epochs", keeper.name, epochs)
     recorder = Recorder(keeper, rule, environment=now, before=before)
     callbacks: list[Callback] = [recorder]
-    logger = None
     if settings.events:
-        first = (before.epochs if before else 0) + 1  # a killed run may have logged epochs after its last commit
-        events = tracking.path_for_writers(settings.events)
-        logger = TensorBoardLogger(events, name="", version="", default_hp_metric=False, purge_step=first)
-        tracking.log_layout(logger.experiment)
         callbacks.append(Events(settings.panel_every, recorder))
     if settings.progress:
         callbacks.append(Bar())
@@ -110,7 +107,12 @@ def run(module: DeepImagePrior, keeper: Keeper, rule: Rule, epochs: int, setting
     callbacks += given if isinstance(given, list | tuple) else [given]
     module.watched = bool(settings.trainer)
     kind, _, index = settings.device.partition(":")
-    with _quiet():
+    with _quiet(), utf8_path(settings.events) if settings.events else nullcontext() as events:
+        logger = None
+        if events:
+            first = (before.epochs if before else 0) + 1  # a killed run may have logged epochs after its last commit
+            logger = TensorBoardLogger(events, name="", version="", default_hp_metric=False, purge_step=first)
+            logger.experiment.add_custom_scalars(tracking.LAYOUT)
         trainer = pl.Trainer(
             accelerator="gpu" if kind == "cuda" else kind,
             devices=[int(index)] if index else 1,
@@ -118,7 +120,7 @@ def run(module: DeepImagePrior, keeper: Keeper, rule: Rule, epochs: int, setting
             callbacks=callbacks,
             enable_checkpointing=any(isinstance(one, Checkpoint) for one in callbacks),
             enable_progress_bar=any(isinstance(one, ProgressBar) for one in callbacks),
-            plugins=[WholeFile(), Alone()],
+            plugins=[WholeFile(), LightningEnvironment()],  # Lightning would ask the variables of SLURM
             **{
                 "logger": logger or False,
                 "enable_model_summary": False,
@@ -132,9 +134,8 @@ def run(module: DeepImagePrior, keeper: Keeper, rule: Rule, epochs: int, setting
             train_dataloaders=range(module.settings.steps_per_epoch),  # the data are the module's buffers
             ckpt_path=str(state) if state else None,
         )
-    if logger:
-        logger.experiment.flush()
-        logger.finalize("success")
+        if logger:
+            logger.finalize("success")
 
 
 @contextmanager

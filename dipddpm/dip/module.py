@@ -154,14 +154,10 @@ class DeepImagePrior(pl.LightningModule):
         if output.shape != self.noisy.shape:
             given, wanted = tuple(output.shape), tuple(self.noisy.shape)
             raise ValueError(f"network {type(self.net).__name__} gives the shape {given}: must be that of z, {wanted}")
-        loss = self._loss(output)
+        loss = self.operator.loss(output - self.noisy)  # over the values of y
         if batch_idx == 0:
             self._measure(output.detach(), loss.item())
         return loss
-
-    def _loss(self, output: torch.Tensor) -> torch.Tensor:
-        """Return the mean squared error over the values of y."""
-        return self.operator.loss(output - self.noisy)
 
     def _measure(self, output: torch.Tensor, loss: float) -> None:
         self._refuse_divergence(output)

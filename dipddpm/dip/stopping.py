@@ -44,13 +44,20 @@ class NamedRule(Protocol):
 RULES: Registry[NamedRule] = Registry("stopping rule")
 
 
-def loss_floor(curves: Curves, *, threshold: float) -> Stop | None:
+@RULES.register("loss_floor")
+def loss_floor(curves: Curves, *, threshold: float | None = None, patience: int | None = None) -> Stop | None:
     """Stop before the loss to the noisy picture falls to the variance of its noise: the original's rule.
 
     Args:
         curves: The curves of the fit so far.
         threshold: Mean squared error in [0, 1] units: (sigma / 255)^2 for noise of sigma.
+        patience: Not used.
+
+    Raises:
+        ValueError: Without a threshold.
     """
+    if threshold is None:
+        raise ValueError("loss_floor needs a threshold, a mean squared error: (sigma / 255)^2 for noise of sigma")
     reached = curves.column("loss_noisy") <= threshold
     if not reached.any():
         return None
@@ -58,16 +65,18 @@ def loss_floor(curves: Curves, *, threshold: float) -> Stop | None:
     return Stop(max(1, weights_epoch(row) - 1), row)
 
 
-def wmv(curves: Curves, *, patience: int = PATIENCE) -> Stop | None:
-    """Pick the minimum of the windowed variance once ``patience`` epochs have passed without a lower one.
+@RULES.register("wmv")
+def wmv(curves: Curves, *, threshold: float | None = None, patience: int | None = None) -> Stop | None:
+    """Pick the minimum of the windowed variance once ``patience`` epochs, by default 1000, pass without a lower one.
 
     Wang et al., https://arxiv.org/abs/2112.06074, Algorithm 1.
     """
     return _standing_minimum(curves.column("window_variance"), patience)
 
 
-def emv(curves: Curves, *, patience: int = PATIENCE) -> Stop | None:
-    """Pick the minimum of the moving variance once ``patience`` epochs have passed without a lower one.
+@RULES.register("emv")
+def emv(curves: Curves, *, threshold: float | None = None, patience: int | None = None) -> Stop | None:
+    """Pick the minimum of the moving variance once ``patience`` epochs, by default 1000, pass without a lower one.
 
     Wang et al., https://arxiv.org/abs/2112.06074, Algorithm 2. The moving variance starts at 0. The rule ignores the
     first `SETTLED` rows, after which the weight of the start is below 1e-4 (0.9^100).
@@ -81,7 +90,8 @@ def _settled_variance(curves: Curves) -> np.ndarray:
     return variance
 
 
-def _standing_minimum(values: np.ndarray, patience: int) -> Stop | None:
+def _standing_minimum(values: np.ndarray, patience: int | None) -> Stop | None:
+    patience = PATIENCE if patience is None else patience
     if patience < 1:
         raise ValueError(f"patience must be 1 or more, got {patience}")
     newest, rows = _newest_minima(values), np.arange(1, len(values) + 1)
@@ -97,23 +107,6 @@ def _newest_minima(values: np.ndarray) -> np.ndarray:
     values = np.where(np.isnan(values), np.inf, values)
     before = np.minimum.accumulate(np.concatenate([[np.inf], values[:-1]])) if len(values) else values
     return np.maximum.accumulate(np.where(values < before, np.arange(1, len(values) + 1), 0))
-
-
-@RULES.register("loss_floor")
-def _loss_floor(curves: Curves, *, threshold: float | None, patience: int | None) -> Stop | None:
-    if threshold is None:
-        raise ValueError("loss_floor needs a threshold, a mean squared error: (sigma / 255)^2 for noise of sigma")
-    return loss_floor(curves, threshold=threshold)
-
-
-@RULES.register("wmv")
-def _wmv(curves: Curves, *, threshold: float | None, patience: int | None) -> Stop | None:
-    return wmv(curves, patience=PATIENCE if patience is None else patience)
-
-
-@RULES.register("emv")
-def _emv(curves: Curves, *, threshold: float | None, patience: int | None) -> Stop | None:
-    return emv(curves, patience=PATIENCE if patience is None else patience)
 
 
 @RULES.register("never")

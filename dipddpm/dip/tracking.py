@@ -7,9 +7,7 @@ which has the job's settings and final figures. Every tag has a description, whi
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -46,25 +44,10 @@ DESCRIPTIONS = {
 }
 
 
-def path_for_writers(folder: Path) -> str:
-    """Return a path of a folder that TensorBoard's writers take. They take no name that is not UTF-8."""
-    try:
-        str(folder).encode()
-    except UnicodeEncodeError:
-        folder.mkdir(parents=True, exist_ok=True)
-        return f"/proc/self/fd/{os.open(folder, os.O_RDONLY | os.O_DIRECTORY)}"  # open to the end of the process
-    return str(folder)
-
-
 def writer(trainer: pl.Trainer) -> SummaryWriter:
     """Return the event writer of a trainer's TensorBoardLogger."""
     assert trainer.logger is not None
     return trainer.logger.experiment  # type: ignore[attr-defined]
-
-
-def log_layout(events: SummaryWriter) -> None:
-    """Put both losses into one chart of the Custom Scalars tab."""
-    events.add_custom_scalars(LAYOUT)
 
 
 def log_epoch(events: SummaryWriter, row: Mapping[str, float], epoch: int) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rich.table import Table
 from dipddpm.dip.curves import best_kept
 from dipddpm.errors import UserError, typed_as
 from dipddpm.files import is_kept_file, read_json, read_text, read_yaml, write_any_name
-from dipddpm.fits.manifest import Damaged, left_over
+from dipddpm.fits.manifest import Damaged, Fit, left_over
 from dipddpm.fits.store import FitStore
 from dipddpm.surroundings import settle
 
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
             _gc(store, args.days, args.dry_run)
         elif args.command == "show":
             for key in [_whole(store, k) for k in args.key]:
-                _show(store, key)
+                _show(_look(store, key))
         else:
             for key in _removable(store, args.key, args.force):
                 _remove(store, key)
@@ -84,21 +85,83 @@ def _removable(store: FitStore, beginnings: list[str], force: bool) -> list[str]
             raise UserError(f"rm {beginning} is not allowed: type {SHORTEST} or more characters of the fit's name")
     keys = list(dict.fromkeys(_whole(store, b) for b in beginnings))
     for key in keys:
-        if (used := _used_by(store, key)) != _count(0) and not force:
-            raise UserError(f"{key} is used by {used}: to remove it all the same, type --force")
+        if not force and (uses := _uses(store, key)) != []:
+            raise UserError(f"{key} is used by {_runs(uses)}: to remove it all the same, type --force")
     return keys
 
 
-def _used_by(store: FitStore, key: str) -> str:
+@dataclass(frozen=True)
+class Look:
+    """The facts of a stored fit, each read once.
+
+    Attributes:
+        key: The name of the fit.
+        folder: The folder of the fit.
+        state: ``whole``, ``damaged``, ``begun``, or `CLOSED`.
+        fit: The fit, where it is whole.
+        uses: The folders of the runs that use the fit; None where this user may not read them.
+        left: The files that killed processes left in it.
+        files: The status of each file.
+    """
+
+    key: str
+    folder: Path
+    state: str
+    fit: Fit | None
+    uses: list[Path] | None
+    left: list[Path]
+    files: list[os.stat_result]
+
+    @property
+    def epochs(self) -> str:
+        return str(self.fit.epochs) if self.fit else {"damaged": "-", "begun": "0"}.get(self.state, "?")
+
+    @property
+    def used_by(self) -> str:
+        return _runs(self.uses)
+
+    @property
+    def litter(self) -> int:
+        """The bytes of `left`."""
+        return sum(path.lstat().st_size for path in self.left if path.exists())
+
+    @property
+    def size(self) -> str:
+        return _mib(sum(file.st_size for file in self.files))
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last change."""
+        return time.time() - max((file.st_mtime for file in self.files), default=0.0)
+
+
+def _runs(uses: list[Path] | None) -> str:
     """Return the number of runs that use a fit, for people."""
+    return "unknown runs" if uses is None else f"{len(uses)} run{'s' * (len(uses) != 1)}"
+
+
+def _uses(store: FitStore, key: str) -> list[Path] | None:
+    with suppress(OSError):
+        return store.uses(key)
+    return None
+
+
+def _look(store: FitStore, key: str) -> Look:
+    """Read the facts of a fit. A running fit may change its files in between."""
+    folder, fit, uses, files = store.folder(key), None, _uses(store, key), []
     try:
-        return _count(len(store.uses(key)))
-    except PermissionError:
-        return "unknown runs"
-
-
-def _count(runs: int) -> str:
-    return f"{runs} run{'s' * (runs != 1)}"
+        fit = store.find(key)
+        os.listdir(folder)
+        state = CLOSED if uses is None else "whole" if fit else "begun"
+    except Damaged:
+        state = "damaged"
+    except (UserError, OSError):
+        state = CLOSED
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                files.append(os.lstat(os.path.join(where, name)))
+    return Look(key, folder, state, fit, uses, left_over(folder), files)
 
 
 def _list(store: FitStore) -> None:
@@ -109,30 +172,26 @@ def _list(store: FitStore) -> None:
     table = Table(box=None)
     for name in ("key", "epochs", "picture", "damage", "network", "seed", "size", "age", "used by", "state"):
         table.add_column(name, no_wrap=True, min_width=WHOLE.get(name))
+    litter = 0
     for key in keys:
-        epochs, state = _condition(store, key)
+        look = _look(store, key)
+        litter += look.litter
         table.add_row(
-            key,
-            epochs,
-            *_request(store, key),
-            _size(store, key),
-            f"{_age(store, key) / 3600:.1f} h",
-            _used_by(store, key),
-            state,
-        )
+            key, look.epochs, *_request(look), look.size, f"{look.age / 3600:.1f} h", look.used_by, look.state
+        )  # fmt: skip
     Console(width=None if sys.stdout.isatty() else 150).print(table)
-    if litter := sum(_bytes(store, key) for key in keys):
+    if litter:
         gc = f"{typed_as('dipddpm.fits')} gc --store {store.root}"
         print(f"killed processes left {_mib(litter)} of files that nothing reads: to remove them, type {gc}")
 
 
-def _request(store: FitStore, key: str) -> tuple[str, str, str, str]:
+def _request(look: Look) -> tuple[str, str, str, str]:
     """Return picture, damage, network and seed of a fit, for people."""
     try:
-        request = read_json(store.folder(key) / "fit.json")
+        request = read_json(look.folder / "fit.json")
         dip, size = request["dip"], "x".join(map(str, request["size"]))
         return (
-            f"{size} {_picture(store, key) or request['pixels'][:6]}",
+            f"{size} {_picture(look) or request['pixels'][:6]}",
             _damage(request["degrade"]),
             f"{dip['network']} {dip['layers']}x{dip['channels']}",
             str(request["seed"]),
@@ -152,9 +211,9 @@ def _damage(degraded: dict[str, Any]) -> str:
     return ", ".join([*parts, *noise])
 
 
-def _picture(store: FitStore, key: str) -> str:
+def _picture(look: Look) -> str:
     """Return the name of a fit's picture from a run that uses the fit; empty without such a run."""
-    for folder in store.uses(key):
+    for folder in look.uses or ():
         with suppress(OSError, ValueError, KeyError, TypeError):
             config = read_yaml(folder / "config.yaml")
             if not is_kept_file(config["checkpoint"]):  # a run from a file may have another picture
@@ -162,58 +221,46 @@ def _picture(store: FitStore, key: str) -> str:
     return ""
 
 
-def _show(store: FitStore, key: str) -> None:
-    epochs, state = _condition(store, key)
-    print(f"{store.folder(key)}: {epochs} epochs, {state}")
+def _show(look: Look) -> None:
+    print(f"{look.folder}: {look.epochs} epochs, {look.state}")
     try:
-        print(read_text(store.folder(key) / "fit.json"), end="")
+        print(read_text(look.folder / "fit.json"), end="")
     except (OSError, ValueError) as error:
         print(f"fit.json cannot be read: {error}")
-    fit = store.find(key) if state == "whole" else None
-    if fit:
+    if fit := look.fit:
         if best := best_kept(fit.kept):
             print(f"best kept epoch {best[0]}: {best[1]:.2f} dB")
         print(f"{len(fit.kept)} kept epochs, {fit.seconds:.1f} s")
         for environment in fit.environments:
             print(f"environment {environment}")
-    if _used_by(store, key) != _count(0):
-        for folder in store.uses(key):
-            print(f"used by {folder}")
+    for folder in look.uses or ():
+        print(f"used by {folder}")
 
 
-def _remove(store: FitStore, key: str, why: str = "") -> None:
+def _remove(store: FitStore, key: str) -> None:
     try:
         store.remove(key)
     except Timeout:
         raise UserError(f"{key} is being fitted by another process: wait for it or stop it first") from None
-    print(f"removed {key} {why}".rstrip())
+    print(f"removed {key}")
 
 
 def _gc(store: FitStore, days: float, dry_run: bool) -> None:
     found = False
     for key in store.keys():
-        _, state = _condition(store, key)
-        if state == CLOSED:
+        look = _look(store, key)
+        used = look.state == "whole" and look.uses != []
+        if look.state == CLOSED:
             print(f"kept: {key} cannot be read")
-            continue
-        if _age(store, key) < days * 86400:
-            continue
-        used = state == "whole" and _used_by(store, key) != _count(0)
-        size = _mib(_bytes(store, key)) if used else _size(store, key)
-        if used and not left_over(store.folder(key)):
+        if look.state == CLOSED or look.age < days * 86400 or (used and not look.left):
             continue
         found = True
-        why = f"({state}, {'unused' if state == 'whole' else 'cannot be continued'}, {size})"
-        what = f"{size} that killed processes left in {key}" if used else f"{key} {why}"
-        if dry_run:
-            print(f"would remove {what}")
-            continue
+        why = f"({look.state}, {'unused' if look.state == 'whole' else 'cannot be continued'}, {look.size})"
+        what = f"{_mib(look.litter)} that killed processes left in {key}" if used else f"{key} {why}"
         try:
-            if used:
-                store.tidy(key)
-                print(f"removed {what}")
-            else:
-                _remove(store, key, why)
+            if not dry_run:
+                (store.tidy if used else store.remove)(key)
+            print(f"{'would remove' if dry_run else 'removed'} {what}")
         except Timeout:
             print(f"kept: {key} is being fitted by another process")
         except UserError as error:
@@ -222,44 +269,8 @@ def _gc(store: FitStore, days: float, dry_run: bool) -> None:
         print(f"nothing to remove in {store.root}")
 
 
-def _condition(store: FitStore, key: str) -> tuple[str, str]:
-    """Return epochs and state of a fit: whole, damaged, begun, or `CLOSED`."""
-    try:
-        fit = store.find(key)
-        store.uses(key)
-        os.listdir(store.folder(key))
-    except Damaged:
-        return "-", "damaged"
-    except (UserError, OSError):
-        return "?", CLOSED
-    return (str(fit.epochs), "whole") if fit else ("0", "begun")
-
-
 def _mib(size: int) -> str:
     return f"{size / 2**20:.1f} MiB"
-
-
-def _bytes(store: FitStore, key: str) -> int:
-    """Return the bytes that killed processes left in a fit."""
-    return sum(path.lstat().st_size for path in left_over(store.folder(key)) if path.exists())
-
-
-def _size(store: FitStore, key: str) -> str:
-    return _mib(sum(s.st_size for s in _files(store, key)))
-
-
-def _age(store: FitStore, key: str) -> float:
-    return time.time() - max((s.st_mtime for s in _files(store, key)), default=0.0)
-
-
-def _files(store: FitStore, key: str) -> list[os.stat_result]:
-    """Return the file status of each of a fit's files. A running fit may remove files in between."""
-    found = []
-    for folder, _, names in os.walk(store.folder(key)):
-        for name in names:
-            with suppress(OSError):
-                found.append(os.lstat(os.path.join(folder, name)))
-    return found
 
 
 def command() -> int:

@@ -23,11 +23,11 @@ from dipddpm.degradation.problem import Problem
 from dipddpm.dip import fitting
 from dipddpm.dip.curves import Curves
 from dipddpm.dip.fitting import RunSettings
-from dipddpm.dip.keeping import Keeper, Memory
+from dipddpm.dip.keeping import Keeper, Memory, Trajectory
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Rule, Stopping
-from dipddpm.fits.choice import choose
+from dipddpm.fits.choice import Choice, choose
 from dipddpm.fits.keeping import FolderKeeper
 from dipddpm.fits.load import load_fit
 from dipddpm.fits.manifest import Fit
@@ -158,68 +158,90 @@ def fit_dip(
     run = RunSettings(device, progress=progress, trainer=trainer)
     fitted = []
     for row in _rows(problem):
-        job = _Fit(row, settings, own, _with_threshold(stopping, row), seed, run)
-        fitted.append(job.in_memory() if store is None else job.stored(FitStore(Path(store).expanduser())))
+        wanted = Wanted(row, settings, stopping, seed, network=own)
+        if store is None:
+            fitted.append(_in_memory(wanted, run))
+        else:
+            fitted.append(_stored(wanted, FitStore(Path(store).expanduser()), run))
     return FittedDip(tuple(fitted))
 
 
 @dataclass(frozen=True)
-class _Fit:
-    """The arguments of one picture's fit."""
+class Wanted:
+    """The fit of one picture that is wanted, and the choice of its epoch.
+
+    Attributes:
+        problem: The problem, of one picture.
+        settings: Settings of network and optimiser.
+        stopping: The stopping rule. Without a threshold ``loss_floor`` has that of the problem's noise.
+        seed: Seed of the fit.
+        checkpoint: A kept epoch, ``stop``, ``last`` or ``oracle``. A fit for a kept epoch runs to it, without a rule.
+        network: Your own module; None: the network that the settings name.
+    """
 
     problem: Problem
     settings: DipSettings
-    network: torch.nn.Module | None
     stopping: Stopping
     seed: int
-    run: RunSettings
+    checkpoint: int | str = "stop"
+    network: torch.nn.Module | None = None
 
-    def in_memory(self) -> FittedPicture:
-        keeper = Memory(self.stopping.pending)
-        module = self._make(keeper, self.run)
-        assert keeper.trajectory is not None
-        epochs, settings = keeper.trajectory.epochs, self.settings
-        chosen = self._choose(keeper.trajectory)
-        if chosen is None:  # a callback or an option of the Trainer ended the fit
-            every = min(settings.checkpoint_every, epochs)
-            chosen = self._choose(keeper.trajectory, max_epochs=epochs, every=every)
-            assert chosen is not None
-            chosen = replace(chosen, why="trainer")
-        network = module.kept_net.cpu()
-        network.load_state_dict(keeper.weights(chosen.epoch))
-        picture = self._finished(keeper.picture(chosen.epoch))
-        curves = keeper.trajectory.curves
-        return FittedPicture(picture, chosen.epoch, chosen.why, curves, network, module.z.cpu())
+    @cached_property
+    def rule(self) -> Stopping:
+        if self.stopping.rule != "loss_floor" or self.stopping.threshold is not None:
+            return self.stopping
+        return replace(self.stopping, threshold=(self.problem.sigma / 255) ** 2)
 
-    def stored(self, store: FitStore) -> FittedPicture:
-        def work(folder: Path, key: str, before: Fit | None) -> None:
-            keeper = FolderKeeper(folder, key, self.problem.content, before)
-            self._make(keeper, replace(self.run, events=folder))
+    @property
+    def request(self) -> dict[str, Any]:
+        """The values that determine a stored fit, as JSON types. Their hash is the fit's key."""
+        return request_of(self.problem, self.settings, self.seed, noise_of(self.problem, self.seed))
 
-        request = request_of(self.problem, self.settings, self.seed, noise_of(self.problem, self.seed))
-        fit, chosen, _ = store.obtain(request, self._choose, work)
-        loaded = load_fit(fit.folder, chosen.epoch)
-        picture = self._finished(loaded.picture)
-        return FittedPicture(picture, chosen.epoch, chosen.why, fit.curves, loaded.network, loaded.z, fit.folder)
+    def choose(self, fit: Trajectory, **ended: int) -> Choice | None:
+        """Return the epoch to use, or None while the fit is too short for it; ``ended`` replaces its lengths."""
+        lengths = {"max_epochs": self.settings.max_epochs, "every": self.settings.checkpoint_every} | ended
+        return choose(fit, self.checkpoint, rule=self.rule, rule_name=self.rule.name, **lengths)
 
-    def _make(self, keeper: Keeper, run: RunSettings) -> DeepImagePrior:
-        p = self.problem
+    def make(self, keeper: Keeper, run: RunSettings) -> DeepImagePrior:
+        """Fit until the rule fires, or until the epoch that is wanted. A kept fit is continued."""
+        p, given = self.problem, self.checkpoint if isinstance(self.checkpoint, int) else None
         module = DeepImagePrior(
             p.noisy, p.clean, operator=p.operator, network=copy.deepcopy(self.network), settings=self.settings,
             seed=self.seed, content=p.content,
         )  # fmt: skip
-        fitting.run(module, keeper, self.stopping, self.settings.max_epochs, run)
+        fitting.run(module, keeper, Stopping("never") if given else self.rule, given or self.settings.max_epochs, run)
         return module
 
-    @property
-    def _choose(self) -> partial:
-        return partial(
-            choose, checkpoint="stop", rule=self.stopping, rule_name=self.stopping.name,
-            max_epochs=self.settings.max_epochs, every=self.settings.checkpoint_every,
-        )  # fmt: skip
+    def make_in(self, folder: Path, key: str, before: Fit | None, run: RunSettings) -> None:
+        """Make or extend the fit in the folder of a store."""
+        self.make(FolderKeeper(folder, key, self.problem.content, before), replace(run, events=folder))
 
-    def _finished(self, picture: torch.Tensor) -> torch.Tensor:
+    def finished(self, picture: torch.Tensor) -> torch.Tensor:
+        """Return a kept picture clipped, with the measured part of y where that has no noise."""
         return self.problem.put_back(picture.clamp(0, 1))
+
+
+def _in_memory(wanted: Wanted, run: RunSettings) -> FittedPicture:
+    keeper = Memory(wanted.rule.pending)
+    module = wanted.make(keeper, run)
+    fit = keeper.trajectory
+    assert fit is not None
+    chosen = wanted.choose(fit)
+    if chosen is None:  # a callback or an option of the Trainer ended the fit
+        chosen = wanted.choose(fit, max_epochs=fit.epochs, every=min(wanted.settings.checkpoint_every, fit.epochs))
+        assert chosen is not None
+        chosen = replace(chosen, why="trainer")
+    network = module.kept_net.cpu()
+    network.load_state_dict(keeper.weights(chosen.epoch))
+    picture = wanted.finished(keeper.picture(chosen.epoch))
+    return FittedPicture(picture, chosen.epoch, chosen.why, fit.curves, network, module.z.cpu())
+
+
+def _stored(wanted: Wanted, store: FitStore, run: RunSettings) -> FittedPicture:
+    fit, chosen, _ = store.obtain(wanted.request, wanted.choose, partial(wanted.make_in, run=run))
+    loaded = load_fit(fit.folder, chosen.epoch)
+    picture = wanted.finished(loaded.picture)
+    return FittedPicture(picture, chosen.epoch, chosen.why, fit.curves, loaded.network, loaded.z, fit.folder)
 
 
 def _settled(
@@ -241,12 +263,6 @@ def _settled(
             f"{settings.max_epochs}"
         )
     return settings, own
-
-
-def _with_threshold(stopping: Stopping, problem: Problem) -> Stopping:
-    if stopping.rule != "loss_floor" or stopping.threshold is not None:
-        return stopping
-    return replace(stopping, threshold=(problem.sigma / 255) ** 2)
 
 
 def _rows(problem: Problem) -> Iterator[Problem]:

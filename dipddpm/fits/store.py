@@ -178,22 +178,19 @@ class FitStore:
         except OSError as error:
             raise UserError(f"{folder} cannot be removed ({error.strerror}): {ELSEWHERE}") from error
 
-    def tidy(self, key: str) -> int:
-        """Remove the files that killed processes left in a fit; return their number of bytes.
+    def tidy(self, key: str) -> None:
+        """Remove the files that killed processes left in a fit.
 
         Raises:
             filelock.Timeout: When another process is making or extending the fit.
             UserError: When a file cannot be removed.
         """
         with self.lock(key, wait=False):
-            found = manifest.left_over(self.folder(key))
-            size = sum(path.lstat().st_size for path in found)
             try:
-                for path in found:
+                for path in manifest.left_over(self.folder(key)):
                     remove(path)
             except OSError as error:
                 raise UserError(f"{error.filename} cannot be removed ({error.strerror}): {ELSEWHERE}") from error
-        return size
 
     def nearest(self, request: dict[str, Any]) -> tuple[str, dict[str, tuple[Any, Any]]] | None:
         """Return the stored fit whose request differs in the fewest keys.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
 from dipddpm.config.checkpoint import parse
-from dipddpm.config.degradation_ranges import check_mask_size, check_sides, check_small, enlarged, magnification
+from dipddpm.config.degradation_ranges import check_given, check_sides, enlarged, magnification
 from dipddpm.config.ranges import check_halvings, check_levels, check_memory, need_an_error
 from dipddpm.config.schema import Config, has_clean, is_partial, mask_of, reference_of
 from dipddpm.diffusion import folder as prior_folder
@@ -115,8 +115,7 @@ class _Look:
         size = self._at_prior()
         self._at_checkpoint(size)
         inspect_size(c, size)
-        check_small(c, given, size)
-        check_mask_size(c, given, size)
+        check_given(c, given, size)
 
     def _at_checkpoint(self, size: int | None) -> None:
         file = parse(self.c.checkpoint).file
@@ -141,7 +140,7 @@ class _Look:
         size = given if isinstance(given, int) else None
         if fit and size is not None and prior_folder.local(p.name, p.path, p.repo) is None and p.repo:
             return size  # a fit with a given image.size reads no file of the prior
-        folder = self._once(_prior_folder, p.name, p.path, p.repo, p.revision, fit)
+        folder = self._once(prior_folder.resolve, p.name, p.path, p.repo, p.revision, config_only=fit, ahead=True)
         if size is None or not fit:
             own = self._once(layout.sample_size, folder)
             size = own if size is None else size
@@ -172,7 +171,3 @@ def _stamp(path: object) -> tuple[str, ...]:
         return ()
     facts = os.stat(file)
     return file, str(facts.st_ino), str(facts.st_size), str(facts.st_mtime_ns)
-
-
-def _prior_folder(name: str, path: str | None, repo: str | None, revision: str | None, config_only: bool) -> Path:
-    return prior_folder.resolve(name, path, repo, revision, config_only=config_only, ahead=True)

@@ -16,7 +16,7 @@ from dipddpm.diffusion.restore import Restoration
 from dipddpm.dip import tracking
 from dipddpm.dip.curves import best_kept, crossing, peak
 from dipddpm.dip.module import fixed_input
-from dipddpm.files import write_json, write_text
+from dipddpm.files import utf8_path, write_json, write_text
 from dipddpm.metrics import quality
 from dipddpm.names import BASELINES
 from dipddpm.ownership import claimed
@@ -50,34 +50,33 @@ def leave(
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
     _clear(folder)
-    events = SummaryWriter(tracking.path_for_writers(folder), filename_suffix=EVENTS)
-    for name, row in rows.items():
-        for i, picture in enumerate(row.picture):
-            write.save_picture(folder / (f"{name}.png" if i == 0 else f"{name}-{i}.png"), picture)
-    if problem.clean is not None:
-        write.save_picture(folder / "clean.png", problem.clean)
-    pictures = {name: row.picture for name, row in rows.items()}
-    if problem.operator.partial:
-        write.save_picture(folder / f"{problem.operator.shown_as}.png", problem.shown)
-        pictures[problem.operator.shown_as] = problem.shown
-    tracking.log_pictures(events, "restored", pictures, 0)
-    titled = _titled(problem, rows, record.get("cost", {}))
-    _save_panel(folder / "panel.png", events, "panel", panels.result_panel(titled))
-    if isinstance(start, FittedStart):
-        _save_panel(folder / "fit.png", events, "fit", _fit_panel(config, problem, start))
-    if result is not None:
-        frames = [picture for _, picture in result.snapshots]
-        _save_panel(folder / "strip.png", events, "strip", panels.strip(frames, _labels(problem, result)))
-        for level, picture in result.snapshots:
-            walked = result.levels[0] - level
-            tracking.log_pictures(
-                events, "window", {"state": picture}, walked, "step: levels walked down from the start"
-            )
-        for level, psnr in result.psnrs:
-            tracking.log_scalar(events, "window/psnr", psnr, result.levels[0] - level, board.WINDOW)
     figures = {name: row.as_dict() for name, row in rows.items()}
-    board.log(events, config, figures, record)
-    events.close()
+    with utf8_path(folder) as path, SummaryWriter(path, filename_suffix=EVENTS) as events:
+        for name, row in rows.items():
+            for i, picture in enumerate(row.picture):
+                write.save_picture(folder / (f"{name}.png" if i == 0 else f"{name}-{i}.png"), picture)
+        if problem.clean is not None:
+            write.save_picture(folder / "clean.png", problem.clean)
+        pictures = {name: row.picture for name, row in rows.items()}
+        if problem.operator.partial:
+            write.save_picture(folder / f"{problem.operator.shown_as}.png", problem.shown)
+            pictures[problem.operator.shown_as] = problem.shown
+        tracking.log_pictures(events, "restored", pictures, 0)
+        titled = _titled(problem, rows, record.get("cost", {}))
+        _save_panel(folder / "panel.png", events, "panel", panels.result_panel(titled))
+        if isinstance(start, FittedStart):
+            _save_panel(folder / "fit.png", events, "fit", _fit_panel(config, problem, start))
+        if result is not None:
+            frames = [picture for _, picture in result.snapshots]
+            _save_panel(folder / "strip.png", events, "strip", panels.strip(frames, _labels(problem, result)))
+            for level, picture in result.snapshots:
+                walked = result.levels[0] - level
+                tracking.log_pictures(
+                    events, "window", {"state": picture}, walked, "step: levels walked down from the start"
+                )
+            for level, psnr in result.psnrs:
+                tracking.log_scalar(events, "window/psnr", psnr, result.levels[0] - level, board.WINDOW)
+        board.log(events, config, figures, record)
     files = fingerprints.written(folder, _pictures(folder))
     write_json(folder / "metrics.json", {**figures, **record, "files": files})
     report.show(list(rows.values()), _notes(folder, problem, rows, record))

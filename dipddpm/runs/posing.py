@@ -1,23 +1,20 @@
-"""From the typed configuration to the problem that a run is about, and to the request of its fit."""
+"""From the typed configuration to the problem that a run is about."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from dipddpm.config.compose import plain
-from dipddpm.config.degradation_ranges import check_mask_size, check_small, enlarged, magnification
+from dipddpm.config.degradation_ranges import check_given, enlarged, magnification
 from dipddpm.config.schema import CleanImage, Config, DownscaleOperator, MaskOperator, OwnNoise, reference_of
 from dipddpm.degradation.noise import NOISES, Noise, estimate_sigma
 from dipddpm.degradation.operators import Downscale, Identity, Mask, Operator
 from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.diffusion import prior
-from dipddpm.dip.settings import DipSettings
 from dipddpm.errors import UserError
-from dipddpm.fits.request import noise_of, request_of
 from dipddpm.pictures import masks, read
 from dipddpm.runs.inspect import inspect_size
 
@@ -42,8 +39,7 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
     inspect_size(c, size)  # the size of a prior on the Hub is known only now
     box, times = c.image.box, magnification(c)
     picture = read.load(c.image.path, size // times, box)
-    check_small(c, picture.size, size)
-    check_mask_size(c, picture.size, size)
+    check_given(c, picture.size, size)
     given, operator, clean = read.to_tensor(picture.pixels), _operator(c, size), None
     if reference := reference_of(c):
         compared = read.load(reference, size, enlarged(box, times), key="image.reference")
@@ -54,7 +50,8 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
         if isinstance(c.image, CleanImage):
             problem = degrade(given, _noise(c), operator, c.seed, picture.notes)
         else:
-            problem = Problem(given, _given_sigma(c), clean, operator, notes=picture.notes)
+            known = c.noise.sigma if isinstance(c.noise, OwnNoise) else 0.0  # None is estimated
+            problem = Problem(given, known, clean, operator, notes=picture.notes)
         sigma = problem.sigma
     except ValueError as error:
         way_out = "noise=gaussian" if isinstance(c.image, CleanImage) else "noise.sigma=<0-255 scale>"
@@ -75,11 +72,6 @@ def _noise(c: Config) -> Noise:
     """Return the noise that is added to a clean picture."""
     values = plain(c.noise)
     return NOISES[values.pop("kind")](**values)
-
-
-def _given_sigma(c: Config) -> float | None:
-    """Return the rms noise of a given y on the 0-255 scale; None where it is to be estimated."""
-    return c.noise.sigma if isinstance(c.noise, OwnNoise) else 0.0
 
 
 def _operator(c: Config, size: int) -> Operator:
@@ -137,12 +129,3 @@ def _noisier_part(c: Config, picture: read.Picture) -> tuple[read.Box, float] | 
     except ValueError:  # a part of one colour
         return None
     return (box, sigma) if sigma >= HARDLY_NOISY else None
-
-
-def fit_request(c: Config, problem: Problem) -> dict[str, Any]:
-    """Return the values that determine a fit, as JSON types. Their hash is the fit's key.
-
-    The stopping rule, ``max_epochs``, ``checkpoint``, all of ``ddpm``, device and logging are left out: they choose an
-    epoch of the fit and change none.
-    """
-    return request_of(problem, DipSettings(**plain(c.dip)), c.seed, noise_of(problem, c.seed))

@@ -6,7 +6,6 @@ import logging
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,21 +16,18 @@ from dipddpm.config.checkpoint import parse
 from dipddpm.config.compose import plain
 from dipddpm.config.schema import Config
 from dipddpm.degradation.problem import Problem
-from dipddpm.dip import fitting
 from dipddpm.dip.arithmetic import epoch_gflop
 from dipddpm.dip.fitting import RunSettings
-from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stopping, summarise
 from dipddpm.errors import typed_as
 from dipddpm.files import link, printable
 from dipddpm.fits import Fit, FitStore
-from dipddpm.fits.choice import Choice, choose
-from dipddpm.fits.keeping import FolderKeeper
+from dipddpm.fits.choice import Choice
+from dipddpm.fits.fit import Wanted
 from dipddpm.fits.manifest import read_picture
 from dipddpm.runs.inspect import check_kept_file
 from dipddpm.runs.job import Job
-from dipddpm.runs.posing import fit_request
 
 log = logging.getLogger(__name__)
 
@@ -123,31 +119,35 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
     return _from_fit(c, problem, job)
 
 
+def wanted_fit(c: Config, problem: Problem) -> Wanted:
+    """Return the fit that a run wants, and its choice of an epoch."""
+    s = c.stopping
+    stopping = Stopping(s.rule.name, s.threshold, s.patience)
+    return Wanted(problem, DipSettings(**plain(c.dip)), stopping, c.seed, c.checkpoint)
+
+
 def _from_fit(c: Config, problem: Problem, job: Job) -> FittedStart:
-    store, request, rule = FitStore(Path(c.store).expanduser()), fit_request(c, problem), _rule(c, problem)
-    wanted = partial(
-        choose, checkpoint=c.checkpoint, rule=rule, rule_name=c.stopping.rule.name,
-        max_epochs=c.dip.max_epochs, every=c.dip.checkpoint_every,
-    )  # fmt: skip
+    store, wanted = FitStore(Path(c.store).expanduser()), wanted_fit(c, problem)
 
     def work(folder: Path, key: str, before: Fit | None) -> None:
         store.record_use(key, job.folder)  # before the work: gc then leaves the fit of a killed job
-        _work(c, problem, rule, folder, key, before)
+        device = environment.choose_device(c.device)
+        environment.warn_if_emulated("dip.precision", c.dip.precision.name, device)
+        wanted.make_in(folder, key, before, RunSettings(device, panel_every=c.panel_every, progress=True))
 
     if c.fit.name == "never":
         overrides = shlex.join(o for o in job.overrides if not o.startswith("fit="))
         command = f"{typed_as('train_dip.py')} {overrides}".rstrip()
-        fit, choice, made = *store.stored(request, wanted, command), False
+        fit, choice, made = *store.stored(wanted.request, wanted.choose, command), False
     else:
-        fit, choice, made = store.obtain(request, wanted, work)
+        fit, choice, made = store.obtain(wanted.request, wanted.choose, work)
     if not made:
         store.record_use(fit.key, job.folder)
     if job.sweep:
         _link(job.folder, fit)
-    picture = problem.put_back(fit.picture(choice.epoch).clamp(0, 1))
-    start = FittedStart(picture, fit, choice, made)
+    start = FittedStart(wanted.finished(fit.picture(choice.epoch)), fit, choice, made)
     log.info("%s fit %s: %s", "made" if made else "found", fit.key, start.label)
-    _warn_of_no_stop(c, choice, rule.threshold)
+    _warn_of_no_stop(c, choice, wanted.rule.threshold)
     return start
 
 
@@ -183,28 +183,6 @@ def _from_file(path: Path, problem: Problem, shown: str, job: Job) -> FileStart:
     if kept.fit is not None:  # in a store, whose gc then leaves the fit
         FitStore(kept.fit.parent).record_use(kept.fit.name, job.folder)
     return FileStart(problem.put_back(read_picture(path).clamp(0, 1)), printable(path))
-
-
-def _rule(c: Config, problem: Problem) -> Stopping:
-    s = c.stopping
-    threshold = s.threshold
-    if s.rule.name == "loss_floor" and threshold is None:
-        threshold = (problem.sigma / 255) ** 2
-    return Stopping(s.rule.name, threshold, s.patience)
-
-
-def _work(c: Config, problem: Problem, rule: Stopping, folder: Path, key: str, before: Fit | None) -> None:
-    """Make or extend the fit. With a number as ``checkpoint`` it runs to that epoch, without a rule."""
-    wanted = parse(c.checkpoint).epoch
-    device = environment.choose_device(c.device)
-    environment.warn_if_emulated("dip.precision", c.dip.precision.name, device)
-    module = DeepImagePrior(
-        problem.noisy, problem.clean, operator=problem.operator, settings=DipSettings(**plain(c.dip)), seed=c.seed,
-        content=problem.content,
-    )  # fmt: skip
-    keeper = FolderKeeper(folder, key, problem.content, before)
-    settings = RunSettings(device, events=folder, panel_every=c.panel_every, progress=True)
-    fitting.run(module, keeper, Stopping("never") if wanted else rule, wanted or c.dip.max_epochs, settings)
 
 
 def fit_record(start: FittedStart, threshold: float, patience: int, has_crossing: bool) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import atexit
 import logging
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dipddpm.errors import UserError
 from dipddpm.runs.job import Job
+from dipddpm.study.find import job_folders
 from dipddpm.study.summary import build, claim_summary, is_due
 
 log = logging.getLogger(__name__)
@@ -51,13 +52,9 @@ class StudyCallback(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Build if the last build is old enough and no other process builds."""
-        try:
+        with _logged():
             if config.hydra.mode == RunMode.MULTIRUN and is_due(sweep_folder(config)):
                 build(sweep_folder(config), wait=0)
-        except (OSError, UserError) as error:
-            log.warning("the sweep's summary could not be built: %s", error)
-        except Exception:
-            log.exception("the sweep's summary could not be built")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Build the summary, and log the path of its page."""
@@ -67,16 +64,22 @@ class StudyCallback(Callback):
 
     def build(self, config: DictConfig) -> Path | None:
         """Build a sweep's summary, and return the path of its page; None when it could not be built."""
-        try:
-            return build(sweep_folder(config))
-        except UserError:
-            return None  # no job has begun
-        except OSError as error:
-            log.warning("the sweep's summary could not be built: %s", error)
-            return None
-        except Exception:
-            log.exception("the sweep's summary could not be built")
-            return None
+        folder = sweep_folder(config)
+        with _logged():
+            if folder.is_dir() and any(job_folders(folder)):
+                return build(folder)
+        return None
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Log an exception of the block, and go on behind the block."""
+    try:
+        yield
+    except (OSError, UserError) as error:
+        log.warning("the sweep's summary could not be built: %s", error)
+    except Exception:
+        log.exception("the sweep's summary could not be built")
 
 
 def _refused(claim: Callable[[], None]) -> None:

@@ -140,6 +140,7 @@ def test_the_file_of_another_sampler_makes_the_ddpm_that_diffusers_makes_of_it(m
     [
         {"_class_name": "UnCLIPScheduler"},  # cosine betas, which its file does not name
         {"_class_name": "FlowMatchEulerDiscreteScheduler"},
+        {"_class_name": "ScoreSdeVeScheduler"},
         {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True},
         {"_class_name": "CogVideoXDDIMScheduler", "snr_shift_scale": 3.0},
     ],

@@ -27,7 +27,8 @@ from dipddpm.fits.load import load_fit
 from dipddpm.fits.request import noise_of, request_of
 from dipddpm.runs import commands
 from dipddpm.runs.job import Job
-from dipddpm.runs.posing import fit_request, problem_of
+from dipddpm.runs.posing import problem_of
+from dipddpm.runs.starts import wanted_fit
 
 SMALL = DipSettings(layers=1, channels=8, lr=5e-3, max_epochs=30)
 
@@ -183,17 +184,6 @@ def test_arguments_that_cannot_be_met_are_refused(arguments, said):
         fit_dip(Problem(pictures(), 25), **({} if isinstance(arguments.get("network"), str) else small) | arguments)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_picture_that_is_not_finite_is_no_problem(value):
-    y = pictures()
-    y[0, 0, 0, 0] = value
-    with pytest.raises(ValueError, match="y has values that are not finite"):
-        Problem(y, 25)
-    known = torch.ones(1, 1, 16, 18, dtype=torch.bool)
-    known[..., 0, 0] = False
-    assert Problem(y, 25, operator=Mask(known=known)).noisy.isfinite().all(), "a missing pixel is not read"
-
-
 @pytest.mark.parametrize(
     "rule",
     [
@@ -241,8 +231,9 @@ def test_a_damaged_picture_has_the_key_of_the_run_that_damages_it(configure, tin
     assert of_run.clean is not None
     mine = degrade(of_run.clean, noise, operator.get(c.operator.kind.name), seed=3)
     settings = DipSettings(**plain(c.dip))
-    assert request_of(mine, settings, 3, noise_of(mine, 3)) == fit_request(c, of_run)
-    assert request_of(mine, settings, 4, noise_of(mine, 4))["degrade"] != fit_request(c, of_run)["degrade"], "a seed"
+    wanted = wanted_fit(c, of_run).request
+    assert request_of(mine, settings, 3, noise_of(mine, 3)) == wanted
+    assert request_of(mine, settings, 4, noise_of(mine, 4))["degrade"] != wanted["degrade"], "a seed"
     assert [row.added for row in _rows(degrade(torch.cat([of_run.clean] * 2), noise, seed=3))] == [mine.added] * 2
 
 

@@ -65,33 +65,20 @@ def test_a_damaged_picture_that_would_be_resized_is_refused(configure, tmp_path)
     inspect(configure("image=noisy", *own, "image.box=[0,0,16,16]"), "sample")
 
 
-def test_a_file_is_looked_at_once_for_all_jobs(configure, tmp_path, monkeypatch):
-    looked, real = [], read.check
-
-    def check(path, *more):
-        looked.append(path)
-        return real(path, *more)
-
-    monkeypatch.setattr(read, "check", check)
-    picture(tmp_path / "me.png")
-    jobs = [configure(f"image.path={tmp_path}/me.png", f"seed={seed}") for seed in (0, 1)]
-    seen: dict = {}
-    for c in [*jobs, configure(f"image.path={tmp_path}/me.png", "image.box=[0,0,9,9]")]:
-        inspect(c, "sample", seen)
-    assert len(looked) == 2, "another box is another picture"
-
-
 def test_a_picture_is_decoded_again_only_when_its_file_has_changed(configure, tmp_path, monkeypatch):
-    """The command line looks at a job, and then its run."""
+    """The command line looks at each job of a sweep, and then each run does."""
     looked, real = [], read.check
     monkeypatch.setattr(read, "check", lambda path, *more: looked.append(path) or real(path, *more))
     c = configure(f"image.path={picture(tmp_path / 'me.png')}")
     inspect(c, "sample")
     inspect(c, "sample", {})
+    inspect(configure(f"image.path={tmp_path}/me.png", "seed=1"), "sample")
     assert len(looked) == 1
+    inspect(configure(f"image.path={tmp_path}/me.png", "image.box=[0,0,9,9]"), "sample")
+    assert len(looked) == 2, "another box is another picture"
     picture(tmp_path / "me.png", (17, 16))
     inspect(c, "sample")
-    assert len(looked) == 2
+    assert len(looked) == 3
 
 
 def test_a_store_behind_a_link_that_leads_nowhere_is_refused(configure, tmp_path):

@@ -9,7 +9,8 @@ from dipddpm.degradation.noise import Poisson
 from dipddpm.degradation.operators import Downscale, Mask
 from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.pictures.read import load, read_picture
-from dipddpm.runs.posing import _noisier_part, fit_request, problem_of
+from dipddpm.runs.posing import _noisier_part, problem_of
+from dipddpm.runs.starts import wanted_fit
 
 SIZE = "image.size=16"
 
@@ -77,7 +78,7 @@ KEYED = [  # as stored fits have it, since the first version
 def test_the_key_of_a_fit_stays_what_it_was(typed, keyed, configure, mine, tmp_path):
     typed = typed.replace("MASK", f"{tmp_path}/mask.png").replace("MINE", f"{tmp_path}/mine.png").split()
     c = configure(*mine, *typed)
-    request = fit_request(c, problem_of(c, None))
+    request = wanted_fit(c, problem_of(c, None)).request
     told = request["degrade"]
     for name in ("mask", "reference"):
         if name in told:

@@ -162,7 +162,7 @@ def test_the_answer_is_held_against_the_starts_without_a_dip(configure, tmp_path
 
 
 def test_a_fit_that_was_killed_is_one_that_its_run_uses(configure, tmp_path, monkeypatch):
-    monkeypatch.setattr("dipddpm.runs.starts._work", lambda *given: 1 / 0)
+    monkeypatch.setattr("dipddpm.fits.fit.Wanted.make_in", lambda *given: 1 / 0)
     (tmp_path / "run").mkdir()
     with pytest.raises(ZeroDivisionError):
         runs.fit(configure(), Job(tmp_path / "run"))
