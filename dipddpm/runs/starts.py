@@ -179,7 +179,7 @@ def _from_file(path: Path, problem: Problem, shown: str, job: Job) -> FileStart:
     height, width = problem.noisy.shape[-2:]
     kept = check_kept_file(path, (height, width))
     if kept.pixels not in (None, problem.content):
-        log.warning("checkpoint=%s was fitted to another picture than image.path=%s", path, shown)
+        log.warning("checkpoint=%s was fitted to another picture than image.path=%s", printable(path), printable(shown))
     if kept.fit is not None:  # in a store, whose gc then leaves the fit
         FitStore(kept.fit.parent).record_use(kept.fit.name, job.folder)
     return FileStart(problem.put_back(read_picture(path).clamp(0, 1)), printable(path))
