@@ -17,7 +17,7 @@ from rich.table import Table
 
 from dipddpm.dip.curves import best_kept
 from dipddpm.errors import UserError, typed_as
-from dipddpm.files import is_kept_file, read_json, read_text, read_yaml, write_any_name
+from dipddpm.files import expanded, is_kept_file, read_json, read_text, read_yaml, write_any_name
 from dipddpm.fits.manifest import Damaged, Fit, left_over
 from dipddpm.fits.store import FitStore
 from dipddpm.surroundings import settle
@@ -30,7 +30,7 @@ SHORTEST = 4  # characters of a name for `rm`: a shorter beginning may name anot
 def main(argv: list[str] | None = None) -> int:
     """Run a command; return the exit code, 2 for a refusal."""
     args = _parser().parse_args(argv)
-    store = FitStore(args.store.expanduser())
+    store = FitStore(expanded(args.store))
     write_any_name()
     try:
         if store.root.exists() and not store.root.is_dir():
