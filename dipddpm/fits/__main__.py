@@ -45,8 +45,11 @@ def main(argv: list[str] | None = None) -> int:
         else:
             for key in _removable(store, args.key, args.force):
                 _remove(store, key)
-    except (UserError, OSError) as error:  # OSError: the store cannot be read, or a fit was removed in between
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # the store cannot be read, or a fit was removed in between
+        print(f"error: {error.filename} cannot be read ({error.strerror}): type --store <folder>", file=sys.stderr)
         return 2
     return 0
 
@@ -132,7 +135,9 @@ class Look:
     @property
     def age(self) -> float:
         """Seconds since the last change."""
-        return time.time() - max((file.st_mtime for file in self.files), default=0.0)
+        with suppress(FileNotFoundError):  # removed in between
+            return time.time() - max(file.st_mtime for file in self.files or [self.folder.lstat()])
+        return 0.0
 
 
 def _runs(uses: list[Path] | None) -> str:
