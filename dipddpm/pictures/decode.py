@@ -225,7 +225,7 @@ def _areas_below(image: Any) -> list[int]:
     """Return the numbers of pixels of the pictures below a page of a TIFF, as cameras store them."""
     areas = []
     with suppress(Exception):  # such pictures are not read, so they may be damaged
-        for place in np.ravel(image.tag_v2.get(330, ())):
+        for place in np.ravel(image.tag_v2.get(330, ()))[:16]:  # a hostile file may have many
             tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=image.tag_v2.prefix)
             image.fp.seek(int(place))
             tags.load(image.fp)

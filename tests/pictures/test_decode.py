@@ -124,7 +124,7 @@ def test_values_that_use_12_of_16_bits_are_read_as_they_are_and_noted(tmp_path):
     tifffile.imwrite(tmp_path / "int.tif", values.astype(np.int32))
     for path in tmp_path.iterdir():
         picture = read.load(str(path), box=[0, 0, 9, 9])
-        assert "no value is above 4095 of 65535: if the file holds 12 bits" in picture.notes[0], path.name
+        assert "no value is above 4095 of 65535: if the file has 12 bits" in picture.notes[0], path.name
         assert picture.notes[0].endswith("multiply its values by 16")
         assert picture.pixels.max() <= 4095 / 65535
     colour = np.dstack([values] * 3).astype(">u2").tobytes()
