@@ -576,6 +576,7 @@ def test_the_file_of_a_kept_epoch_is_checked_against_its_fit(store, tmp_path):
     [
         ({"picture": torch.full((3, 5, 7), float("nan"))}, "the picture has values that are not finite"),
         ({"picture": torch.full((3, 5, 7), float("inf"))}, "the picture has values that are not finite"),
+        ({"picture": torch.full((3, 5, 7), 1e20)}, "the picture has values that are not finite"),
         ({"picture": torch.zeros(3, 5, 7, dtype=torch.float16)}, "the picture is F16"),
         ({"picture": torch.zeros(5, 7)}, r"the picture is F32 of shape \(5, 7\)"),
         ({"weights": torch.zeros(3, 5, 7)}, "the file holds no kept epoch"),
