@@ -49,7 +49,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # the store cannot be read, or a fit was removed in between
-        print(f"error: {error.filename} cannot be read ({error.strerror}): type --store <folder>", file=sys.stderr)
+        cannot = f"{error.filename} cannot be read ({error.strerror}): type --store <folder>"
+        print(f"error: {cannot if error.filename else error}", file=sys.stderr)  # no name: the output is full
         return 2
     return 0
 

@@ -202,3 +202,5 @@ def test_a_process_is_independent_of_pipes_terminals_and_notebooks():
         process.stdout.close()
         assert process.stderr.read() == "a table of some width\ndone\n"
     assert process.returncode == 0
+    closed = "import os, sys; sys.stdout = None\nfrom dipddpm.surroundings import settle\nsettle(); sys.stdout.isatty()"
+    assert subprocess.run([sys.executable, "-c", closed], env=more["env"]).returncode == 0
