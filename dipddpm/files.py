@@ -48,6 +48,11 @@ def open_file(path: Path) -> io.BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path with ``~`` expanded. ``~me`` stays where there is no user of that name, as in a shell."""
+    return Path(os.path.expanduser(path))
+
+
 def printable(value: object) -> str:
     """Return the text of a value, with ``\\udc..`` for the bytes of a file name that are not UTF-8."""
     return str(value).encode(errors="backslashreplace").decode()

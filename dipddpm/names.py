@@ -27,6 +27,7 @@ OBJECTIVES = (
     "result.nfe",
 )
 
+LARGEST_OUTPUT = 1e6  # of a network: beyond it is no noise and no picture; up to it all states stay finite
 LARGEST_NUMBER = 2**31 - 1  # of whole numbers that are no seeds
 
 

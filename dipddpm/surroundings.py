@@ -34,8 +34,10 @@ def settle() -> None:
     if not os.environ.get("COLUMNS", "80").strip(" 0"):
         del os.environ["COLUMNS"]
     for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this process
+            setattr(sys, name, open(os.devnull, "w"))
         stream = getattr(sys, name)
-        original = stream is not None and stream is getattr(sys, f"__{name}__")  # not a test's or a notebook's
+        original = stream is getattr(sys, f"__{name}__")  # not a test's or a notebook's
         if original and isinstance(stream, io.TextIOWrapper):
             stream.flush()
             raw = _Pipe(stream.fileno(), "w", closefd=False)

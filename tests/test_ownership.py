@@ -111,7 +111,11 @@ def test_a_study_writes_over_no_page_but_its_own(tmp_path, capsys):
         assert "type hydra.sweep.dir=<another folder>" in capsys.readouterr().err
         assert (tmp_path / name).read_text() == "theirs" and not (tmp_path / "summary.csv").exists()
         (tmp_path / name).unlink()
-    build(tmp_path)
+    (tmp_path / "multirun.yaml").write_text("theirs")  # of another program that uses Hydra
+    with pytest.raises(SystemExit):
+        StudyCallback().on_multirun_start(OmegaConf.create({"hydra": node}))
+    assert "holds multirun.yaml, which dipddpm did not write: type hydra.sweep.dir=" in capsys.readouterr().err
+    build(tmp_path)  # which writes no such file
     (tmp_path / RECORD).unlink()
     build(tmp_path)  # as of an older version, which left its lock
 

@@ -128,9 +128,14 @@ def _say_typed_twice(overrides: Sequence[str]) -> None:
         values.setdefault(_key(override), []).append(override.partition("=")[2])
     for key, given in values.items():
         if len(given) > 1:
-            before = " ".join(f"{key}={value}" for value in given[:-1])
-            print(f"note: {key}={given[-1]} replaces {before}, which is typed before it; to run each, type -m "
-                  f"{key}={','.join(given)}", file=sys.stderr)  # fmt: skip
+            before, last = list(dict.fromkeys(given[:-1])), given[-1]
+            if before == [last]:
+                print(f"note: {key}={last} is typed {len(given)} times, and counts once", file=sys.stderr)
+                continue
+            each = dict.fromkeys([*before, last])
+            advice = "" if key.startswith("hydra") else f"; to run each, type -m {key}={','.join(each)}"
+            replaced = " ".join(f"{key}={value}" for value in before)
+            print(f"note: {key}={last} replaces {replaced}, which is typed before it{advice}", file=sys.stderr)
 
 
 def _check_point(overrides: Sequence[str], composed: Compose, command: str, seen: Seen | None) -> None:

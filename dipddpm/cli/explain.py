@@ -113,7 +113,8 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         return f"{error.override} cannot be read: type {kind}"
     if isinstance(error, OmegaConfBaseException):
         return refusal(error)
-    return f"{' '.join(overrides)}: {' '.join(line.strip() for line in text.splitlines()[:2])}"
+    given = f"{' '.join(overrides)}: " * bool(overrides)
+    return given + " ".join(line.strip() for line in text.splitlines()[:2])
 
 
 def _typed_choice(config: str, overrides: Sequence[str]) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from dipddpm.config.schema import Config
 NUMBER_TOO = "checkpoint"  # an epoch, a word or a path
 TEXTS = {
     NUMBER_TOO,
+    "experiment",
     *(key for shape, prefix in ((Config, ""), (HydraConf, "hydra.")) for key, kind in leaves(shape, prefix)
       if kind in (str, str | None)),
 }  # fmt: skip
@@ -46,10 +47,10 @@ def _quoted(key: str, value: str, sweep: bool) -> str:
         return ",".join(_quoted(key, piece, False) for piece in pieces)
     if isinstance(found, ChoiceSweep) and (inner := re.fullmatch(r"(choice\()?(.*?)(\))?", value, re.DOTALL)):
         pieces = PIECE.findall(inner[2])
-        if len(pieces) == len(found.list) and bool(inner[1]) is bool(inner[3]):
-            return (inner[1] or "") + ",".join(_quoted(key, piece, False) for piece in pieces) + (inner[3] or "")
+        if len(pieces) == len(found.list) and bool(inner[1]) is bool(inner[3]):  # Hydra drops the quotes in choice()
+            return ",".join(_quoted(key, piece, False) for piece in pieces)
         return value
-    number = isinstance(found, bool | int | float) and key.lstrip("+") != NUMBER_TOO
+    number = isinstance(found, int | float) and not (type(found) is int and key.lstrip("+") == NUMBER_TOO)
     text = found if isinstance(found, str) else value
     if parsed is None or number or text.startswith("~"):
         return QuotedString(os.path.expanduser(text), Quote.single).with_quotes()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from dipddpm.errors import UserError, suggestion
-from dipddpm.files import is_kept_file
+from dipddpm.files import expanded, is_kept_file
 from dipddpm.names import CHECKPOINTS
 
 ALLOWED = "stop, last, oracle, an epoch, the path of a kept epoch (*.safetensors), or none (no DIP)"
@@ -56,7 +56,7 @@ def parse(value: object) -> Checkpoint:
     if isinstance(value, str) and value in CHECKPOINTS:
         return Checkpoint(value)
     if isinstance(value, str) and is_kept_file(value):
-        return Checkpoint("file", file=Path(value).expanduser())
+        return Checkpoint("file", file=expanded(value))
     near = suggestion(value, CHECKPOINTS) if isinstance(value, str) else ""
     raise UserError(f"checkpoint={'null' if value is None else value} is not allowed: {ALLOWED}{near}")
 

@@ -11,8 +11,7 @@ from torch import Tensor
 from dipddpm.diffusion.schedule import Schedule
 from dipddpm.diffusion.steps import PREDICTION_TYPES, estimates
 from dipddpm.errors import UserError
-
-LARGEST = 1e6  # an output beyond it is no noise and no picture; up to it all states stay finite
+from dipddpm.names import LARGEST_OUTPUT
 
 
 class Output(Protocol):
@@ -73,12 +72,12 @@ class Denoiser:
         rows = x_t.split(1) if exact else (x_t,)
         output = torch.cat([self.evaluate(row, t).sample for row in rows])
         output = output.to(x_t.dtype)  # states stay float32 when the network runs in bfloat16
-        if not output.is_meta and not (output.abs() <= LARGEST).all():  # NaN is not
+        if not output.is_meta and not (output.abs() <= LARGEST_OUTPUT).all():  # NaN is not
             if not x_t.isfinite().all():
                 raise ValueError(f"the state at noise level {level} is not finite: give a finite picture")
             raise UserError(
-                f"the prior's output at noise level {level} is not finite, or beyond {LARGEST:,.0f}: its weights are "
-                "damaged; give prior.path=<another folder>"
+                f"the prior's output at noise level {level} is not finite, or beyond {LARGEST_OUTPUT:,.0f}: its "
+                "weights are damaged; give prior.path=<another folder>"
             )
         x0, eps = estimates(x_t, output, self.schedule.alpha_bar(level), self.prediction_type)
         return (x0.clamp(-1, 1) if self.clip_sample else x0), eps

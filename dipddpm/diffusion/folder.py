@@ -11,7 +11,6 @@ Any of these can be named:
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +26,7 @@ from dipddpm.diffusion.layout import (
     weights_files,
 )
 from dipddpm.errors import UserError
+from dipddpm.files import expanded
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -81,7 +81,7 @@ def local(name: str, path: str | None, repo: str | None) -> Path | None:
                 f"prior=celebahq256 prior.repo={repo} prior.revision=<commit>"
             )
         return ASSETS / name
-    folder = Path(os.path.expanduser(path))  # Path.expanduser raises an error for an unknown user
+    folder = expanded(path)
     if not folder.is_dir():
         raise UserError(f"prior.path={path}: no such folder; {WAY_OUT}")
     return _snapshot(folder)
@@ -89,7 +89,7 @@ def local(name: str, path: str | None, repo: str | None) -> Path | None:
 
 def find(name: str | Path, revision: str | None = None) -> Path:
     """Return the folder of a prior by the one name that `dipddpm.diffusion.prior.load_prior` takes; errors likewise."""
-    if Path(os.path.expanduser(name)).is_dir():
+    if expanded(name).is_dir():
         return resolve("", str(name), None, None)
     if isinstance(name, str) and (ASSETS / name).is_dir():
         return resolve(name, None, None, revision)

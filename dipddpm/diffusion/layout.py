@@ -240,10 +240,10 @@ def _channels(config: Mapping[str, Any]) -> Any:
 
 
 def _of_pipeline(folder: Path, *names: str) -> Path | None:
-    """Return the first file of these names in a pipeline's folder; ``folder`` may be that of its network."""
+    """Return the first file of these names in a pipeline's folder; ``folder`` may be, or link to, its network's."""
     places = [folder / name for name in names]
     if not (folder / "unet").is_dir():
-        places.append(folder.absolute().parent / names[0])
+        places += [network.parent / names[0] for network in (folder.absolute(), folder.resolve())]
     return next((file for file in places if file.is_file()), None)
 
 

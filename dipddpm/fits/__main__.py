@@ -17,7 +17,7 @@ from rich.table import Table
 
 from dipddpm.dip.curves import best_kept
 from dipddpm.errors import UserError, typed_as
-from dipddpm.files import is_kept_file, read_json, read_text, read_yaml, write_any_name
+from dipddpm.files import expanded, is_kept_file, read_json, read_text, read_yaml, write_any_name
 from dipddpm.fits.manifest import Damaged, Fit, left_over
 from dipddpm.fits.store import FitStore
 from dipddpm.surroundings import settle
@@ -30,7 +30,7 @@ SHORTEST = 4  # characters of a name for `rm`: a shorter beginning may name anot
 def main(argv: list[str] | None = None) -> int:
     """Run a command; return the exit code, 2 for a refusal."""
     args = _parser().parse_args(argv)
-    store = FitStore(args.store.expanduser())
+    store = FitStore(expanded(args.store))
     write_any_name()
     try:
         if store.root.exists() and not store.root.is_dir():
@@ -45,8 +45,12 @@ def main(argv: list[str] | None = None) -> int:
         else:
             for key in _removable(store, args.key, args.force):
                 _remove(store, key)
-    except (UserError, OSError) as error:  # OSError: the store cannot be read, or a fit was removed in between
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # the store cannot be read, or a fit was removed in between
+        cannot = f"{error.filename} cannot be read ({error.strerror}): type --store <folder>"
+        print(f"error: {cannot if error.filename else error}", file=sys.stderr)  # no name: the output is full
         return 2
     return 0
 
@@ -132,7 +136,9 @@ class Look:
     @property
     def age(self) -> float:
         """Seconds since the last change."""
-        return time.time() - max((file.st_mtime for file in self.files), default=0.0)
+        with suppress(FileNotFoundError):  # removed in between
+            return time.time() - max(file.st_mtime for file in self.files or [self.folder.lstat()])
+        return 0.0
 
 
 def _runs(uses: list[Path] | None) -> str:

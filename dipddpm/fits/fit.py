@@ -27,6 +27,7 @@ from dipddpm.dip.keeping import Keeper, Memory, Trajectory
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Rule, Stopping
+from dipddpm.files import expanded
 from dipddpm.fits.choice import Choice, choose
 from dipddpm.fits.keeping import FolderKeeper
 from dipddpm.fits.load import load_fit
@@ -162,7 +163,7 @@ def fit_dip(
         if store is None:
             fitted.append(_in_memory(wanted, run))
         else:
-            fitted.append(_stored(wanted, FitStore(Path(store).expanduser()), run))
+            fitted.append(_stored(wanted, FitStore(expanded(store)), run))
     return FittedDip(tuple(fitted))
 
 

@@ -14,7 +14,7 @@ from dipddpm.dip.curves import Curves, best_kept
 from dipddpm.dip.module import fixed_input
 from dipddpm.dip.settings import DipSettings
 from dipddpm.errors import suggestion
-from dipddpm.files import utf8_path
+from dipddpm.files import expanded, utf8_path
 from dipddpm.fits import manifest
 from dipddpm.fits.manifest import Damaged, Fit
 
@@ -57,7 +57,7 @@ def load_fit(path: str | Path, epoch: int | str | None = None) -> LoadedFit:
         FileNotFoundError: When there is no fit.
         ValueError: For an epoch that was not kept, ``"best"`` without a clean picture, or a damaged fit.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     folder = path
     if path.is_file():
         folder = path.resolve().parent.parent

@@ -36,6 +36,7 @@ from dipddpm.files import (
     utf8_path,
     write_json,
 )
+from dipddpm.names import LARGEST_OUTPUT
 
 if TYPE_CHECKING:
     import torch
@@ -135,8 +136,8 @@ def check_file(path: Path, size: tuple[int, int] | None = None) -> KeptFile:
                 given, wanted = ("x".join(map(str, s)) for s in (shape[1:], size))
                 raise Damaged(f"the file holds a picture of {given}, and the noisy picture has {wanted}")
             fit = _fit_that_lists(path)
-            if not np.isfinite(file.get_tensor("picture")).all():
-                raise Damaged("the picture has values that are not finite")
+            if not (np.abs(file.get_tensor("picture")) <= LARGEST_OUTPUT).all():  # NaN is not
+                raise Damaged(f"the picture has values that are not finite, or are beyond {LARGEST_OUTPUT:,.0f}")
     except (SafetensorError, ValueError, MemoryError) as error:  # MemoryError: the file is larger than the memory
         raise Damaged(f"the file holds no kept epoch ({error})") from error
     return KeptFile(pixels, fit)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageCms, features
+from PIL import Image, ImageCms, TiffImagePlugin, features
 
 from dipddpm.errors import UserError
 
@@ -39,6 +39,7 @@ TURNS = dict(zip(range(2, 9), (
     Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
     Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
 ), strict=True))  # by the EXIF orientation  # fmt: skip
+SRGB = {"gamma": 0.45455, "chromaticity": (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)}  # as a PNG says it
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 
@@ -164,21 +165,23 @@ def _decode(file: Path | IO[bytes], named: str) -> Decoded:
     # Pillow warns of large sizes that are allowed and of EXIF entries that nothing reads.
     with warnings.catch_warnings(action="ignore"), Image.open(file, formats=_known()) as image:
         _choose_page(image, named, notes)
-        deep = ";16" in str(getattr(image, "tile", ""))  # the layout in the file, which Pillow drops when it loads
+        # The layout in the file, which Pillow drops when it loads. A PPM has the greatest value in its place.
+        deep = bool(re.search(r";16|'RGB', \d{4}", str(getattr(image, "tile", ""))))
         _refuse_misread_tiff(getattr(image, "tag_v2", {}), deep, named)
+        if image.format != "TIFF":  # Pillow turns a TIFF when it loads; it loads a PNG to look for EXIF
+            image.load()
         orientation = 1
         with suppress(Exception):  # EXIF that cannot be read turns nothing
             orientation = image.getexif().get(0x0112, 1)
         if orientation in TURNS:
             notes.append("turned by its EXIF orientation")
         image.load()
-        if orientation not in TURNS or image.format == "TIFF":  # Pillow turns a TIFF when it loads
+        if orientation not in TURNS or image.format == "TIFF":
             orientation = 1
         cut_to_8 = deep and not image.mode.startswith("I")
         if cut_to_8 or image.mode.startswith("I"):
             _note_darkness(image, cut_to_8, notes)
-        if profile := image.info.get("icc_profile"):
-            _note_profile(profile, notes)
+        _note_profile(image.info, notes)
     return Decoded(image, orientation, cut_to_8, named, notes)
 
 
@@ -193,30 +196,41 @@ def _choose_page(image: Image.Image, named: str, notes: list[str]) -> None:
     A preview says so in its tags, or has at most half the width and height of the largest page.
 
     Raises:
-        UserError: When all pages are previews: the picture lies where Pillow does not look, as in a camera's raw file.
+        UserError: When the largest picture lies below a page, where Pillow does not look, as in a camera's raw file.
     """
     count = getattr(image, "n_frames", 1)
     main = 0
     if image.format == "TIFF":
-        sizes, previews, hidden = [], set(), False
+        sizes, previews, below = [], set(), 0
         for page in range(count):
             image.seek(page)
             tags = getattr(image, "tag_v2", {})
-            hidden |= 330 in tags  # pages below this one
+            below = max([below, *_areas_below(image)])
             sizes.append(image.size)
             if tags.get(254, 0) & 1 or tags.get(255) == 2:  # a smaller version of another page
                 previews.add(page)
-        pages = [page for page in range(count) if page not in previews]
-        if not pages and hidden:
-            raise UserError(f"{named} has only a preview that can be read: save the picture itself as PNG")
-        pages = pages or list(range(count))
+        pages = [page for page in range(count) if page not in previews] or list(range(count))
         width, height = max((sizes[page] for page in pages), key=lambda size: size[0] * size[1])
+        if below > width * height:
+            raise UserError(f"{named} has only a preview that can be read: save the picture itself as PNG")
         main = next(page for page in pages if 2 * sizes[page][0] > width or 2 * sizes[page][1] > height)
         image.seek(main)
     if main:
         notes.append(f"page {main + 1} of {count} read, because the first is a preview")
     elif count > 1:
         notes.append(f"first of {count} frames read")
+
+
+def _areas_below(image: Any) -> list[int]:
+    """Return the numbers of pixels of the pictures below a page of a TIFF, as cameras store them."""
+    areas = []
+    with suppress(Exception):  # such pictures are not read, so they may be damaged
+        for place in np.ravel(image.tag_v2.get(330, ()))[:16]:  # a hostile file may have many
+            tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=image.tag_v2.prefix)
+            image.fp.seek(int(place))
+            tags.load(image.fp)
+            areas.append(tags[256] * tags[257])
+    return areas
 
 
 def _refuse_misread_tiff(tags: Mapping[int, Any], deep: bool, named: str) -> None:
@@ -236,6 +250,8 @@ def _note_darkness(image: Image.Image, cut_to_8: bool, notes: list[str]) -> None
     except ValueError:  # Pillow does not look at big-endian values
         high = np.ravel(np.asarray(image).max())
     most = int(max(high[:-1] if image.mode.endswith("A") else high))
+    if cut_to_8 and image.format == "PPM":  # Pillow rounds these, and cuts the others
+        most = max(0, 257 * most - 128) >> 8
     most = 256 * most + 255 if cut_to_8 else most
     bits = max(8, most.bit_length())
     if bits < 16:
@@ -245,8 +261,13 @@ def _note_darkness(image: Image.Image, cut_to_8: bool, notes: list[str]) -> None
         )
 
 
-def _note_profile(profile: bytes, notes: list[str]) -> None:
+def _note_profile(info: Mapping[str | tuple[int, int], Any], notes: list[str]) -> None:
     """Note a colour profile other than sRGB: the values of the file are taken as they are."""
+    if not (profile := info.get("icc_profile")):
+        for key, usual in () if "srgb" in info else SRGB.items():
+            if not np.allclose(info.get(key, usual), usual, atol=0.01):
+                notes.append(f"its {key} ({info[key]}) is not applied")
+        return
     name = "unreadable"
     with suppress(Exception):
         name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from dipddpm.errors import UserError, need
+from dipddpm.files import expanded
 from dipddpm.names import LARGEST, SMALLEST
 from dipddpm.pictures import decode
 from dipddpm.pictures.decode import FORMATS
@@ -127,7 +128,7 @@ def opened(path: str, box: Box | None, key: str) -> Iterator[tuple[decode.Decode
     except UserError:
         raise
     except UnidentifiedImageError as error:
-        with Path(path).expanduser().open("rb") as file:
+        with expanded(path).open("rb") as file:
             tiff = file.read(4) in TIFFS
         if tiff:
             raise UserError(f"{named} is a TIFF of a kind that cannot be read: save it as PNG") from error
@@ -197,7 +198,7 @@ def _whole(value: object) -> bool:
 def _find(path: str, key: str) -> Path:
     """Return the path of a regular file that is not empty, or raise the refusal."""
     try:
-        file = Path(path).expanduser()
+        file = expanded(path)
         if not file.exists():
             others = [p.name for p in file.parent.iterdir() if p.name != file.name] if file.parent.is_dir() else []
             near = difflib.get_close_matches(file.name, others, n=1)

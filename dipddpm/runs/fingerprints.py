@@ -36,7 +36,7 @@ def inputs(c: Config) -> dict[str, Path]:
     """Return the files that a job reads, without those of its prior, by key of the configuration."""
     named = {"image.path": c.image.path, "image.reference": reference_of(c), "operator.file": mask_of(c),
              "checkpoint": c.checkpoint}  # fmt: skip
-    paths = {key: Path(path).expanduser() for key, path in named.items() if isinstance(path, str)}
+    paths = {key: files.expanded(path) for key, path in named.items() if isinstance(path, str)}
     return {key: path for key, path in paths.items() if path.is_file()}  # "stop" is no file
 
 

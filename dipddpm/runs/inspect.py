@@ -17,6 +17,7 @@ from dipddpm.config.schema import Config, has_clean, is_partial, mask_of, refere
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import layout
 from dipddpm.errors import UserError, error_unknown, need, typed_as
+from dipddpm.files import expanded
 from dipddpm.fits.manifest import Damaged, KeptFile, check_file
 from dipddpm.names import LOOKS, STLPIPS_SMALLEST
 from dipddpm.pictures import masks, read
@@ -129,7 +130,7 @@ class _Look:
         self._once(check_kept_file, file, None if size is None else (size, size))
 
     def _at_store(self) -> None:
-        store = Path(self.c.store).expanduser().absolute()
+        store = expanded(self.c.store).absolute()
         in_the_way = next((p for p in (store, *store.parents) if os.path.lexists(p) and not p.is_dir()), None)
         if in_the_way is not None:
             raise UserError(f"store={self.c.store} is not allowed: {in_the_way} is no folder; type store=<folder>")

@@ -21,7 +21,7 @@ from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stopping, summarise
 from dipddpm.errors import typed_as
-from dipddpm.files import link, printable
+from dipddpm.files import expanded, link, printable
 from dipddpm.fits import Fit, FitStore
 from dipddpm.fits.choice import Choice
 from dipddpm.fits.fit import Wanted
@@ -127,7 +127,7 @@ def wanted_fit(c: Config, problem: Problem) -> Wanted:
 
 
 def _from_fit(c: Config, problem: Problem, job: Job) -> FittedStart:
-    store, wanted = FitStore(Path(c.store).expanduser()), wanted_fit(c, problem)
+    store, wanted = FitStore(expanded(c.store)), wanted_fit(c, problem)
 
     def work(folder: Path, key: str, before: Fit | None) -> None:
         store.record_use(key, job.folder)  # before the work: gc then leaves the fit of a killed job

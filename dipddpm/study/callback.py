@@ -45,7 +45,8 @@ class StudyCallback(Callback):
         """
         with suppress(OmegaConfBaseException):  # a folder name that only a job has, such as its number
             OmegaConf.select(config, "hydra.sweep.subdir")  # the cache, which every job gets, then knows the swept keys
-        _refused(lambda: claim_summary(sweep_folder(config), "type hydra.sweep.dir=<another folder>"))
+        advice = "type hydra.sweep.dir=<another folder>"
+        _refused(lambda: claim_summary(sweep_folder(config), advice, "multirun.yaml"))  # which Hydra writes
         from dipddpm.study import page  # noqa: F401  now, because Python cannot import pandas during its exit
 
         atexit.register(self.build, config)

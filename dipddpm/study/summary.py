@@ -49,9 +49,9 @@ def build(folder: Path | str, wait: float = WAIT) -> Path:
     return folder / PAGE
 
 
-def claim_summary(folder: Path, advice: str) -> None:
-    """Record the names of the summary's files; refuse a folder in which one of them is not this project's."""
-    claim(folder, (PAGE, CSV, MARKDOWN), advice, lock=".study.lock")
+def claim_summary(folder: Path, advice: str, *more: str) -> None:
+    """Record the names of the summary's files, and more names; refuse a folder that holds such a file of others."""
+    claim(folder, (PAGE, CSV, MARKDOWN, *more), advice, lock=".study.lock")
 
 
 def is_due(folder: Path) -> bool:

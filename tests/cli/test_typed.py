@@ -24,8 +24,10 @@ TYPED = [  # what is typed, in a sweep or not, and what Hydra gets
     ("hydra.run.dir=2026_11", False, "hydra.run.dir='2026_11'"),
     ("+image.reference=1.50", False, "+image.reference='1.50'"),
     ("operator.file=true", False, "operator.file='true'"),
+    ("experiment=2026_11", False, "experiment='2026_11'"),
+    ("checkpoint=5e1", False, "checkpoint='5e1'"),
     ("image.path=1_2,3_4", True, "image.path='1_2','3_4'"),
-    ("image.path=choice(1_2,a)", True, "image.path=choice('1_2',a)"),
+    ("image.path=choice(1_2,a)", True, "image.path='1_2',a"),
     ("image.path=me (1).png", False, "image.path='me (1).png'"),
     ("image.path=me (1).png,2.png", True, "image.path='me (1).png',2.png"),
     ("image.path=it's.png", False, r"image.path='it\'s.png'"),
@@ -47,7 +49,7 @@ def test_a_text_is_what_was_typed_and_anything_else_stays(typed, sweep, given, m
 
 def test_the_texts_are_those_of_the_schema():
     own = {"image.path", "image.reference", "operator.file", "prior.name", "prior.path", "prior.repo", "prior.revision",
-           "store", "device", "checkpoint"}  # fmt: skip
+           "store", "device", "checkpoint", "experiment"}  # fmt: skip
     assert {key for key in TEXTS if not key.startswith("hydra.")} == own
     assert {"hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"} <= TEXTS
 
@@ -58,6 +60,9 @@ def test_a_picture_and_a_store_with_the_names_of_numbers_are_found(tmp_path, mon
         Image.new("RGB", (16, 16), (200, 100, 50)).save(tmp_path / name, "PNG")
     given = cli.check_arguments("sample", ["-m", "image.path=1_2,5e7", "store=1_000"])
     assert given == ["-m", "store='1_000'", "image.path='1_2','5e7'"]
+    assert cli.check_arguments("sample", ["-m", "image.path=choice(1_2,5e7)"]) == ["-m", "image.path='1_2','5e7'"]
+    os.rename("1_2", "~1.png")  # where there is no user of that name, ~ is a letter
+    assert cli.check_arguments("sample", ["image.path=~1.png"]) == ["image.path='~1.png'"]
 
 
 def test_the_keys_of_a_fit_vary_fastest_and_options_keep_their_values(tmp_path):
@@ -96,6 +101,11 @@ def test_a_key_that_is_typed_twice_is_named(capsys):
     cli.check_arguments("sample", ["seed=1", "ddpm.start_t=20", "++seed=2"])
     assert capsys.readouterr().err == (
         "note: seed=2 replaces seed=1, which is typed before it; to run each, type -m seed=1,2\n"
+    )
+    cli.check_arguments("sample", ["seed=1", "seed=1", "hydra.run.dir=a", "hydra.run.dir=b"])
+    assert capsys.readouterr().err == (
+        "note: seed=1 is typed 2 times, and counts once\n"
+        "note: hydra.run.dir=b replaces hydra.run.dir=a, which is typed before it\n"
     )
 
 
@@ -192,3 +202,5 @@ def test_a_process_is_independent_of_pipes_terminals_and_notebooks():
         process.stdout.close()
         assert process.stderr.read() == "a table of some width\ndone\n"
     assert process.returncode == 0
+    closed = "import os, sys; sys.stdout = None\nfrom dipddpm.surroundings import settle\nsettle(); sys.stdout.isatty()"
+    assert subprocess.run([sys.executable, "-c", closed], env=more["env"]).returncode == 0

@@ -112,6 +112,8 @@ def test_a_networks_own_folder_takes_the_scheduler_of_its_pipeline(copy: Path, t
     loaded = prior.load(copy / "unet")
     assert loaded.notes == () and not loaded.schedule.alphas_cumprod.equal(LINEAR)
     assert copy / "scheduler/scheduler_config.json" in prior_folder.contents(copy / "unet")
+    (tmp_path / "link").symlink_to(copy / "unet")
+    assert prior_folder.contents(tmp_path / "link")[1] == copy / "scheduler/scheduler_config.json"
     alone = prior.load(str(shutil.move(copy / "unet", tmp_path / "alone" / "unet")))
     assert alone.notes == (prior.ASSUMED,) and alone.schedule.alphas_cumprod.equal(LINEAR)
 

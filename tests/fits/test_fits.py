@@ -524,6 +524,16 @@ def test_what_another_user_may_not_read_is_marked_and_the_others_go_on(nobody, c
     assert as_nobody(main, ["list", *at]) == 0
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
     assert [" unreadable" in rows[fit.key] for fit in fits] == [True] * 4 + [False]
+    assert all(" 0.0 h " in row for row in rows.values())
+    assert as_nobody(main, ["show", fits[0].key, *at]) == 0
+    said = capsys.readouterr()
+    assert "? epochs, unreadable" in said.out and not said.err
+    store.root.chmod(0)
+    assert as_nobody(main, ["list", *at]) == 2
+    store.root.chmod(0o755)
+    assert capsys.readouterr().err == (
+        f"error: {store.root} cannot be read (Permission denied): type --store <folder>\n"
+    )
     assert " whole" in rows[fits[4].key] and "1 run " in rows[fits[4].key], "whose folder nobody but its owner can see"
     assert as_nobody(main, ["gc", *at]) == 0
     assert capsys.readouterr().out.count("cannot be read") == 4
@@ -566,6 +576,7 @@ def test_the_file_of_a_kept_epoch_is_checked_against_its_fit(store, tmp_path):
     [
         ({"picture": torch.full((3, 5, 7), float("nan"))}, "the picture has values that are not finite"),
         ({"picture": torch.full((3, 5, 7), float("inf"))}, "the picture has values that are not finite"),
+        ({"picture": torch.full((3, 5, 7), 1e20)}, "the picture has values that are not finite"),
         ({"picture": torch.zeros(3, 5, 7, dtype=torch.float16)}, "the picture is F16"),
         ({"picture": torch.zeros(5, 7)}, r"the picture is F32 of shape \(5, 7\)"),
         ({"weights": torch.zeros(3, 5, 7)}, "the file holds no kept epoch"),

@@ -60,11 +60,16 @@ def test_the_main_page_of_a_tiff_is_taken_and_not_its_preview(tmp_path):
         tiff.write(COLOUR[:-5, :-5], photometric="rgb")
         tiff.write(COLOUR, photometric="rgb")
     assert read.check(str(path)) == (W - 5, H - 5)
-    with tifffile.TiffWriter(path) as tiff:  # a camera's raw file: the picture lies below its preview
-        tiff.write(SMALL, photometric="rgb", subfiletype=1, subifds=1)
-        tiff.write(COLOUR, photometric="rgb")
-    with pytest.raises(UserError, match="has only a preview that can be read: save the picture itself as PNG"):
-        read.check(str(path))
+    for kind in (1, 0):
+        with tifffile.TiffWriter(path) as tiff:  # a camera's raw file: the picture lies below its preview
+            tiff.write(SMALL, photometric="rgb", subfiletype=kind, subifds=1)
+            tiff.write(COLOUR, photometric="rgb")
+        with pytest.raises(UserError, match="has only a preview that can be read: save the picture itself as PNG"):
+            read.check(str(path))
+    with tifffile.TiffWriter(path) as tiff:  # of a microscope: smaller copies lie below the picture
+        tiff.write(COLOUR, photometric="rgb", subifds=1)
+        tiff.write(SMALL, photometric="rgb", subfiletype=1)
+    np.testing.assert_array_equal(pixels(path), COLOUR)
 
 
 @pytest.mark.parametrize("extra", [
@@ -102,6 +107,15 @@ def test_broken_exif_turns_nothing(tmp_path, exif):
         assert read.load(str(path)).notes == ()
 
 
+def test_a_flipped_bit_in_the_pixels_is_no_other_picture(tmp_path):
+    path, whole = tmp_path / "a.png", png()
+    first = whole.index(b"IDAT") + 4
+    for place in range(first, len(whole) - 16, (len(whole) - first) // 50):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
+        with pytest.raises(UserError, match="is damaged or cannot be read"):
+            read.check(str(path))
+
+
 def test_values_that_use_12_of_16_bits_are_read_as_they_are_and_noted(tmp_path):
     values = (GREY.astype(np.uint16) << 4) | 15
     Image.fromarray(values).save(tmp_path / "a.png")
@@ -110,9 +124,14 @@ def test_values_that_use_12_of_16_bits_are_read_as_they_are_and_noted(tmp_path):
     tifffile.imwrite(tmp_path / "int.tif", values.astype(np.int32))
     for path in tmp_path.iterdir():
         picture = read.load(str(path), box=[0, 0, 9, 9])
-        assert "no value is above 4095 of 65535: if the file holds 12 bits" in picture.notes[0], path.name
+        assert "no value is above 4095 of 65535: if the file has 12 bits" in picture.notes[0], path.name
         assert picture.notes[0].endswith("multiply its values by 16")
         assert picture.pixels.max() <= 4095 / 65535
+    colour = np.dstack([values] * 3).astype(">u2").tobytes()
+    (tmp_path / "a.ppm").write_bytes(b"P6 %d %d 65535\n" % (W, H) + colour)
+    assert "no value is above 4095 of 65535" in read.load(str(tmp_path / "a.ppm")).notes[0]
+    (tmp_path / "a.ppm").write_bytes(b"P6 %d %d 4095\n" % (W, H) + colour)  # which Pillow scales
+    assert read.load(str(tmp_path / "a.ppm")).notes == ("16 bits a value cut to 8 (Pillow reads colour at 8 bits)",)
     Image.fromarray(values * 16).save(tmp_path / "a.png")
     assert read.load(str(tmp_path / "a.png")).notes == ("16-bit", "grey made RGB")
     Image.fromarray(GREY // 16).save(tmp_path / "a.png")
@@ -129,6 +148,16 @@ def test_a_colour_profile_other_than_srgb_is_noted(tmp_path):
         for name in ("a.png", "a.jpg", "a.tif", "a.webp"):
             Image.fromarray(COLOUR).save(tmp_path / name, icc_profile=profile)
             assert read.load(str(tmp_path / name)).notes == notes
+
+
+def test_a_png_that_tells_its_colours_in_numbers_is_noted(tmp_path):
+    usual, linear = chunk(b"gAMA", struct.pack(">I", 45455)), chunk(b"gAMA", struct.pack(">I", 100000))
+    adobe = chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000))
+    said = ("its gamma (1.0) is not applied",), ("its chromaticity",), (), ()
+    for extra, notes in zip((linear, adobe + usual, usual, chunk(b"sRGB", b"\0") + linear), said, strict=True):
+        (tmp_path / "a.png").write_bytes(png(extra))
+        found = read.load(str(tmp_path / "a.png")).notes
+        assert len(found) == len(notes) and all(map(str.startswith, found, notes)), found
 
 
 def test_a_mask_that_is_transparent_in_places_is_refused(tmp_path):

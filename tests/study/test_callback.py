@@ -19,7 +19,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def mixed(tmp_path):
-    return mixed_sweep(tmp_path / "sweep")
+    folder = mixed_sweep(tmp_path / "sweep")
+    (folder / ".study.lock").touch()  # the folder is this project's
+    return folder
 
 
 def hydra_config(folder, mode="MULTIRUN"):
