@@ -35,8 +35,7 @@ class StudyCallback(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse the folder of a run that holds another program's files, before Hydra writes to it."""
-        folder = Path(config.hydra.runtime.cwd, config.hydra.run.dir)
-        _refused(lambda: Job(folder).claim(1, ".hydra"))
+        _refused(lambda: Job(Path(config.hydra.runtime.cwd, config.hydra.run.dir)).claim(1, ".hydra"))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse the folder of a sweep that holds another program's files; register a build for the exit.
@@ -89,8 +88,8 @@ def _refused(claim: Callable[[], None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:
-        log.debug("no record: %s", error)  # the job itself says that it cannot write
+    except (OSError, OmegaConfBaseException) as error:  # a folder that cannot be written, or a name without a value
+        log.debug("no record: %s", error)  # the job itself, or Hydra, says so in one line
 
 
 def sweep_folder(config: DictConfig) -> Path:

@@ -104,6 +104,11 @@ EARLY = [
     *((options, "exclude one another: type one of them") for options in TOGETHER),
     (["--resolve"], "type --cfg job --resolve"),
     (["--cfg", "job", "seed=1,2"], "seed=1,2 is for a sweep, and --cfg shows one configuration: type one value"),
+    (["-c", "nosuch"], "--cfg/-c: invalid choice: 'nosuch'"),
+    (["--package"], "--package/-p: expected one argument; to see the options, type --help"),
+    (["image", "own.png"], "image cannot be read: type key=value"),
+    (["prior=google/ddpm-celebahq-256"], "type prior=celebahq256 prior.repo=google/ddpm-celebahq-256"),
+    (["image.size=9000"], "image.size=9000 is not allowed: auto (the prior's size), or 8 to 8192 pixels"),
     (["=1"], "=1 cannot be read: type key=value"),
     (["-m", "seed=range(1,5,0)"], "seed=range(1,5,0) never ends"),
     (["-m", "dip=shuffle(range(0,1000000000000))"], "names no choice"),
@@ -130,6 +135,13 @@ def test_what_cannot_be_meant_is_one_line_at_once(typed, said, capsys):
         cli.check_arguments("sample", typed)
     told = capsys.readouterr().err.strip().splitlines()
     assert left.value.code == 2 and len(told) == 1 and said in told[0], told
+
+
+def test_a_bar_counts_the_jobs_of_a_large_sweep(capsys):
+    assert list(cli._counted([["seed=1"]] * 3)) == [["seed=1"]] * 3
+    assert capsys.readouterr().out == ""
+    assert len(list(cli._counted([["seed=1"]] * 300))) == 300
+    assert "300/300 jobs" in capsys.readouterr().out
 
 
 def test_launchers_and_sweepers_are_asked_for_what_they_can_do():
