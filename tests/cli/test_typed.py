@@ -11,7 +11,7 @@ from PIL import Image
 from support import ROOT
 
 from dipddpm.cli import check as cli
-from dipddpm.cli import jobs
+from dipddpm.cli import jobs, start
 from dipddpm.cli.texts import TEXTS, as_typed
 from dipddpm.config.hydra_private import replaced
 from dipddpm.config.schema import Config
@@ -181,6 +181,16 @@ def test_an_error_of_hydra_before_a_job_is_one_line(tmp_path):
     assert "Interpolation key 'nosuch' not found" in told[0]
     assert told[2].startswith("error: file/x cannot be made or read (Not a directory): type hydra.run.dir=<folder>")
     assert told[4].startswith("error: outputs") and told[6].startswith("error: /dev/null/x")
+
+
+def test_a_storage_of_a_search_that_cannot_be_opened_is_named():
+    engine = pytest.importorskip("sqlalchemy", reason="needs the extra `optuna`")
+    for url in ("foo://bar", "nonsense", "sqlite:////nosuch/x.db"):
+        with pytest.raises(engine.exc.SQLAlchemyError) as caught:
+            engine.create_engine(url).connect()
+        line = start._line(caught.value)
+        assert line.startswith("hydra.sweeper.storage cannot be opened (") and "\n" not in line
+        assert line.endswith("type hydra.sweeper.storage=sqlite:///<file>")
 
 
 LEFT_BEHIND = """
