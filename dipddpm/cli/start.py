@@ -49,6 +49,4 @@ def _line(error: Exception) -> str:
             "hydra.sweep.dir=<folder>"
         )
     text = next((line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()), "")
-    if type(error).__module__.startswith("sqlalchemy"):
-        return f"hydra.sweeper.storage cannot be opened ({text}): type hydra.sweeper.storage=sqlite:///<file>"
     return f"Hydra cannot run this command ({type(error).__name__}: {text}): to see the traceback, type {FULL}=1 first"

@@ -42,9 +42,13 @@ class StudyCallback(Callback):
 
         Hydra calls this only in the process that starts the sweep.
         """
+        try:
+            folder = sweep_folder(config)
+        except OmegaConfBaseException:
+            return  # Hydra says in one line that the folder's name has no value
         with suppress(OmegaConfBaseException):  # a folder name that only a job has, such as its number
             OmegaConf.select(config, "hydra.sweep.subdir")  # the cache, which every job gets, then knows the swept keys
-        _refused(lambda: claim_summary(sweep_folder(config), "type hydra.sweep.dir=<another folder>"))
+        _refused(lambda: claim_summary(folder, "type hydra.sweep.dir=<another folder>"))
         from dipddpm.study import page  # noqa: F401  now, because Python cannot import pandas during its exit
 
         atexit.register(self.build, config)
