@@ -101,12 +101,15 @@ def parse_json(text: str) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the value in a YAML file; errors are those of `read_json`."""
+    """Return the value in a YAML file without aliases, which could multiply; errors are those of `read_json`."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is 10 times faster
+    text = read_text(path)
     try:
-        return yaml.load(read_text(path), loader)
+        if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, loader)):
+            raise ValueError(f"{path}: YAML with aliases")
+        return yaml.load(text, loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path} holds no YAML") from error
 

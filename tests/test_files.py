@@ -147,3 +147,13 @@ def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="store=.* is on a file system without locks.*: type store=<folder>"):
         with files.locked(tmp_path / ".lock", "store"):
             pass
+
+
+def test_yaml_that_could_multiply_itself_is_refused(tmp_path):
+    path = tmp_path / "overrides.yaml"
+    for text in ("a: &a [1]\nb: *a\n", "a: &a {x: 1}\nb: {<<: [*a, *a]}\n"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="YAML with aliases"):
+            files.read_yaml(path)
+    path.write_text('- image.path="*.png"\n')
+    assert files.read_yaml(path) == ['image.path="*.png"']

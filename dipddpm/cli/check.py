@@ -10,7 +10,7 @@ import argparse
 import copy
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hydra import compose
@@ -33,6 +33,7 @@ VALUES = {key for key in KEYS if not any(other.startswith(f"{key}.") for other i
 OF_FIT = ("image", "noise", "operator", "dip", "seed")  # groups and keys that determine a fit
 MODES = ("run", "multirun", "cfg", "info", "shell_completion")  # options of Hydra that exclude one another
 MOST_REFUSALS = 5  # refusals of a sweep's jobs that are printed; further ones are counted
+MANY_JOBS = 200  # the check of a job takes some hundredths of a second
 Compose = Callable[..., DictConfig]  # composes the configuration of a job from its overrides
 
 
@@ -51,7 +52,11 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> list[str
     """
     config.register()
     argv = list(sys.argv[1:] if argv is None else argv)
-    args, unread = hydra_private.parse_arguments(argv)
+    try:
+        args, unread = hydra_private.parse_arguments(argv)
+    except ValueError as error:
+        print(f"error: {error}; to see the options, type --help", file=sys.stderr)
+        sys.exit(2)
     if args.help or args.hydra_help or args.info or args.shell_completion:
         return argv
     name = args.config_name or "config"
@@ -68,7 +73,7 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> list[str
         refuse_old(typed)
         with hydra_private.initialized(_conf(args), args.config_dir):
             sweep, own, points = jobs.find(name, typed, command, args)
-            for point in points:
+            for point in _counted(points):
                 try:
                     _check_point([*own, *point], composed, command, seen)
                 except UserError as error:
@@ -84,6 +89,17 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> list[str
     _say_typed_twice(typed)
     argv = hydra_private.replaced(argv, distinct_fits_first(typed) if sweep else typed)
     return [*argv, "--config-path", str(_conf(args))] if args.config_path else argv  # Hydra would look elsewhere
+
+
+def _counted(points: Sequence[list[str]]) -> Iterator[list[str]]:
+    """Yield the jobs to check. A progress bar counts them where there are many."""
+    if len(points) < MANY_JOBS:
+        yield from points
+        return
+    from dipddpm.progress import bar
+
+    with bar("jobs") as progress:
+        yield from progress.track(points, task_id=progress.add_task("checking", total=len(points), note=""))
 
 
 def distinct_fits_first(overrides: Sequence[str]) -> list[str]:

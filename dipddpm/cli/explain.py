@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -91,8 +92,10 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         if group in FILES and ("/" in choice or "." in choice):
             return _file(group, choice)
         return f"{group}={choice} is not a choice{suggestion(choice, names)}; {group} is one of: {' '.join(names)}"
-    added = re.search(r"Multiple values for (\S+)\. To override|force-add of config groups .*'\+\+([^=]+)=", text)
-    if added and (key := added[1] or added[2]):
+    added = re.search(
+        r"Multiple values for (\S+)\. To override|force-add of config groups .*'\+\+([^=]+)=|already at '([^']+)'", text
+    )
+    if added and (key := added[1] or added[2] or added[3]):
         given = next((o for o in overrides if o.lstrip("+").startswith(f"{key}=")), f"+{key}=<choice>")
         return f"{given} is not allowed, because {key} needs no +: type {given.lstrip('+')}"
     if found := re.search(r"Sweeping over Hydra's configuration.*'([^']+)'", text):
@@ -106,7 +109,7 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         return f"{found[1]} is not allowed: {one_value and kind_wanted(reason) or reason}"
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
-        if key in FILES:
+        if key in FILES and equals:
             return _file(key, value)
         value = "choice" if key in GROUPS else "value"
         kind = f"{key}=<{value}>" if equals and key in config.known_keys(schema) else "key=value"
@@ -128,4 +131,6 @@ def _typed_choice(config: str, overrides: Sequence[str]) -> tuple[str, str]:
 
 
 def _file(group: str, path: str) -> str:
+    if group == "prior" and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", path) and not Path(path).is_dir():
+        return f"prior={path} names no choice: type prior=celebahq256 prior.repo={path} prior.revision=main"
     return f"{group}={path} names a file, and {group} is a choice: type {FILES[group].format(path)}"

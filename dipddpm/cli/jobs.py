@@ -180,6 +180,9 @@ def _check_search(c: Config, sweeper: DictConfig, command: str) -> None:
     for key in ("n_trials", "n_jobs"):
         given = sweeper.get(key, 1)
         need(1 <= given <= MOST_JOBS, f"hydra.sweeper.{key}", given, f"from 1 to {MOST_JOBS}")
+    need(sweeper.get("storage") is None, "hydra.sweeper.storage", sweeper.get("storage"),
+         "null, because optuna 2 cannot open a storage, and a search goes on without one: type "
+         "hydra.sweeper.storage=null")  # fmt: skip
     for name in c.objective:
         if command == "fit" and not name.startswith("dip."):
             raise UserError(f"objective={name} is not measured by train_dip.py: type objective=[dip.psnr]")

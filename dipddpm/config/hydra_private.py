@@ -29,8 +29,16 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
 
     Args:
         argv: The arguments without the program's name; None reads the command line.
+
+    Raises:
+        ValueError: For an option without its value, or with one that it does not take.
     """
-    return get_args_parser().parse_known_args(None if argv is None else list(argv))
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        return parser.parse_known_args(None if argv is None else list(argv))
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error).removeprefix("argument ")) from error
 
 
 def replaced(argv: Sequence[str], overrides: Sequence[str]) -> list[str]:

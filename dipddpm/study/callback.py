@@ -35,18 +35,21 @@ class StudyCallback(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse the folder of a run that holds another program's files, before Hydra writes to it."""
-        folder = Path(config.hydra.runtime.cwd, config.hydra.run.dir)
-        _refused(lambda: Job(folder).claim(1, ".hydra"))
+        _refused(lambda: Job(Path(config.hydra.runtime.cwd, config.hydra.run.dir)).claim(1, ".hydra"))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse the folder of a sweep that holds another program's files; register a build for the exit.
 
         Hydra calls this only in the process that starts the sweep.
         """
+        try:
+            folder = sweep_folder(config)
+        except OmegaConfBaseException:
+            return  # Hydra says in one line that the folder's name has no value
         with suppress(OmegaConfBaseException):  # a folder name that only a job has, such as its number
             OmegaConf.select(config, "hydra.sweep.subdir")  # the cache, which every job gets, then knows the swept keys
         advice = "type hydra.sweep.dir=<another folder>"
-        _refused(lambda: claim_summary(sweep_folder(config), advice, "multirun.yaml"))  # which Hydra writes
+        _refused(lambda: claim_summary(folder, advice, "multirun.yaml"))  # which Hydra writes
         from dipddpm.study import page  # noqa: F401  now, because Python cannot import pandas during its exit
 
         atexit.register(self.build, config)
@@ -90,8 +93,8 @@ def _refused(claim: Callable[[], None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:
-        log.debug("no record: %s", error)  # the job itself says that it cannot write
+    except (OSError, OmegaConfBaseException) as error:  # a folder that cannot be written, or a name without a value
+        log.debug("no record: %s", error)  # the job itself, or Hydra, says so in one line
 
 
 def sweep_folder(config: DictConfig) -> Path:

@@ -48,6 +48,7 @@ ADVICE = [
     ("operator=holes.png image.path=own.png", "type operator=mask operator.file=holes.png", {}),
     ("+experiment=inpaint", "type experiment=inpaint", {}),
     ("++dip=skip", "type dip=skip", {}),
+    ("+ddpm.start_t=20", "type ddpm.start_t=20", {}),
     ("noise.correlation=1", "type noise=correlated noise.correlation=1", {}),
     ("image.reference=own.png image.path=noisy.png", "type image=noisy image.reference=own.png", {}),
     ("-m operator=identity,mask operator.missing=0.3", "type operator=mask operator.missing=0.3", {}),

@@ -114,6 +114,11 @@ EARLY = [
     *((options, "exclude one another: type one of them") for options in TOGETHER),
     (["--resolve"], "type --cfg job --resolve"),
     (["--cfg", "job", "seed=1,2"], "seed=1,2 is for a sweep, and --cfg shows one configuration: type one value"),
+    (["-c", "nosuch"], "--cfg/-c: invalid choice: 'nosuch'"),
+    (["--package"], "--package/-p: expected one argument; to see the options, type --help"),
+    (["image", "own.png"], "image cannot be read: type key=value"),
+    (["prior=google/ddpm-celebahq-256"], "type prior=celebahq256 prior.repo=google/ddpm-celebahq-256"),
+    (["image.size=9000"], "image.size=9000 is not allowed: auto (the prior's size), or 8 to 8192 pixels"),
     (["=1"], "=1 cannot be read: type key=value"),
     (["-m", "seed=range(1,5,0)"], "seed=range(1,5,0) never ends"),
     (["-m", "dip=shuffle(range(0,1000000000000))"], "names no choice"),
@@ -142,6 +147,13 @@ def test_what_cannot_be_meant_is_one_line_at_once(typed, said, capsys):
     assert left.value.code == 2 and len(told) == 1 and said in told[0], told
 
 
+def test_a_bar_counts_the_jobs_of_a_large_sweep(capsys):
+    assert list(cli._counted([["seed=1"]] * 3)) == [["seed=1"]] * 3
+    assert capsys.readouterr().out == ""
+    assert len(list(cli._counted([["seed=1"]] * 300))) == 300
+    assert "300/300 jobs" in capsys.readouterr().out
+
+
 def test_launchers_and_sweepers_are_asked_for_what_they_can_do():
     with pytest.raises(UserError, match="hydra.launcher.n_jobs=0 is not allowed: 1 or more"):
         jobs._check_launcher(OmegaConf.create({"n_jobs": 0}))
@@ -149,6 +161,8 @@ def test_launchers_and_sweepers_are_asked_for_what_they_can_do():
     for sweeper in ({"n_trials": -1}, {"n_trials": 10**9}, {"n_jobs": 0}):
         with pytest.raises(UserError, match="is not allowed: from 1 to 10000"):
             jobs._check_search(Config(), OmegaConf.create(sweeper), "sample")
+    with pytest.raises(UserError, match="type hydra.sweeper.storage=null"):
+        jobs._check_search(Config(), OmegaConf.create({"storage": "sqlite:///a.db"}), "sample")
 
 
 SCRIPT = """
@@ -169,7 +183,7 @@ def test_an_error_of_hydra_before_a_job_is_one_line(tmp_path):
     (tmp_path / "outputs").symlink_to("/mnt/nothere")
     (tmp_path / "file").write_text("in the way")
     cases = [["store=fits", *more] for more in (["hydra.run.dir=${nosuch}"], ["hydra.run.dir=file/x"], [])]
-    cases.append(["-m", "store=fits", "hydra.sweep.dir=/dev/null/x"])
+    cases += [["-m", "store=fits", f"hydra.sweep.dir={folder}"] for folder in ("/dev/null/x", "${nosuch}")]
     told = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(cases)], cwd=tmp_path, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -179,6 +193,7 @@ def test_an_error_of_hydra_before_a_job_is_one_line(tmp_path):
     assert "Interpolation key 'nosuch' not found" in told[0]
     assert told[2].startswith("error: file/x cannot be made or read (Not a directory): type hydra.run.dir=<folder>")
     assert told[4].startswith("error: outputs") and told[6].startswith("error: /dev/null/x")
+    assert "Interpolation key 'nosuch' not found" in told[8]
 
 
 LEFT_BEHIND = """
