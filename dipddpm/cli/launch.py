@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from dipddpm.config import compose as config
 from dipddpm.config.schema import Config
 from dipddpm.errors import UserError
-from dipddpm.files import half_written, locked, read_json, read_yaml, remove, write_any_name, write_text
+from dipddpm.files import canonical, half_written, locked, read_json, read_yaml, remove, write_any_name, write_text
 from dipddpm.metrics.weights import stlpips_weights
 from dipddpm.names import LEFT, LOOKS, MACHINE, STOPPED
 from dipddpm.runs import fingerprints
@@ -173,6 +173,7 @@ def done_before(folder: Path, c: Config, command: str) -> bool:
     """
     try:
         metrics = read_json(folder / "metrics.json")
+        canonical(metrics)  # raises for NaN and infinity, which no job writes
         stored = config.read_back(read_yaml(folder / "config.yaml"))
         wanted = config.plain(c)
         for key in MACHINE:

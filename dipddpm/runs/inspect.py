@@ -134,6 +134,12 @@ class _Look:
         in_the_way = next((p for p in (store, *store.parents) if os.path.lexists(p) and not p.is_dir()), None)
         if in_the_way is not None:
             raise UserError(f"store={self.c.store} is not allowed: {in_the_way} is no folder; type store=<folder>")
+        try:
+            store.lstat()
+        except FileNotFoundError:
+            pass  # the first fit makes it
+        except OSError as error:  # such as a name that is too long
+            raise UserError(f"store={self.c.store} is not allowed ({error.strerror}): type store=<folder>") from error
 
     def _at_prior(self) -> int:
         """Check the prior's files, and return the pixels a side of the picture."""

@@ -25,7 +25,6 @@ def main() -> int:
     kinds = {kind: importlib.import_module(f"campaign.{kind}") for kind in args.kinds or KINDS}
     warm()
     work = Path(tempfile.mkdtemp(prefix="dipddpm-campaign-"))
-    work.chmod(0o755)  # some trials run as another user
     desks = []
     for kind, module in kinds.items():
         desk = Desk(kind, work / kind, random.Random(f"{kind} {args.seed}"), args.times, args.keep)

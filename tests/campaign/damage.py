@@ -6,14 +6,11 @@ import os
 import random
 import shutil
 import stat
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from support import ROOT
-
-from campaign.children import NOBODY, Done
+from campaign.children import Done, as_owner
 from campaign.children import run as run_child
 from campaign.commands import EXTENDED, FIT, SWEEP, WINDOW
 from campaign.desk import Desk
@@ -86,24 +83,11 @@ def run(desk: Desk) -> None:
         trials[i % len(trials)](desk, f"{i}", wanted)
 
 
-def _damaged(desk: Desk, path: Path) -> tuple[str, int | None]:
-    """Damage a file. Return what was done, and the user who then types the command: root may read any file."""
+def _damaged(desk: Desk, path: Path) -> str:
+    """Damage a file in a random way; return the way."""
     name = desk.rng.choice(list(DAMAGES))
-    other = NOBODY if name == "not to be read" and os.geteuid() == 0 else None
-    if other and not _open_to_all():
-        name, other = "gone", None
-    desk_folder = desk.work / path.relative_to(desk.work).parts[0]
     DAMAGES[name](path, desk.rng)
-    if other:
-        for file in (desk_folder, *desk_folder.rglob("*")):
-            os.chown(file, other, other, follow_symlinks=False)
-    return name, other
-
-
-def _open_to_all() -> bool:
-    """Return whether every user may read the clone and the environment."""
-    places = [place for root in (ROOT, Path(sys.prefix)) for place in (root, *root.parents)]
-    return all(place.stat().st_mode & 0o5 == 0o5 for place in places)
+    return name
 
 
 def _judge(desk: Desk, name: str, done: Done, copy: Path, wanted: dict[str, Any]) -> None:
@@ -120,7 +104,6 @@ def _judge(desk: Desk, name: str, done: Done, copy: Path, wanted: dict[str, Any]
 def _copy(desk: Desk, base: str, name: str) -> Path:
     copy = desk.work / name
     shutil.copytree(desk.work / base, copy, symlinks=True)
-    copy.chmod(0o777)
     return copy
 
 
@@ -129,12 +112,12 @@ def _store(desk: Desk, name: str, wanted: dict[str, dict[str, Any]]) -> None:
     copy = _copy(desk, "fit", name)
     shutil.rmtree(copy / "out")
     path = desk.rng.choice(sorted(p for p in copy.glob("fits/*/**/*") if p.is_file()))
-    damage, user = _damaged(desk, path)
+    damage = _damaged(desk, path)
     then, base, command = desk.rng.choice(
         [("found", "fit", FIT), ("extended", "extended", EXTENDED), ("fit=never", "fit", [*FIT, "fit=never"])]
     )
-    done = run_child(command, copy, user=user)
-    listed = run_child(["-m", "dipddpm.fits", "list", "--store", "fits"], copy, user=user)
+    done = run_child(command, copy, before=as_owner)
+    listed = run_child(["-m", "dipddpm.fits", "list", "--store", "fits"], copy, before=as_owner)
     if faults := listed.faults(0, 2):
         desk.judge(f"{name} list after {path.name} {damage}", faults, listed.text)
     _judge(desk, f"{name} store: {path.name} {damage}, then {then}", done, copy, wanted[base])
@@ -147,8 +130,8 @@ def _job(desk: Desk, name: str, wanted: dict[str, dict[str, Any]]) -> None:
     names = sorted({p.name for p in files})
     chosen = desk.rng.choice(["metrics.json", *names])
     path = desk.rng.choice(sorted(p for p in files if p.name == chosen))
-    damage, user = _damaged(desk, path)
-    done = run_child(SWEEP, copy, user=user)
+    damage = _damaged(desk, path)
+    done = run_child(SWEEP, copy, before=as_owner)
     _judge(desk, f"{name} job: {path.name} {damage}", done, copy, wanted["sweep"])
 
 
@@ -157,13 +140,13 @@ def _kept_file(desk: Desk, name: str, wanted: dict[str, dict[str, Any]]) -> None
     copy = _copy(desk, "window", name)
     shutil.rmtree(copy / "out")
     (path,) = copy.glob("fits/*/epochs/000060.safetensors")
-    place = desk.rng.choice(("kept file", "copied file"))
+    place = desk.rng.choice(("kept file", "copied file"))  # beside a copy is no hash of it
     if place == "copied file":
         path = Path(shutil.copy(path, copy / "mine.safetensors"))
-    damage, user = _damaged(desk, path)
-    done = run_child([*WINDOW, f"checkpoint={path}"], copy, user=user)
+    damage = _damaged(desk, path)
+    done = run_child([*WINDOW, f"checkpoint={path}"], copy, before=as_owner)
     faults = done.faults(0, 2)
-    if done.code == 0 and left(copy)["out/dip.png"] != wanted["window"]["out/dip.png"]:
+    if done.code == 0 and place == "kept file" and left(copy)["out/dip.png"] != wanted["window"]["out/dip.png"]:
         faults.append("another picture was used")
     desk.seen["mended or unharmed" if done.code == 0 else "refused"] += 1
     desk.judge(f"{name} {place} {damage}", faults, done.text, copy)

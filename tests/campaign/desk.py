@@ -44,10 +44,9 @@ class Desk:
         return max(1, round(few * self.times))
 
     def folder(self, name: str) -> Path:
-        """Return a new and empty folder, which every user may write to."""
+        """Return a new and empty folder."""
         path = self.work / name
         path.mkdir()
-        path.chmod(0o777)
         return path
 
     def judge(self, name: str, faults: Sequence[str], text: str = "", folder: Path | None = None) -> None:

@@ -84,7 +84,7 @@ def _read_only(desk: Desk, name: str, command: list[str], code: int) -> None:
     with _mounted(desk.work / f"store of {name}", 50 << 20) as folder:
         shutil.copytree(desk.work / "fit" / "fits", folder / "fits", symlinks=True)
         _remount(folder, "ro")
-        done = run_child([*command, f"store={folder / 'fits'}"], out)
+        done = run_child([a for a in command if a != "store=fits"] + [f"store={folder / 'fits'}"], out)
         faults = done.faults(code)
         for argv in (["list"], ["gc"]):
             managed = run_child(["-m", "dipddpm.fits", *argv, "--store", str(folder / "fits")], out)

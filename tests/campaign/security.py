@@ -81,7 +81,8 @@ def _links(desk: Desk) -> None:
         shutil.rmtree(path) if folder and not path.is_symlink() else path.unlink(missing_ok=True)
         path.symlink_to(user if folder else user / OWN[0])
         done = run_child(command, copy)
-        desk.judge(f"{where}: {name} is a link elsewhere", done.faults(0, 2) + _touched(user), done.text)
+        faults = done.faults(0, 1, 2) + _touched(user)  # 1: a job of the sweep failed, in a line
+        desk.judge(f"{where}: {name} is a link elsewhere", faults, done.text)
 
 
 def _folders_of_others(desk: Desk) -> None:
@@ -179,7 +180,7 @@ def _page(desk: Desk) -> None:
 def _formulas(table: Path) -> list[str]:
     with table.open(newline="") as file:
         cells = {cell for row in csv.reader(file) for cell in row}
-    return [f"formula: {c!r}" for c in sorted(cells) if re.match(r"[=+@\t\r]|-(?![\d.e-]+$)", c)]
+    return [f"formula: {c!r}" for c in sorted(cells) if re.match(r"\s*([=+@]|-(?![\d.e-]+$))", c)]
 
 
 def _raw_tags(page: Path) -> list[str]:

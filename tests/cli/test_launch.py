@@ -34,8 +34,9 @@ def test_a_job_is_done_only_when_whole_and_of_this_command_and_configuration(con
     assert not done_before(tmp_path, c, "fit")
     assert not done_before(tmp_path, configure("baselines=false", "ddpm.start_t=21"), "sample")
     whole = (tmp_path / "metrics.json").read_text()
-    (tmp_path / "metrics.json").write_text(whole[: len(whole) // 2])
-    assert not done_before(tmp_path, c, "sample")
+    for damaged in (whole[: len(whole) // 2], whole.replace('"psnr": ', '"psnr": NaN, "x": ', 1)):
+        (tmp_path / "metrics.json").write_text(damaged)
+        assert not done_before(tmp_path, c, "sample")
     (tmp_path / "metrics.json").unlink()
     assert not done_before(tmp_path, c, "sample")
 

@@ -88,6 +88,11 @@ def test_a_store_behind_a_link_that_leads_nowhere_is_refused(configure, tmp_path
             inspect(configure(f"store={tmp_path}/{store}"), "fit")
 
 
+def test_a_store_whose_name_is_too_long_is_refused(configure):
+    with pytest.raises(UserError, match=r"store=x+ is not allowed \(File name too long\)"):
+        inspect(configure(f"store={'x' * 300}"), "fit")
+
+
 def test_a_folder_that_is_closed_is_one_line(configure, tmp_path, monkeypatch):
     def closed(*_):
         raise PermissionError(13, "Permission denied", "fits")
