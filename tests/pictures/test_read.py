@@ -195,7 +195,7 @@ def test_what_is_no_picture_is_refused_in_one_line(tmp_path, monkeypatch):
     assert "type image.reference=<file>" in say("q", key="image.reference")
     assert f"did you mean {tmp_path / 'lost.png'}?" not in say("lost.png")
     assert "cannot be reached (File name too long): type image.path=<file>" in say(300 * "a")
-    assert "cannot be reached" in refused("~no-such-user/a.png")
+    assert "does not exist: type image.path=<file>" in refused("~no-such-user/a.png")
     monkeypatch.setenv("HOME", str(tmp_path))
     Image.fromarray(COLOUR).save(tmp_path / "me.png")
     assert read.check("~/me.png") == (W, H)
