@@ -1,4 +1,4 @@
-"""Keep Hydra from writing through links."""
+"""Keep Hydra from writing through links and into pipes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 
 class RemoveLinks(Callback):
-    """Remove the links that stand in place of the files that Hydra writes; their targets stay.
+    """Remove the links and pipes that stand in place of the files that Hydra writes; the targets of links stay.
 
     Hydra opens the log of a job, ``.hydra/*.yaml`` and ``multirun.yaml`` for writing. In a folder of an earlier run it
-    would follow a link and write to a file elsewhere. The project's own files replace a link.
+    would follow a link and write to a file elsewhere, and wait for the reader of a pipe. The project's own files
+    replace both.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -38,5 +39,5 @@ def _folders(sweep: Path) -> Iterator[Path]:
 def _remove(folder: Path, name: str) -> None:
     hydras = folder / ".hydra"
     for path in (folder / f"{name}.log", folder / "multirun.yaml", hydras, *hydras.glob("*.yaml")):
-        if path.is_symlink():
+        if path.is_symlink() or path.is_fifo():
             path.unlink()

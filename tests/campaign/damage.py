@@ -90,8 +90,8 @@ def _damaged(desk: Desk, path: Path) -> str:
     return name
 
 
-def _judge(desk: Desk, name: str, done: Done, copy: Path, wanted: dict[str, Any]) -> None:
-    faults = done.faults(0, 2)
+def _judge(desk: Desk, name: str, done: Done, copy: Path, wanted: dict[str, Any], *codes: int) -> None:
+    faults = done.faults(0, 2, *codes)
     if done.code == 0:
         faults += differences(left(copy), wanted)
     desk.seen["mended or unharmed" if done.code == 0 else "refused"] += 1
@@ -132,7 +132,7 @@ def _job(desk: Desk, name: str, wanted: dict[str, dict[str, Any]]) -> None:
     path = desk.rng.choice(sorted(p for p in files if p.name == chosen))
     damage = _damaged(desk, path)
     done = run_child(SWEEP, copy, before=as_owner)
-    _judge(desk, f"{name} job: {path.name} {damage}", done, copy, wanted["sweep"])
+    _judge(desk, f"{name} job: {path.name} {damage}", done, copy, wanted["sweep"], 1)  # 1: a job failed, in a line
 
 
 def _kept_file(desk: Desk, name: str, wanted: dict[str, dict[str, Any]]) -> None:

@@ -1,5 +1,7 @@
 """Hydra's own files are not written through links, whatever the folder of an earlier run holds."""
 
+import os
+
 from omegaconf import OmegaConf
 
 from dipddpm.cli.links import RemoveLinks
@@ -26,3 +28,11 @@ def test_links_in_place_of_the_files_that_hydra_writes_are_removed_and_others_st
         hydra = {"job": {"name": "sample"}, "run": {"dir": odd}, "sweep": {"dir": odd}}
         RemoveLinks().on_run_start(OmegaConf.create({"hydra": hydra}))
         RemoveLinks().on_multirun_start(OmegaConf.create({"hydra": hydra}))
+
+
+def test_a_pipe_for_which_hydra_would_wait_is_removed(tmp_path):
+    (tmp_path / "out/.hydra").mkdir(parents=True)
+    os.mkfifo(pipe := tmp_path / "out/.hydra/overrides.yaml")
+    hydra = {"run": {"dir": str(tmp_path / "out")}, "job": {"name": "sample"}}
+    RemoveLinks().on_run_start(OmegaConf.create({"hydra": hydra}))
+    assert not pipe.exists()
