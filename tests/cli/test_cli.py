@@ -491,6 +491,7 @@ def test_paths_are_those_where_one_typed_them_in_folders_of_any_name(small, tmp_
     """With hydra.job.chdir, with names in Latin-1, and with links in place of the files that Hydra writes."""
     run, elsewhere = tmp_path / os.fsdecode(b"r\xfcn"), tmp_path / "elsewhere"
     (run / ".hydra").mkdir(parents=True)
+    (run / ".job.lock").touch()  # of an earlier run
     for link in (run / "sample.log", run / ".hydra/config.yaml"):
         link.symlink_to(elsewhere)
     tiny_picture(tmp_path / os.fsdecode(b"m\xe9.png"))
