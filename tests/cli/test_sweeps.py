@@ -123,7 +123,7 @@ def test_a_killed_search_under_joblib_goes_on_with_one_fit_and_shared_threads(sa
 
 SEARCHES = [
     (["ddpm.init=choice(raw,scald)"], "ddpm.init=scald is not allowed"),
-    (["ddpm.start_t=range(0,100,10)"], "ddpm.start_t=0 is not allowed: auto or a noise level from 1 to 1000"),
+    (["ddpm.start_t=range(0,100,10)"], "ddpm.start_t=0 is not allowed: auto or a noise level of 1 or more"),
     (["ddpm.start_t=int(interval(5,2000))"], "ddpm.start_t=2000 is not allowed"),
     (["ddpm.start_t=interval(5,200)"], "for whole numbers type ddpm.start_t=int(interval(5,200))"),
     (
