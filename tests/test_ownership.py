@@ -89,8 +89,8 @@ def test_a_run_leaves_the_files_of_others_in_its_folder(configure, tmp_path, mon
 
 def test_a_job_of_a_sweep_that_meets_a_strange_folder_writes_no_note_there(tmp_path, monkeypatch, caplog):
     (tmp_path / "error.txt").write_text("theirs")
-    node = {"runtime": {"output_dir": str(tmp_path)}, "mode": "MULTIRUN", "overrides": {"task": []}, "launcher": {}, "verbose": False,
-            "job": {"chdir": False}}  # fmt: skip
+    node = {"runtime": {"output_dir": str(tmp_path)}, "mode": "MULTIRUN", "overrides": {"task": []}, "launcher": {},
+            "verbose": False, "job": {"chdir": False}}  # fmt: skip
     hydra = OmegaConf.create(node)
     hydra.mode = launch.RunMode.MULTIRUN
     monkeypatch.setattr(launch.HydraConfig, "get", lambda: hydra)
