@@ -10,6 +10,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks; also for the commands that tests start
 
 from support import ROOT
+from support.priors import write_tiny_prior
 
 
 @pytest.fixture(scope="session")
@@ -24,23 +25,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_prior(tmp_path_factory) -> Path:
     """A randomly initialised 16x16 DDPM in diffusers' format: real loading, no quality."""
-    import torch
-    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-
-    torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=16,
-        in_channels=3,
-        out_channels=3,
-        layers_per_block=1,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        norm_num_groups=4,
-        attention_head_dim=8,
-    )
     folder = tmp_path_factory.mktemp("prior")
-    DDPMPipeline(unet=unet, scheduler=DDPMScheduler()).save_pretrained(folder)
+    write_tiny_prior(folder)
     return folder
 
 

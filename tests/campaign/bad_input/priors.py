@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import UNet2DModel
 from safetensors.torch import load_file, save_file
+from support.priors import write_tiny_prior
 
 from campaign.bad_input.case import EITHER, EXECUTED, REFUSED, WHOLE, WINDOW, Case, Hostile, replaced, tensors
 
@@ -49,18 +50,8 @@ TEXTS = (b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"a":NaN}', b"[" * 100_000, b
 
 def priors(folder: Path, rng: random.Random) -> list[Case]:
     """Write a folder for each case."""
-    torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=16,
-        layers_per_block=1,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        norm_num_groups=4,
-        attention_head_dim=8,
-    )
     whole = folder / "whole"
-    DDPMPipeline(unet=unet, scheduler=DDPMScheduler()).save_pretrained(whole)
+    unet = write_tiny_prior(whole)
     changes: dict[str, tuple[Change, tuple[int, ...]]] = {"whole": (lambda prior: None, WHOLE)}
     for file, keys in VALUES.items():
         for key, values in keys.items():
