@@ -248,6 +248,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def facts(path: Path) -> dict[str, Any]:
+    """Return the SHA-256 and the size in bytes of a file, as records of files hold them."""
+    return {"sha256": sha256(path), "bytes": path.stat().st_size}
+
+
 def is_kept_file(checkpoint: object) -> bool:
     """Return whether ``checkpoint`` is the path of a kept epoch's file: neither a word nor a number."""
     return str(checkpoint).endswith(".safetensors")

@@ -26,13 +26,12 @@ from dipddpm.config.schema import Config
 from dipddpm.errors import UserError
 from dipddpm.files import canonical, half_written, locked, read_json, read_yaml, remove, write_any_name, write_text
 from dipddpm.metrics.weights import stlpips_weights
-from dipddpm.names import LEFT, LOOKS, MACHINE, STOPPED
+from dipddpm.names import LEFT, LOOKS, MACHINE, STOPPED, TEXTS
 from dipddpm.runs import fingerprints
 from dipddpm.runs.job import Job
 from dipddpm.surroundings import settle
 
 log = logging.getLogger(__name__)
-TEXTS = ("metrics.json", "config.yaml", "error.txt")  # the files of a job that are no pictures
 Objective = float | None | tuple[float | None, ...]  # for a sweeper: a figure, or one figure for each name
 _LIMITED: list[int] = []  # the threads of this process's jobs so far
 

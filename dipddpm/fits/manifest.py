@@ -26,13 +26,13 @@ from dipddpm.dip.curves import Curves
 from dipddpm.dip.keeping import Trajectory
 from dipddpm.files import (
     canonical,
+    facts,
     half_written,
     open_file,
     parse_json,
     read_json,
     read_text,
     replacing,
-    sha256,
     utf8_path,
     write_json,
 )
@@ -158,7 +158,7 @@ def _fit_that_lists(path: Path) -> Path | None:
         raise Damaged("the fit's manifest.json is damaged") from error
     if expected is None:
         return None  # a running fit wrote the file, and has not committed it
-    if expected != _describe(path):
+    if expected != facts(path):
         raise Damaged("the file was altered: the fit's manifest.json has another hash")
     return folder if body["key"] == folder.name else None
 
@@ -199,7 +199,7 @@ def commit(folder: Path, key: str, trajectory: Trajectory) -> None:
     files = {}
     for name in names:
         fresh = not name.startswith("epochs/") or name not in known
-        files[name] = _describe(folder / name) if fresh else known[name]
+        files[name] = facts(folder / name) if fresh else known[name]
     body = {
         "version": VERSION,
         "key": key,
@@ -260,7 +260,7 @@ def _verified(folder: Path, text: str) -> Fit:
     try:
         body = _body(text)
         for name, expected in body["files"].items():
-            if _describe(folder / name) != expected:
+            if facts(folder / name) != expected:
                 raise Damaged(f"{folder / name} is truncated or altered")
         return Fit(
             key=body["key"],
@@ -291,10 +291,6 @@ def files_of(folder: Path) -> dict[str, Any]:
         return dict(read_json(folder / "manifest.json")["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    return {"sha256": sha256(path), "bytes": path.stat().st_size}
 
 
 def _digest(body: Mapping[str, Any]) -> str:

@@ -42,9 +42,7 @@ def inputs(c: Config) -> dict[str, Path]:
 
 def written(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return the size in bytes and the SHA-256 of files in a folder, by name; files that do not exist are left out."""
-    paths = {name: folder / name for name in sorted(names)}
-    found = {name: path for name, path in paths.items() if path.is_file()}
-    return {name: {"bytes": path.stat().st_size, "sha256": files.sha256(path)} for name, path in found.items()}
+    return {name: files.facts(folder / name) for name in sorted(names) if (folder / name).is_file()}
 
 
 def damaged(folder: Path, recorded: Mapping[str, Mapping[str, Any]]) -> list[str]:

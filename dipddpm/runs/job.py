@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dipddpm.names import LEFT, PICTURES, RESTORATIONS
+from dipddpm.names import LEFT, PICTURES, RESTORATIONS, TEXTS
 from dipddpm.ownership import claim
 
 EVENTS = ".dipddpm"  # the end of the names of this project's TensorBoard events: others may log to the same folder
@@ -36,6 +36,6 @@ class Job:
         """
         names = [f"{name}.png" for name in (*RESTORATIONS, *PICTURES)]
         names += [f"{name}-{i}.png" for name in RESTORATIONS for i in range(1, samples)]
-        names += ["config.yaml", "metrics.json", "error.txt", *more]
+        names += [*TEXTS, *more]
         older = (*LEFT, "events.out.tfevents.*")
         claim(self.folder, names, f"type {self.key}=<another folder>", lock=".job.lock", older=older)

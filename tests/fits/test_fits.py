@@ -130,7 +130,7 @@ def test_a_passing_read_error_is_no_damage(store, monkeypatch):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr(manifest, "sha256", too_many)
+        patched.setattr(manifest, "facts", too_many)
         with pytest.raises(OSError, match="Too many open files"):
             store.obtain({"seed": 0}, long_enough(6), work_until(6, calls))
     again, _, made = store.obtain({"seed": 0}, long_enough(6), work_until(6, calls))
