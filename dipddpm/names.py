@@ -15,6 +15,7 @@ TEXTS = ("config.yaml", "metrics.json", "error.txt")  # the files of a run that 
 BASELINES = ("posterior_mean", "noisy_window")  # rows of the two starts without a DIP
 QUALITIES = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "stlpips": ("ST-LPIPS", 3)}  # title and decimals of each
 SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}  # the script of each command
+MOST_LAYERS = 1000  # of a network: it takes minutes to build a million
 MOST_JOBS = 10_000  # of a sweep: each is checked before the first one starts
 STOPPED = "stopped by a signal"  # the line in error.txt of a job that was stopped and did not fail
 MACHINE = ("threads", "device", "panel_every")  # keys that do not change the result: a done job stays done

@@ -12,7 +12,7 @@ from dipddpm.config.degradation_ranges import check_degradation
 from dipddpm.config.schema import Config, DdpmConfig, DipConfig, has_clean
 from dipddpm.errors import UserError, need, suggestion
 from dipddpm.files import flat
-from dipddpm.names import LARGEST_NUMBER, OBJECTIVES, most_halvings
+from dipddpm.names import LARGEST_NUMBER, MOST_LAYERS, OBJECTIVES, most_halvings
 
 DRAWLESS = ("raw", "scaled")  # inits that draw no noise
 
@@ -60,6 +60,7 @@ def _check_network(d: DipConfig) -> None:
     skip = d.network.name == "skip"
     least, what = (1, "halvings (dip=skip)") if skip else (0, "hidden layers")
     need(d.layers >= least, "dip.layers", d.layers, f"{least} or more {what}")
+    need(d.layers <= MOST_LAYERS, "dip.layers", d.layers, f"at most {MOST_LAYERS} {what}")
     need(d.channels >= 1, "dip.channels", d.channels, "1 or more")
     odd = d.kernel_size >= 1 and d.kernel_size % 2 == 1
     need(odd, "dip.kernel_size", d.kernel_size, "an odd number, such as 3 or 5")

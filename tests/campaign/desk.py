@@ -44,8 +44,10 @@ class Desk:
         return max(1, round(few * self.times))
 
     def folder(self, name: str) -> Path:
-        """Return a new and empty folder."""
+        """Return a new and empty folder; kept folders of failed trials stay beside it, with a number."""
         path = self.work / name
+        if path.exists():
+            path.rename(self.work / f"{name}-{self.tried}")
         path.mkdir()
         return path
 

@@ -163,6 +163,7 @@ REFUSED = [
     ("checkpoint=oracle image=noisy image.path=a.png", "checkpoint=oracle needs a clean picture"),
     ("dip.kernel_size=4", "dip.kernel_size=4 is not allowed: an odd number, such as 3 or 5"),
     ("dip.layers=-1", "dip.layers=-1 is not allowed"),
+    ("dip.layers=1001", "dip.layers=1001 is not allowed: at most 1000 hidden layers"),
     ("dip=skip dip.layers=0", "dip.layers=0 is not allowed: 1 or more halvings (dip=skip)"),
     ("dip=skip dip.kernel_size=2", "dip.kernel_size=2 is not allowed"),
     ("dip.network=skip", "dip.final_relu=True is not allowed: false for the skip network, which ends in a sigmoid; "
