@@ -124,10 +124,15 @@ class JobFailed(CompactHydraException):
 def _one_line(error: Exception) -> str:
     """Return what an exception says in one line, with its type where the text needs it."""
     if isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}; to continue, type the same command"
+        return go_on(error)
     text = " ".join(str(error).split())
     return text if isinstance(error, UserError | RuntimeError) else f"{type(error).__name__}: {text}"
+
+
+def go_on(error: OSError) -> str:
+    """Return what the system says, the file, and the way to continue."""
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror}{where}; to continue, type the same command"
 
 
 def _log_traceback(error: BaseException | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -10,10 +11,11 @@ import hydra
 from omegaconf import DictConfig
 
 from dipddpm.cli.check import check_arguments
-from dipddpm.cli.launch import JobFailed, Objective
+from dipddpm.cli.launch import JobFailed, Objective, go_on
 from dipddpm.config.folder import conf_folder
 from dipddpm.surroundings import settle
 
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)  # no space, and no space for this user
 FULL = "HYDRA_FULL_ERROR"  # the variable by which a user asks Hydra for tracebacks
 
 
@@ -37,16 +39,21 @@ def start(job: Callable[[DictConfig], Objective], command: str) -> None:
         if isinstance(error, JobFailed):
             print(f"error: a job of the sweep failed: {error}", file=sys.stderr)
             sys.exit(1)
-        print(f"error: {_line(error)}", file=sys.stderr)
-        sys.exit(2)
+        line, code = _line(error)
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(code)
 
 
-def _line(error: Exception) -> str:
-    """Return one line for an error of Hydra or its plugins outside the jobs."""
+def _line(error: Exception) -> tuple[str, int]:
+    """Return one line for an error of Hydra or its plugins outside the jobs, and the exit code."""
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
+        return go_on(error), 1
     if isinstance(error, OSError) and error.filename:
         return (
             f"{error.filename} cannot be made or read ({error.strerror}): type hydra.run.dir=<folder>, or with -m "
             "hydra.sweep.dir=<folder>"
-        )
+        ), 2
     text = next((line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()), "")
-    return f"Hydra cannot run this command ({type(error).__name__}: {text}): to see the traceback, type {FULL}=1 first"
+    return (
+        f"Hydra cannot run this command ({type(error).__name__}: {text}): to see the traceback, type {FULL}=1 first"
+    ), 2

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from dipddpm.cli import launch, sample, train_dip
+from dipddpm.cli import launch, sample, start, train_dip
 from dipddpm.cli.launch import done_before, objective, share_of_threads
 from dipddpm.config.compose import plain
 from dipddpm.runs import commands as runs
@@ -340,3 +340,11 @@ def test_a_verbose_run_shows_what_this_project_logs_and_not_what_its_libraries_d
     finally:
         for logger, level in before.items():
             logger.setLevel(level)
+
+
+def test_a_disk_that_is_full_before_a_job_can_begin_is_no_mistake_of_the_user():
+    for code, file in ((errno.ENOSPC, None), (errno.EDQUOT, "out/.hydra")):
+        line, exit_code = start._line(OSError(code, os.strerror(code), file))
+        assert exit_code == 1 and line.startswith(os.strerror(code))
+        assert line.endswith(f"{': out/.hydra' if file else ''}; to continue, type the same command")
+    assert start._line(PermissionError(errno.EACCES, "Permission denied", "out"))[1] == 2
