@@ -54,7 +54,7 @@ NOISES = tuple(name for name in NoiseKind.__members__ if name != "own")  # kinds
 OPERATORS, NETWORKS, RULES, PRECISIONS, INITS, SCHEDULERS = (
     tuple(kind.__members__) for kind in (OperatorKind, Network, Rule, Precision, Init, Scheduler)
 )
-FIT_VERSION = 1  # part of a fit's key; raise it when the same request no longer gives the same fit
+FIT_VERSION = 2  # part of a fit's key; raise it when the same request no longer gives the same fit
 
 
 def most_halvings(size: int, kernel_size: int) -> int:

@@ -35,7 +35,7 @@ def check(c: Config) -> None:
     need(dip.max_epochs >= dip.checkpoint_every, "dip.max_epochs", dip.max_epochs,
          f"{dip.checkpoint_every} or more, the first epoch that is kept (dip.checkpoint_every)")  # fmt: skip
     need(0 <= dip.input_noise < math.inf, "dip.input_noise", dip.input_noise, "0 or more (picture units)")
-    need(0 <= dip.ema < 1, "dip.ema", dip.ema, "from 0 (off) to below 1")
+    need(0 <= dip.ema < 1, "dip.ema", dip.ema, "from 0 (the newest output) to below 1")
     need(stopping.threshold is None or 0 < stopping.threshold < math.inf, "stopping.threshold",
          stopping.threshold, "a mean squared error above 0, or null")  # fmt: skip
     need(stopping.patience is None or stopping.patience >= 1, "stopping.patience",

@@ -103,13 +103,13 @@ class Operator(torch.nn.Module):
         """
         return x + self.project(y.to(x) - x)
 
-    def loss(self, residual: torch.Tensor) -> torch.Tensor:
-        """Return the mean square of A r over the values of y, a scalar.
+    def losses(self, residual: torch.Tensor) -> torch.Tensor:
+        """Return for each picture the mean square of A r over the values of y, shape (N,).
 
         Args:
             residual: r = output - completed y, shape (N, 3, H, W).
         """
-        return self.measure(residual).square().mean()
+        return self.measure(residual).square().flatten(1).mean(1)
 
     def request(self) -> dict[str, Any]:
         """Return the values of the operator that a fit depends on, as JSON types. They enter the fit's key.
@@ -245,9 +245,9 @@ class Mask(Operator):
         """Return x with the known pixels of y, bit-equal."""
         return torch.where(self._known(x), y.to(x), x)
 
-    def loss(self, residual: torch.Tensor) -> torch.Tensor:
-        known = self._known(residual).expand(len(residual), -1, -1, -1)
-        return (residual.square() * known).sum() / (residual.shape[1] * known.sum())
+    def losses(self, residual: torch.Tensor) -> torch.Tensor:
+        known = self._known(residual)
+        return (residual.square() * known).flatten(1).sum(1) / (residual.shape[1] * known.flatten(1).sum(1))
 
     def complete(self, y: torch.Tensor) -> torch.Tensor:
         """Return y with its missing pixels filled by `fill`."""

@@ -1,17 +1,19 @@
-"""The work at the end of each epoch: its row of the curves, the stopping rule, and kept weights and pictures."""
+"""The work at the end of each block of epochs: curves, stopping rule, kept weights and pictures, TensorBoard."""
 
 from __future__ import annotations
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch.utils.tensorboard import SummaryWriter
 
 from dipddpm import progress
 from dipddpm.dip import tracking
@@ -23,7 +25,7 @@ from dipddpm.environment import changes
 from dipddpm.files import replacing
 from dipddpm.metrics import quality as metrics
 
-STATE_SHARE = 0.05  # largest share of a fit's time that commits may take
+STATE_SHARE = 0.02  # largest share of a fit's time that commits may take
 
 
 class WholeFile(TorchCheckpointIO):
@@ -39,122 +41,201 @@ class WholeFile(TorchCheckpointIO):
             temporary.write_bytes(buffer.getbuffer())
 
 
-class Recorder(Callback):
-    """Append each epoch's row, apply the stopping rule, keep epochs, and commit.
+@dataclass
+class Member:
+    """The fit of one picture while it runs.
 
-    Weights and picture are kept every ``checkpoint_every`` epochs and at the last epoch. A commit first stores the
-    newest state (optimiser, generators, averages, ring buffer), which takes 84 MB at 256x256. Commits take at most
-    `STATE_SHARE` of the time. A kill loses the epochs since the last commit.
-
-    Args:
-        keeper: The keeper of epochs and commits.
-        rule: The stopping rule. It is applied from the first kept epoch on, and ends the fit when it fires.
-        environment: The environment of this process. Commits store it after those of earlier processes.
-        before: The trajectory that this fit continues, or None.
+    Attributes:
+        keeper: The keeper of its epochs and commits.
+        rule: Its stopping rule. The rule is asked at the end of each block, from the first kept epoch on.
+        environment: The environment of this process.
+        before: The trajectory that the fit continues, or None.
+        stopped: Whether its rule has fired. Further epochs of the other fits do not change it.
     """
 
-    def __init__(
-        self, keeper: Keeper, rule: Rule, *, environment: Mapping[str, Any], before: Trajectory | None
-    ) -> None:
-        self.keeper, self.rule = keeper, rule
-        self.environments = list(before.environments) if before else []
-        if not before or changes(self.environments[-1], environment):
-            self.environments.append({"from_epoch": before.epochs + 1 if before else 1, **environment})
-        self.curves = before.curves if before else Curves()
-        self.kept = dict(before.kept) if before else {}
-        self.seconds = before.seconds if before else 0.0
-        self.revived = before.revived if before else None
-        self._mark = time.perf_counter()
-        self._committed = self._commit_took = 0.0
-        self._committed_epoch = before.epochs if before else 0
+    keeper: Keeper
+    rule: Rule
+    environment: Mapping[str, Any]
+    before: Trajectory | None = None
+    stopped: bool = False
+    curves: Curves = field(init=False)
+    kept: dict[int, float | None] = field(init=False)
+    committed: int = field(init=False)  # the epochs of the newest commit
+    environments: list[dict[str, Any]] = field(init=False)  # of all processes that worked on the fit
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._mark = time.perf_counter()
+    def __post_init__(self) -> None:
+        self.curves = self.before.curves if self.before else Curves()
+        self.kept = dict(self.before.kept) if self.before else {}
+        self.committed = len(self.curves)
+        self.environments = list(self.before.environments) if self.before else []
+        if not self.environments or changes(self.environments[-1], self.environment):
+            self.environments.append({"from_epoch": self.committed + 1, **self.environment})
+
+
+class StopByRule(EarlyStopping):
+    """Lightning's early stopping, by a rule over whole curves.
+
+    The fit of one picture ends when its rule fires. Fits that run together end when half of them have stopped: all are
+    kept, and those that must go on do so in a smaller stack.
+
+    Args:
+        members: The fits, in the order of the module's pictures.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        super().__init__(monitor="loss_noisy")
+        self.members = members
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add the rows of the block to the curves."""
+        assert isinstance(pl_module, DeepImagePrior)
+        for member, rows in zip(self.members, pl_module.rows, strict=True):
+            for row in rows if not member.stopped else ():
+                member.curves.append(**row)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DeepImagePrior)
-        self.curves.append(**pl_module.row)
-        epoch, every = len(self.curves), pl_module.settings.checkpoint_every
-        if epoch >= every and self.rule(self.curves) is not None:
-            trainer.should_stop = True
-        last = trainer.should_stop or epoch == trainer.max_epochs
-        if epoch % every == 0 or last:
-            self._keep(pl_module)
-            if last or time.perf_counter() - self._committed >= self._commit_took / STATE_SHARE:
-                self._commit(trainer, pl_module)
+        epochs = pl_module.epochs
+        for i, member in enumerate(self.members):
+            if not member.stopped and epochs >= pl_module.settings.checkpoint_every:
+                member.stopped = i in pl_module.errors or member.rule(member.curves) is not None
+        going = sum(not member.stopped for member in self.members)
+        if going <= len(self.members) // 2 or epochs >= pl_module.last_epoch:
+            self.stopped_epoch, trainer.should_stop = epochs, True
+
+
+class KeepEpochs(Checkpoint):
+    """Keep weights and pictures every ``checkpoint_every`` epochs and at the last epoch, and commit them.
+
+    A commit first stores the newest state (optimiser, generators, average, ring buffer), which takes 84 MB at 256x256.
+    Commits take at most `STATE_SHARE` of the time. A kill loses the epochs since the last commit.
+
+    Args:
+        members: The fits, in the order of the module's pictures.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = members
+        self._began = time.perf_counter()
+        self._committed = self._commit_took = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, DeepImagePrior)
+        last = trainer.should_stop
+        if pl_module.epochs % pl_module.settings.checkpoint_every == 0 or last:
+            waited = time.perf_counter() - self._committed
+            self._keep(trainer, pl_module, commit=last or waited >= self._commit_took / STATE_SHARE)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep and commit the last epoch of a fit that another callback or a limit of the Trainer ended."""
         assert isinstance(pl_module, DeepImagePrior)
-        if len(self.curves) > self._committed_epoch:
-            self._keep(pl_module)
-            self._commit(trainer, pl_module)
+        self._keep(trainer, pl_module, commit=True)
 
-    def _keep(self, module: DeepImagePrior) -> None:
-        epoch = len(self.curves)
-        picture = module.render()
-        psnr = None if module.clean is None else metrics.psnr(picture, module.clean).item()
-        self.keeper.keep(epoch, module.kept_net.state_dict(), picture)
-        self.kept[epoch] = psnr
+    def _keep(self, trainer: pl.Trainer, module: DeepImagePrior, *, commit: bool) -> None:
+        """Keep the newest epoch of each fit that has grown since its last commit, and commit it."""
+        grown = [i for i, member in enumerate(self.members) if member.committed < len(member.curves) == module.epochs]
+        if not grown:
+            return
+        pictures, began = module.render(), time.perf_counter()
+        for i in grown:
+            member, picture = self.members[i], pictures[i : i + 1]
+            epoch = len(member.curves)
+            if epoch not in member.kept:
+                psnr = None if module.clean is None else metrics.psnr(picture, module.clean[i : i + 1]).item()
+                member.keeper.keep(epoch, module.weights(i), picture)
+                member.kept[epoch] = psnr
+            if commit or member.stopped:
+                self._commit(trainer, module, i)
+        if commit:
+            self._committed = time.perf_counter()
+            self._commit_took = self._committed - began
 
-    def _commit(self, trainer: pl.Trainer, module: DeepImagePrior) -> None:
-        began = time.perf_counter()
-        if path := self.keeper.state_file(len(self.curves)):
+    def _commit(self, trainer: pl.Trainer, module: DeepImagePrior, i: int) -> None:
+        member = self.members[i]
+        if path := member.keeper.state_file(len(member.curves)):
+            module.saved = i
             trainer.save_checkpoint(path)
-        now = time.perf_counter()
-        self.seconds, self._mark = self.seconds + now - self._mark, now
-        revived = module.revived if self.revived is None else self.revived
-        self.keeper.commit(Trajectory(self.curves, dict(self.kept), self.seconds, revived, list(self.environments)))
-        self._committed, self._committed_epoch = time.perf_counter(), len(self.curves)
-        self._commit_took = self._committed - began
+        before, epochs = member.before, len(member.curves)
+        # Fits that run together share the time.
+        seconds = (before.seconds if before else 0.0) + (time.perf_counter() - self._began) / len(self.members)
+        revived = before.revived if before else module.revived[i]
+        member.keeper.commit(Trajectory(member.curves, dict(member.kept), seconds, revived, list(member.environments)))
+        member.committed = epochs
 
 
 class Events(Callback):
-    """Write each epoch's row to TensorBoard, and five pictures every ``every`` epochs.
+    """Write the rows of a fit to TensorBoard, and five pictures every ``every`` epochs.
 
-    The pictures are y, the clean picture, z, this epoch's output, and the kept output of best PSNR.
+    The pictures are y, the clean picture, z, the newest kept output, and the kept output of best PSNR. They are written
+    at the end of a block, and at the end of the fit.
 
     Args:
         every: Epochs between the pictures.
-        recorder: The recorder of the fit, which is called before this callback.
+        member: The fit.
+        events: The event writer.
+        i: The index of the fit among the module's pictures.
     """
 
-    def __init__(self, every: int, recorder: Recorder) -> None:
-        self.every, self.recorder = every, recorder
+    def __init__(self, every: int, member: Member, events: SummaryWriter, i: int = 0) -> None:
+        self.every, self.member, self.events, self.i = every, member, events, i
+        self.written = self.shown = len(member.curves)
+        self.described: set[str] = set()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DeepImagePrior)
-        epoch = trainer.current_epoch + 1
-        tracking.log_epoch(tracking.writer(trainer), pl_module.row, epoch)
-        if epoch % self.every and not trainer.should_stop and epoch != trainer.max_epochs:
+        epochs = len(self.member.curves)
+        if epochs == self.written:  # the fit has stopped, and others go on
             return
-        output = pl_module.render()
-        y = pl_module.operator.project(pl_module.noisy)
-        pictures = {"noisy": y, "z": pl_module.z, "output": output}
-        if pl_module.clean is not None:
-            best = best_kept(self.recorder.kept)
-            pictures |= {"clean": pl_module.clean, "best": self.recorder.keeper.picture(best[0]) if best else output}
-        tracking.log_pictures(tracking.writer(trainer), "dip", pictures, epoch)
+        for epoch, row in enumerate(pl_module.rows[self.i], self.written + 1):
+            tracking.log_epoch(self.events, row, epoch, self.described)
+        self.written = epochs
+        if epochs // self.every > self.shown // self.every:
+            self._show(pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, DeepImagePrior)
+        if self.shown < self.written == pl_module.epochs:
+            self._show(pl_module)
+
+    def _show(self, module: DeepImagePrior) -> None:
+        i, kept = slice(self.i, self.i + 1), dict(self.member.kept)
+        self.shown, output = self.written, module.render()[i]
+        y = module.operator.project(module.noisy)[i]
+        pictures = {"noisy": y, "z": module.z[i], "output": output}
+        if module.clean is not None:
+            clean = module.clean[i]
+            best = best_kept({**kept, self.written: metrics.psnr(output, clean).item()})
+            old = best is not None and best[0] != self.written
+            pictures |= {"clean": clean, "best": self.member.keeper.picture(best[0]) if best and old else output}
+        tracking.log_pictures(self.events, "dip", pictures, self.written)
 
 
 class Bar(Callback):
-    """A progress bar over the epochs, with the newest loss and PSNR."""
+    """A progress bar over the epochs, with the newest loss and PSNR, which are means over the pictures."""
 
     def __init__(self) -> None:
         self.progress = progress.bar("epochs")
         self.task = self.progress.add_task("fitting the DIP", total=None, note="")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.progress.update(self.task, total=trainer.max_epochs, completed=trainer.current_epoch)
+        assert isinstance(pl_module, DeepImagePrior)
+        self.progress.update(self.task, total=pl_module.last_epoch, completed=pl_module.epochs)
         self.progress.start()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DeepImagePrior)
-        row = pl_module.row
-        note = f"loss {row['loss_noisy']:.2g}"
+        newest = [rows[-1] for rows in pl_module.rows if rows]
+        if not newest:
+            return
+        note = f"loss {sum(row['loss_noisy'] for row in newest) / len(newest):.2g}"
         if pl_module.clean is not None:
-            note += f", {row['psnr']:.1f} dB"
-        self.progress.update(self.task, completed=trainer.current_epoch + 1, note=note)
+            note += f", {sum(row['psnr'] for row in newest) / len(newest):.1f} dB"
+        self.progress.update(self.task, completed=pl_module.epochs, note=note)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.progress.stop()

@@ -1,8 +1,8 @@
 """The curves of a fit, one row an epoch, and the epochs that they single out: peak, best kept epoch, crossing.
 
 Row e is measured before the first step of epoch e. It belongs to the weights kept after epoch e - 1: `weights_epoch`.
-Peak, crossing and stopping rules name that epoch. Rows measure the training step. With ``dip.ema`` the kept weights are
-averages, and with ``dip.input_noise`` the kept picture is that of z without noise: both differ from the row.
+Peak, crossing and stopping rules name that epoch. Rows measure the output of the training step. With ``dip.ema`` the
+kept picture is an average of such outputs, and differs from the row.
 """
 
 from __future__ import annotations

@@ -5,21 +5,21 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, Checkpoint, ProgressBar
-from pytorch_lightning.loggers import TensorBoardLogger
+import torch
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch.utils.tensorboard import SummaryWriter
 
 from dipddpm import environment
 from dipddpm.dip import networks, tracking
 from dipddpm.dip.alone import alone
-from dipddpm.dip.callbacks import Bar, Events, Recorder, WholeFile
+from dipddpm.dip.callbacks import Bar, Events, KeepEpochs, Member, StopByRule, WholeFile
 from dipddpm.dip.keeping import Keeper
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.stopping import Rule
@@ -35,14 +35,12 @@ class RunSettings:
 
     Attributes:
         device: A torch device, such as ``cpu`` or ``cuda:1``.
-        events: Folder of TensorBoard's events; None writes none.
         panel_every: Epochs between pictures in TensorBoard.
         progress: Whether a progress bar is shown.
         trainer: Further options of Lightning's Trainer, such as ``callbacks``, ``logger`` and ``gradient_clip_val``.
     """
 
     device: str = "cpu"
-    events: Path | None = None
     panel_every: int = 100
     progress: bool = False
     trainer: Mapping[str, Any] = field(default_factory=dict)
@@ -74,68 +72,90 @@ def check_options(options: Mapping[str, Any], known: Iterable[str]) -> None:
 
 
 @alone()
-def run(module: DeepImagePrior, keeper: Keeper, rule: Rule, epochs: int, settings: RunSettings | None = None) -> None:
-    """Fit until the rule fires or ``epochs`` are reached. A kept fit continues from its state.
+def run(
+    module: DeepImagePrior,
+    keepers: Sequence[Keeper],
+    rules: Sequence[Rule],
+    epochs: int,
+    settings: RunSettings | None = None,
+) -> None:
+    """Fit until the rule fires, or until ``epochs`` are reached. Kept fits continue from their state.
+
+    Several pictures are fitted until half of their rules have fired.
 
     Args:
         module: A freshly built module. To continue a fit, it needs the fit's settings, seed and content.
-        keeper: The keeper of the fit.
-        rule: The stopping rule: a pure function of curves.
-        epochs: The largest number of epochs, those of the kept fit included.
+        keepers: The keeper of each picture's fit. Fits that are continued together have the same number of epochs.
+        rules: The stopping rule of each picture: a pure function of curves.
+        epochs: The largest number of epochs, those of the kept fits included.
         settings: Device and display; None: the CPU, without a display.
 
     Raises:
-        RuntimeError: When the output is no longer finite, or one of its colour channels dies.
+        RuntimeError: When an output is no longer finite, or one of its colour channels dies.
     """
     settings = settings or RunSettings()
     now = environment.describe(settings.device, module.settings.precision, networks.memory_format(module.net))
-    before, state = keeper.before() or (None, None)
-    if before:
-        log.info("continuing from epoch %d of the stored fit %s", before.epochs, keeper.name)
-        if changed := environment.changes(before.environments[-1], now):
-            log.warning("the fit will not be bit-equal to an uninterrupted one: %s", ", ".join(changed))
-    else:
-        log.info("fitting %s, up to %d epochs", keeper.name, epochs)
-    recorder = Recorder(keeper, rule, environment=now, before=before)
-    callbacks: list[Callback] = [recorder]
-    if settings.events:
-        callbacks.append(Events(settings.panel_every, recorder))
-    if settings.progress:
-        callbacks.append(Bar())
+    if len(keepers) > 1:
+        now |= {"batch": len(keepers)}
+    found = [keeper.before() or (None, None) for keeper in keepers]
+    members = [Member(*each, now, before) for *each, (before, _) in zip(keepers, rules, found, strict=True)]
+    states = [state for _, state in found if state is not None]
+    _say(members, epochs, now)
+    module.last_epoch = epochs
+    if len(states) > 1:
+        module.states = [torch.load(state, map_location="cpu", weights_only=True) for state in states]
     options = dict(settings.trainer)
+    module.clipping = options.pop("gradient_clip_val", None), options.pop("gradient_clip_algorithm", None)
     given = options.pop("callbacks", None) or []
-    callbacks += given if isinstance(given, list | tuple) else [given]
-    module.watched = bool(settings.trainer)
+    callbacks = [*([Bar()] if settings.progress else []), *(given if isinstance(given, list | tuple) else [given])]
     kind, _, index = settings.device.partition(":")
-    with _quiet(), utf8_path(settings.events) if settings.events else nullcontext() as events:
-        logger = None
-        if events:
-            first = (before.epochs if before else 0) + 1  # a killed run may have logged epochs after its last commit
-            logger = TensorBoardLogger(events, name="", version="", default_hp_metric=False, purge_step=first)
-            logger.experiment.add_custom_scalars(tracking.LAYOUT)
+    with _quiet(), ExitStack() as stack:
+        for i, member in enumerate(members):
+            if writer := _events(member.keeper, len(member.curves) + 1, stack):
+                callbacks.append(Events(settings.panel_every, member, writer, i))
+        callbacks = [StopByRule(members), *callbacks, KeepEpochs(members)]
         trainer = pl.Trainer(
             accelerator="gpu" if kind == "cuda" else kind,
             devices=[int(index)] if index else 1,
-            max_epochs=epochs,
+            max_epochs=-1,  # Lightning's epochs are blocks; `StopByRule` ends the last one
             callbacks=callbacks,
-            enable_checkpointing=any(isinstance(one, Checkpoint) for one in callbacks),
             enable_progress_bar=any(isinstance(one, ProgressBar) for one in callbacks),
             plugins=[WholeFile(), LightningEnvironment()],  # Lightning would ask the variables of SLURM
             **{
-                "logger": logger or False,
+                "logger": False,
                 "enable_model_summary": False,
                 "log_every_n_steps": 1,
-                "default_root_dir": str(settings.events) if settings.events else None,
+                "default_root_dir": None,
                 **options,
             },
         )
         trainer.fit(
             module,
-            train_dataloaders=range(module.settings.steps_per_epoch),  # the data are the module's buffers
-            ckpt_path=str(state) if state else None,
+            train_dataloaders=range(1),  # the data are the module's buffers
+            ckpt_path=str(states[0]) if states else None,
         )
-        if logger:
-            logger.finalize("success")
+
+
+def _say(members: Sequence[Member], epochs: int, now: Mapping[str, Any]) -> None:
+    """Log which fits begin or go on, and warn of those that will not be bit-equal."""
+    for member in members:
+        if before := member.before:
+            log.info("continuing from epoch %d of the stored fit %s", before.epochs, member.keeper.name)
+            if changed := environment.changes(before.environments[-1], now):
+                log.warning("the fit will not be bit-equal to an uninterrupted one: %s", ", ".join(changed))
+        else:
+            log.info("fitting %s, up to %d epochs", member.keeper.name, epochs)
+
+
+def _events(keeper: Keeper, first: int, stack: ExitStack) -> SummaryWriter | None:
+    """Open the TensorBoard events of a kept fit, from epoch ``first`` on; None for a fit without a folder."""
+    if keeper.folder is None:
+        return None
+    folder = stack.enter_context(utf8_path(keeper.folder))
+    # A killed run may have logged epochs after its last commit.
+    events = stack.enter_context(SummaryWriter(str(folder), purge_step=first))
+    events.add_custom_scalars(tracking.LAYOUT)
+    return events
 
 
 @contextmanager

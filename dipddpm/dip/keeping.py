@@ -50,6 +50,11 @@ class Keeper(Protocol):
         """The name of the fit in log lines."""
         ...
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the fit, which gets TensorBoard's events too; None for a fit without files."""
+        ...
+
     def before(self) -> tuple[Trajectory, Path] | None:
         """Return the trajectory to continue and the file of its state; None for a new fit."""
         ...
@@ -79,7 +84,7 @@ class Memory:
             None where every epoch may be (`dipddpm.dip.stopping.Stopping.pending`). None: every epoch may be.
     """
 
-    name = "a picture"
+    name, folder = "a picture", None
 
     def __init__(self, pending: Callable[[Curves], int | None] | None = None) -> None:
         self._pending = pending

@@ -1,4 +1,4 @@
-"""The Deep Image Prior as a LightningModule: a network, a fixed random input z, and one noisy picture y.
+"""The Deep Image Prior as a LightningModule: networks, fixed random inputs z, and noisy pictures y.
 
 Reference: Ulyanov, Vedaldi and Lempitsky, Deep Image Prior, CVPR 2018, https://arxiv.org/abs/1711.10925.
 """
@@ -8,17 +8,18 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch.nn.functional import mse_loss
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dipddpm import seeds
 from dipddpm.degradation.operators import Identity, Operator
 from dipddpm.degradation.problem import content_hashes
 from dipddpm.dip import networks
+from dipddpm.dip.average import Average
+from dipddpm.dip.block import Block
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
 from dipddpm.metrics import quality as metrics
@@ -26,36 +27,39 @@ from dipddpm.metrics import quality as metrics
 log = logging.getLogger(__name__)
 # The settings that a state records. Settings such as max_epochs do not change the numbers, and are not recorded.
 RECORDED = ("layers", "channels", "kernel_size", "final_relu", "lr", "input_noise", "ema", "precision")
-DARK = 0.5 / 255  # a channel of y up to this mean is black, and an output of zero is right for it
 
 
-def fixed_input(shape: torch.Size, seed: int, content: str) -> torch.Tensor:
+def fixed_input(shape: Sequence[int], seed: int, content: str) -> torch.Tensor:
     """Return z: uniform in [0, 1], of the given shape (1, 3, H, W)."""
-    return torch.rand(shape, generator=seeds.generator(seed, "dip input", content))
+    return torch.rand(tuple(shape), generator=seeds.generator(seed, "dip input", content))
 
 
 class DeepImagePrior(pl.LightningModule):
-    """Fit a network's output for a fixed z to a noisy picture y, by mean squared error with Adam.
+    """Fit the output of a network for a fixed z to a noisy picture y, by mean squared error with Adam.
 
-    At the end of each epoch `row` holds the epoch's row of the curves. While `watched` is true, the known values of the
-    row are logged, too: callbacks such as EarlyStopping and ModelCheckpoint find them by the names in
-    `dipddpm.dip.curves.COLUMNS`. Logging takes a fifth of a small fit's time: a fit that nobody watches logs nothing.
+    A Lightning batch is a **block** of epochs: the epochs up to the next kept one. A Lightning epoch has one block. The
+    optimiser steps of a block run without Lightning between them (manual optimisation), and nothing in a block waits
+    for the device. At the end of a block `rows` holds a row of the curves for each of its epochs. The known values of
+    the last row are logged: callbacks such as EarlyStopping find them by the names in `dipddpm.dip.curves.COLUMNS`.
+
+    N pictures of one size are fitted at once, each by a network of its own. Their networks are stacked. Logged values
+    are means over the pictures then.
 
     Hyperparameters are builtins, so that checkpoints load without pickle. z, y and the clean picture are buffers: all
-    ``steps_per_epoch`` steps of an epoch use the same data, and a data loader would only take time.
+    optimiser steps use the same data, and a data loader would only take time.
 
     Args:
-        noisy: Completed y, shape (1, 3, H, W), in [0, 1] units; values may lie outside.
-        clean: The clean picture, same shape, or None. The fit is measured against it and does not learn from it.
+        noisy: Completed y, shape (N, 3, H, W), in [0, 1] units; values may lie outside.
+        clean: The clean pictures, same shape, or None. The fit is measured against them and does not learn from them.
         operator: A of y = A x + noise. The loss is over the measured part (the paper's eq. 4 and 5). None: identity.
-        network: Your own module, which maps z to a picture, both of shape (1, 3, H, W). It is trained in place. None
-            builds the network that the settings name, with initial weights from the seed.
+        network: Your own module, which maps z to a picture, both of shape (1, 3, H, W). It is trained in place, and N
+            is 1. None builds the network that the settings name, with initial weights from the seed.
         settings: Settings of the network and of Adam; None: those of the plain network.
         seed: Seed of z, of the weights and of the input noise.
-        content: Content hash of the picture, which enters every seed; None: the hash of ``noisy``.
+        contents: Content hash of each picture, which enters its seeds; None: the hashes of ``noisy``.
 
     Raises:
-        ValueError: When ``noisy`` is not one picture, for settings that the network does not have, or for a network
+        ValueError: When ``noisy`` has another shape, for settings that the network does not have, or for a network
             without parameters in float32.
     """
 
@@ -72,139 +76,165 @@ class DeepImagePrior(pl.LightningModule):
         network: torch.nn.Module | None = None,
         settings: DipSettings | None = None,
         seed: int = 0,
-        content: str | None = None,
+        contents: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if noisy.ndim != 4 or noisy.shape[:2] != (1, 3):
-            raise ValueError(f"noisy must be one picture, shape (1, 3, H, W), got {tuple(noisy.shape)}")
-        s = settings or DipSettings()
-        content = content_hashes(noisy)[0] if content is None else content
-        self.settings, self.content = s, content
-        self.net = network or networks.build(s, seeds.generator(seed, "dip weights", content))
-        networks.check(self.net)
+        if noisy.ndim != 4 or noisy.shape[1] != 3:
+            raise ValueError(f"noisy must be pictures, shape (N, 3, H, W), got {tuple(noisy.shape)}")
+        self.automatic_optimization = False
+        self.settings = s = settings or DipSettings()
+        self.seed, self.contents = seed, tuple(content_hashes(noisy) if contents is None else contents)
+        z = [fixed_input((1, *noisy.shape[1:]), seed, content) for content in self.contents]
+        nets = [
+            network or networks.build(s, seeds.generator(seed, "dip weights", content)) for content in self.contents
+        ]
+        networks.check(nets[0])
         name = s.network if network is None else type(network).__name__
-        self.save_hyperparameters(
-            {"network": name, **{k: getattr(s, k) for k in RECORDED}, "seed": seed, "content": content}
-        )
-        z = fixed_input(noisy.shape, seed, content)
-        self.revived = self._revive(z, seeds.generator(seed, "dip revival", content))
+        recorded = {"network": name, **{k: getattr(s, k) for k in RECORDED}, "seed": seed}
+        self.save_hyperparameters({**recorded, "content": self.contents[0]})
+        self.revived = [self._revive(*each) for each in zip(nets, z, self.contents, strict=True)]
+        self.net = nets[0] if len(nets) == 1 else networks.Stacked(nets)
         fast = networks.memory_format(self.net)
         self.net.to(memory_format=fast)  # pyright: ignore[reportCallIssue]
-        self.averaged = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(s.ema)) if s.ema else None
-        self.register_buffer("z", z.contiguous(memory_format=fast), persistent=False)
+        self.register_buffer("z", torch.cat(z).contiguous(memory_format=fast), persistent=False)
         self.register_buffer("noisy", noisy.contiguous(memory_format=fast), persistent=False)
         self.register_buffer("clean", clean, persistent=False)
         self.operator = Identity() if operator is None else operator
-        self.input_generator = seeds.generator(seed, "dip input noise", content)
+        self.input_generators = [seeds.generator(seed, "dip input noise", content) for content in self.contents]
         self.windowed, self.moving = WindowedVariance(), MovingVariance()
-        self.row: dict[str, float] = {}
-        self.watched = True
-        self._started = 0.0
-        self._seconds = 0.0
+        self.average = Average(s.ema)
+        self.epochs = 0  # epochs that the fit has had
+        self.last_epoch = s.max_epochs
+        self.clipping: tuple[float | None, str | None] = (None, None)  # Lightning's gradient_clip_val and its algorithm
+        self.rows: list[list[dict[str, float]]] = []  # for each picture the rows of the newest block
+        self.errors: dict[int, RuntimeError] = {}  # of the pictures of a stack whose fits have failed
+        self.saved = 0  # the picture whose state the next checkpoint has
+        self.states: Sequence[dict[str, Any]] = ()  # the checkpoints of all pictures, when a stack is continued
+        self._block: Block | None = None
 
-    def _revive(self, z: torch.Tensor, generator: torch.Generator) -> int:
+    def _revive(self, net: torch.nn.Module, z: torch.Tensor, content: str) -> int:
         """Redraw the last layer until no output channel is dead; return the number of redraws.
 
         A network without a layer to redraw is left as it is, and gives 0.
         """
-        last = networks.last_layer(self.net)
-        times = networks.revive(self.net, last, z, generator) if last is not None else 0
+        last = networks.last_layer(net)
+        generator = seeds.generator(self.seed, "dip revival", content)
+        times = networks.revive(net, last, z, generator) if last is not None else 0
         if times:
             log.info("an output channel was dead at the start: the last layer was redrawn (attempts: %d)", times)
         return times
 
-    @property
-    def kept_net(self) -> torch.nn.Module:
-        """The network whose weights are kept: with ``ema`` the averaged one."""
-        return self.averaged.module if self.averaged is not None else self.net
-
-    def forward(self, z: torch.Tensor, net: torch.nn.Module | None = None) -> torch.Tensor:
-        """Map z to a picture, both of shape (1, 3, H, W), in the fit's precision; the result is float32."""
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Map z to pictures, both of shape (N, 3, H, W), in the fit's precision; the result is float32."""
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
-            return (net or self.net)(z).float()
+            return self.net(z).float()
+
+    def weights(self, i: int = 0) -> dict[str, torch.Tensor]:
+        """Return the weights of the network of picture ``i``, by name."""
+        return self.net.weights(i) if isinstance(self.net, networks.Stacked) else self.net.state_dict()
 
     @torch.no_grad()
     def render(self) -> torch.Tensor:
-        """Return the picture of the kept weights: float32, shape (1, 3, H, W), not clipped.
+        """Return the kept pictures: float32, shape (N, 3, H, W), not clipped.
 
-        Raises:
-            RuntimeError: When the weights have diverged.
+        With ``ema`` they are the averaged outputs of the epochs so far, otherwise the outputs of the present weights.
         """
-        picture = self(self.z, self.kept_net)
-        self._refuse_divergence(picture)
-        return picture
-
-    def _refuse_divergence(self, output: torch.Tensor) -> None:
-        if not output.square().sum().isfinite():
-            raise RuntimeError(
-                f"the fit diverged at epoch {self.current_epoch + 1}, its output is no longer finite, "
-                f"at learning rate {self.settings.lr:g}: try a smaller dip.lr"
-            )
+        return self.average.value() if self.average.decay else self(self.z)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.net.parameters(), lr=self.settings.lr)
+        # Fused: one kernel updates all weights. A skip network has 70 tensors.
+        parameters = [p for p in self.net.parameters() if p.requires_grad]
+        return torch.optim.Adam(parameters, lr=self.settings.lr, fused=True, capturable=self.z.is_cuda)
 
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        """Return the loss to the noisy picture. The first step of an epoch fills the epoch's row."""
-        z = self.z
-        if self.settings.input_noise:
-            noise = torch.randn(z.shape, generator=self.input_generator)
-            z = z + self.settings.input_noise * noise.to(z.device)
-        output = self(z)
-        if output.shape != self.noisy.shape:
-            given, wanted = tuple(output.shape), tuple(self.noisy.shape)
-            raise ValueError(f"network {type(self.net).__name__} gives the shape {given}: must be that of z, {wanted}")
-        loss = self.operator.loss(output - self.noisy)  # over the values of y
-        if batch_idx == 0:
-            self._measure(output.detach(), loss.item())
-        return loss
+    def clip(self) -> None:
+        """Clip the gradients, where the Trainer was given an option for it."""
+        value, algorithm = self.clipping
+        if value:
+            self.clip_gradients(self.optimizers(), value, algorithm)  # pyright: ignore[reportArgumentType]
 
-    def _measure(self, output: torch.Tensor, loss: float) -> None:
-        self._refuse_divergence(output)
-        if dead := [c for c in networks.dead_channels(output) if self.noisy[:, c].mean() > DARK]:
-            names = ", ".join("red green blue".split()[c] for c in dead)
+    def block_end(self) -> int:
+        """Return the last epoch of the next block: the next kept epoch, or the end of the fit."""
+        every = self.settings.checkpoint_every
+        return min(self.last_epoch, (self.epochs // every + 1) * every)
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Run a block of epochs, and read its rows."""
+        if self._block is None:
+            optimizer = self.optimizers(use_pl_optimizer=False)
+            assert isinstance(optimizer, torch.optim.Optimizer)
+            self._block = Block(self, optimizer)
+        epochs, began = self.block_end() - self.epochs, time.perf_counter()
+        measured = self._block.run(epochs)
+        seconds = (time.perf_counter() - began) / (epochs * self.settings.steps_per_epoch)
+        self.rows = [self._rows(i, rows, seconds) for i, rows in enumerate(measured)]
+        self.epochs += epochs
+        # Lightning counts the steps of its own optimisers only: max_steps and the step of a checkpoint need the number.
+        steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        for count in (steps.total, steps.current):
+            count.ready += epochs * self.settings.steps_per_epoch
+            count.completed += epochs * self.settings.steps_per_epoch
+        self._log_newest()
+
+    def _log_newest(self) -> None:
+        if newest := [rows[-1] for rows in self.rows if rows]:
+            means = {name: sum(row[name] for row in newest) / len(newest) for name in newest[0]}
+            known = {name: value for name, value in means.items() if not math.isnan(value)}
+            self.log_dict({**known, "step": float(self.epochs)})  # Lightning's loggers take it as the step
+
+    def _rows(self, i: int, measured: Sequence[dict[str, float]], seconds: float) -> list[dict[str, float]]:
+        """Return the rows of the curves of picture ``i``; none once its fit has failed and others go on."""
+        try:
+            return [self._row(row, epoch, seconds) for epoch, row in enumerate(measured, self.epochs + 1)]
+        except RuntimeError as error:
+            if len(self.noisy) == 1:
+                raise
+            self.errors.setdefault(i, error)
+            return []
+
+    def _row(self, measured: dict[str, float], epoch: int, seconds: float) -> dict[str, float]:
+        """Return a row of the curves; refuse an output that is not finite, or that died."""
+        if not math.isfinite(measured["energy"]):
             raise RuntimeError(
-                f"the output's {names} died at epoch {self.current_epoch + 1} (zero everywhere, no gradient "
-                f"left) at learning rate {self.settings.lr:g}: try a smaller dip.lr, another seed, or "
-                "dip.final_relu=false"
+                f"the fit diverged at epoch {epoch}, its output is no longer finite, at learning rate "
+                f"{self.settings.lr:g}: try a smaller dip.lr"
             )
-        self.row = {
-            "loss_noisy": loss,
-            "loss_clean": float("nan"),
-            "psnr": float("nan"),
+        if dead := [name for name in ("red", "green", "blue") if measured[name]]:
+            raise RuntimeError(
+                f"the output's {', '.join(dead)} died at epoch {epoch} (zero everywhere, no gradient left) at learning "
+                f"rate {self.settings.lr:g}: try a smaller dip.lr, another seed, or dip.final_relu=false"
+            )
+        mse, known = measured["clipped"], self.clean is not None
+        return {
+            "loss_noisy": measured["loss_noisy"],
+            "loss_clean": measured["loss_clean"] if known else math.nan,
+            "psnr": metrics.psnr_of(mse) if known else math.nan,
             "lr": self.settings.lr,
-            "window_variance": self.windowed.update(output),
-            "moving_variance": self.moving.update(output),
+            "seconds": seconds,
+            "window_variance": measured["window_variance"],
+            "moving_variance": measured["moving_variance"],
         }
-        if self.clean is not None:
-            self.row["loss_clean"] = mse_loss(output, self.clean).item()
-            self.row["psnr"] = metrics.psnr(output, self.clean).item()
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        if batch_idx == 0:
-            self._seconds = 0.0
-        self._started = time.perf_counter()
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.net)
-        self._seconds += time.perf_counter() - self._started
-        self.row["seconds"] = self._seconds / (batch_idx + 1)
-
-    def on_train_epoch_end(self) -> None:
-        if self.watched:  # with the key "step" Lightning's loggers take the epoch as the step
-            known = {name: value for name, value in self.row.items() if not math.isnan(value)}
-            self.log_dict({**known, "step": self.current_epoch + 1.0})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the state of one picture, `saved`, in the checkpoint: it can be continued alone."""
+        i, stacked = self.saved, isinstance(self.net, networks.Stacked)
         checkpoint["dip"] = {
-            "input_generator": self.input_generator.get_state(),
-            "windowed": self.windowed.state_dict(),
-            "moving": self.moving.state_dict(),
+            "epochs": self.epochs,
+            "input_generator": self.input_generators[i].get_state(),
+            **{name: getattr(self, name).state_dict(i) for name in ("windowed", "moving", "average")},
         }
+        if stacked:
+            checkpoint["state_dict"] = {f"net.{name}": tensor for name, tensor in self.weights(i).items()}
+            checkpoint["optimizer_states"] = [networks.of_one(checkpoint["optimizer_states"][0], i)]
+            checkpoint["hyper_parameters"] = {**checkpoint["hyper_parameters"], "content": self.contents[i]}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = checkpoint["dip"]
-        self.input_generator.set_state(state["input_generator"].cpu())
-        self.windowed.load_state_dict(state["windowed"])
-        self.moving.load_state_dict(state["moving"])
+        states = self.states or [checkpoint]
+        self.epochs = states[0]["dip"]["epochs"]
+        for generator, state in zip(self.input_generators, states, strict=True):
+            generator.set_state(state["dip"]["input_generator"].cpu())
+        for name in ("windowed", "moving", "average"):
+            getattr(self, name).load_state_dicts([state["dip"][name] for state in states])
+        if isinstance(self.net, networks.Stacked):
+            weights = [{k.removeprefix("net."): v for k, v in state["state_dict"].items()} for state in states]
+            checkpoint["state_dict"] = {f"net.{name}": tensor for name, tensor in self.net.joined(weights).items()}
+            checkpoint["optimizer_states"] = [networks.of_all([state["optimizer_states"][0] for state in states])]

@@ -26,7 +26,7 @@ class DipSettings:
         steps_per_epoch: Optimiser steps an epoch, 1 or more.
         checkpoint_every: Epochs between two kept epochs, 1 or more.
         input_noise: Standard deviation of the noise added to z at every step, in picture units, 0 or more.
-        ema: Decay of averaged weights, from 0 (off) to below 1. With ``ema`` the averaged weights are kept.
+        ema: Decay of the averaged outputs, which are the kept picture, from 0 (the newest output) to below 1.
         precision: ``fp32`` or ``bf16`` (autocast).
 
     Raises:
@@ -43,7 +43,7 @@ class DipSettings:
     steps_per_epoch: int = 1
     checkpoint_every: int = 10
     input_noise: float = 0
-    ema: float = 0
+    ema: float = 0.9
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
@@ -51,7 +51,7 @@ class DipSettings:
         for name in ("channels", "max_epochs", "steps_per_epoch", "checkpoint_every"):
             _need(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _need(0 <= self.input_noise < math.inf, "input_noise", self.input_noise, "0 or more")
-        _need(0 <= self.ema < 1, "ema", self.ema, "from 0 (none) to below 1")
+        _need(0 <= self.ema < 1, "ema", self.ema, "from 0 (the newest output) to below 1")
         _need(self.precision in PRECISIONS, "precision", self.precision, " or ".join(PRECISIONS))
 
     @classmethod

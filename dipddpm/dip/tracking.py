@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 from torch.utils.tensorboard.summary import image, scalar
@@ -44,17 +44,20 @@ DESCRIPTIONS = {
 }
 
 
-def writer(trainer: pl.Trainer) -> SummaryWriter:
-    """Return the event writer of a trainer's TensorBoardLogger."""
-    assert trainer.logger is not None
-    return trainer.logger.experiment  # type: ignore[attr-defined]
+def log_epoch(events: SummaryWriter, row: Mapping[str, float], epoch: int, described: set[str]) -> None:
+    """Write the row of an epoch as one event, without unknown values (NaN).
 
-
-def log_epoch(events: SummaryWriter, row: Mapping[str, float], epoch: int) -> None:
-    """Write the row of an epoch, without unknown values (NaN)."""
+    TensorBoard reads the description of a chart from the chart's first point. Tags in ``described`` have one; the
+    others get theirs, and are added.
+    """
+    values = []
     for name, tag in TAGS.items():
-        if name in row and not math.isnan(row[name]):
-            log_scalar(events, tag, row[name], epoch, DESCRIPTIONS[tag])
+        if not math.isnan(row[name]):
+            text = None if tag in described else SummaryMetadata(summary_description=DESCRIPTIONS[tag])
+            values.append(Summary.Value(tag=tag, simple_value=row[name], metadata=text))
+            described.add(tag)
+    assert events.file_writer is not None
+    events.file_writer.add_summary(Summary(value=values), epoch)
 
 
 def log_scalar(events: SummaryWriter, tag: str, value: float, step: int, description: str) -> None:

@@ -41,8 +41,8 @@ class FittedPicture:
     """A DIP that was fitted to one picture.
 
     Attributes:
-        picture: Output of the kept epoch, clipped to [0, 1], float32, shape (1, 3, H, W). Where y is partial and has no
-            noise, the measured part is that of y.
+        picture: Picture of the kept epoch, clipped to [0, 1], float32, shape (1, 3, H, W). With ``ema`` it is an average
+            of outputs. Where y is partial and has no noise, the measured part is that of y.
         epoch: The kept epoch that the stopping rule chose.
         why: The reason: the rule's name; ``max_epochs`` where the rule did not fire; ``trainer`` where a callback or
             an option of the Trainer ended the fit.
@@ -208,14 +208,15 @@ class Wanted:
         p, given = self.problem, self.checkpoint if isinstance(self.checkpoint, int) else None
         module = DeepImagePrior(
             p.noisy, p.clean, operator=p.operator, network=copy.deepcopy(self.network), settings=self.settings,
-            seed=self.seed, content=p.content,
+            seed=self.seed, contents=p.contents,
         )  # fmt: skip
-        fitting.run(module, keeper, Stopping("never") if given else self.rule, given or self.settings.max_epochs, run)
+        rule = Stopping("never") if given else self.rule
+        fitting.run(module, [keeper], [rule], given or self.settings.max_epochs, run)
         return module
 
     def make_in(self, folder: Path, key: str, before: Fit | None, run: RunSettings) -> None:
         """Make or extend the fit in the folder of a store."""
-        self.make(FolderKeeper(folder, key, self.problem.content, before), replace(run, events=folder))
+        self.make(FolderKeeper(folder, key, self.problem.content, before), run)
 
     def finished(self, picture: torch.Tensor) -> torch.Tensor:
         """Return a kept picture clipped, with the measured part of y where that has no noise."""
@@ -232,7 +233,7 @@ def _in_memory(wanted: Wanted, run: RunSettings) -> FittedPicture:
         chosen = wanted.choose(fit, max_epochs=fit.epochs, every=min(wanted.settings.checkpoint_every, fit.epochs))
         assert chosen is not None
         chosen = replace(chosen, why="trainer")
-    network = module.kept_net.cpu()
+    network = module.net.cpu()
     network.load_state_dict(keeper.weights(chosen.epoch))
     picture = wanted.finished(keeper.picture(chosen.epoch))
     return FittedPicture(picture, chosen.epoch, chosen.why, fit.curves, network, module.z.cpu())

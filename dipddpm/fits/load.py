@@ -26,9 +26,10 @@ class LoadedFit:
     """A kept epoch of a stored fit.
 
     Attributes:
-        network: The network with the weights of the epoch. It maps z to the picture; for a fit in bf16, under autocast.
+        network: The network with the weights of the epoch. It maps z to the epoch's own output; for a fit in bf16, under
+            autocast.
         z: The fixed input, shape (1, 3, H, W), in [0, 1].
-        picture: The kept output of the network: float32, shape (1, 3, H, W), not clipped.
+        picture: The kept picture: float32, shape (1, 3, H, W), not clipped. With ``ema`` it is an average of outputs.
         epoch: The epoch, counted from 1.
         curves: One row for each epoch of the whole fit.
         request: The values that determined the fit (`dipddpm.fits.request`).

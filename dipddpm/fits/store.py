@@ -81,32 +81,57 @@ class FitStore:
             RuntimeError: When ``work`` left a fit that is still too short.
             UserError: When this user may not read, extend or replace the stored fit.
         """
+        if there := self.there(request, choose):
+            return *there, False
         key, folder = fit_key(request), self.folder(fit_key(request))
-        with suppress(Damaged):  # reported and mended below, under the lock
-            if (fit := self.find(key)) and (chosen := choose(fit)) is not None:
-                if manifest.left_over(folder):
-                    with suppress(Timeout, UserError):  # another process works on the fit, or it is another user's
-                        self.tidy(key)
-                return fit, chosen, False
         with self.lock(key):
-            try:
-                fit = self.find(key)
-            except Damaged as error:
-                log.warning("%s: the fit is removed and made again", error)
-                self._delete(key)
-                fit = None
-            if fit and (chosen := choose(fit)) is not None:
+            fit, chosen = self.prepare(request, choose)
+            if fit is not None and chosen is not None:
                 return fit, chosen, False
-            _check_writable(folder)
-            _clear(folder)
-            if fit is None:
-                write_json(folder / "fit.json", request)
             work(folder, key, fit)
             fit = self.find(key)
             chosen = choose(fit) if fit else None
         if fit is None or chosen is None:
             raise RuntimeError(f"the fit {key} is still too short after fitting")
         return fit, chosen, True
+
+    def there(self, request: dict[str, Any], choose: Callable[[Fit], R | None]) -> tuple[Fit, R] | None:
+        """Return the fit of a request and the choice; None where the fit must be made, mended or extended first.
+
+        Raises:
+            UserError: When this user may not read the stored fit.
+        """
+        key = fit_key(request)
+        with suppress(Damaged):  # reported and mended by `prepare`, under the lock
+            if (fit := self.find(key)) and (chosen := choose(fit)) is not None:
+                if manifest.left_over(self.folder(key)):
+                    with suppress(Timeout, UserError):  # another process works on the fit, or it is another user's
+                        self.tidy(key)
+                return fit, chosen
+        return None
+
+    def prepare(self, request: dict[str, Any], choose: Callable[[Fit], R | None]) -> tuple[Fit | None, R | None]:
+        """Return the fit so far and the choice, and make its folder ready for work where it is too short.
+
+        The caller holds the lock of the fit. A damaged fit is removed.
+
+        Raises:
+            UserError: When this user may not read, extend or replace the stored fit.
+        """
+        key, folder = fit_key(request), self.folder(fit_key(request))
+        try:
+            fit = self.find(key)
+        except Damaged as error:
+            log.warning("%s: the fit is removed and made again", error)
+            self._delete(key)
+            fit = None
+        if fit and (chosen := choose(fit)) is not None:
+            return fit, chosen
+        _check_writable(folder)
+        _clear(folder)
+        if fit is None:
+            write_json(folder / "fit.json", request)
+        return fit, None
 
     def stored(self, request: dict[str, Any], choose: Callable[[Fit], R | None], command: str) -> tuple[Fit, R]:
         """Return the fit of a request and the choice, without making or extending the fit.

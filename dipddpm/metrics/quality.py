@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -24,6 +26,11 @@ def psnr(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     check_alike(output, reference)
     mse = (output.clamp(0, 1) - reference).square().flatten(1).mean(1)
     return (-10 * torch.log10(mse)).clamp(max=BEST_PSNR)
+
+
+def psnr_of(mse: float) -> float:
+    """Return the PSNR in dB, at most `BEST_PSNR`, for a mean squared error of a clipped output, in [0, 1] units."""
+    return min(BEST_PSNR, -10 * math.log10(mse)) if mse > 0 else BEST_PSNR
 
 
 def ssim(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,6 @@ import json
 import math
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +12,9 @@ from torch.nn.functional import mse_loss
 
 from dipddpm.degradation.operators import Downscale, Mask
 from dipddpm.dip import fitting, networks
-from dipddpm.dip.callbacks import Events, WholeFile
+from dipddpm.dip.callbacks import Events, Member, WholeFile
 from dipddpm.dip.fitting import RunSettings
+from dipddpm.dip.keeping import Memory
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stopping
@@ -22,7 +22,7 @@ from dipddpm.fits import FitStore
 from dipddpm.fits.choice import choose
 from dipddpm.fits.keeping import FolderKeeper
 
-SMALL = DipSettings(layers=1, channels=8, lr=5e-3)
+SMALL = DipSettings(layers=1, channels=8, lr=5e-3, ema=0)
 SKIP = {"network": "skip", "layers": 2, "final_relu": False}
 
 
@@ -35,7 +35,7 @@ def problem(size=(17, 19)):
 def dip(*pictures, operator=None, seed=0, content="c", **settings):
     """A small DIP of these pictures, y first; of the problem's where there are none."""
     return DeepImagePrior(*(pictures or problem()), operator=operator, settings=replace(SMALL, **settings), seed=seed,
-                          content=content)  # fmt: skip
+                          contents=[content])  # fmt: skip
 
 
 def fit(store, epochs, rule=lambda curves: None, **settings):
@@ -45,8 +45,8 @@ def fit(store, epochs, rule=lambda curves: None, **settings):
         return fit if fit.epochs >= epochs or rule(fit.curves) else None
 
     def work(folder, key, before):
-        how = RunSettings(events=folder, panel_every=50)
-        fitting.run(dip(**settings), FolderKeeper(folder, key, "c", before), rule, epochs, how)
+        how = RunSettings(panel_every=50)
+        fitting.run(dip(**settings), [FolderKeeper(folder, key, "c", before)], [rule], epochs, how)
 
     return store.obtain({"version": 1, **settings}, wanted, work)[0]
 
@@ -78,11 +78,23 @@ def test_a_row_belongs_to_the_weights_before_its_step_and_the_picture_to_those_a
 def test_a_kept_picture_is_the_forward_pass_of_the_weights_beside_it(store, network):
     from safetensors.torch import load_file
 
-    made = fit(store, 20, ema=0.8, **network)
+    made = fit(store, 20, **network)
     tensors = load_file(made.epoch_file(20))
     module = dip(**network)
     module.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
     assert torch.equal(module.render(), made.picture(20))
+
+
+def fitted(module, epochs=20):
+    """Run a fit in memory; return its keeper."""
+    keeper = Memory()
+    fitting.run(module, [keeper], [lambda curves: None], epochs)
+    return keeper
+
+
+def losses_of(keeper):
+    assert keeper.trajectory is not None
+    return keeper.trajectory.curves.column("loss_noisy")
 
 
 def test_what_a_missing_pixel_holds_is_never_learnt():
@@ -91,19 +103,13 @@ def test_what_a_missing_pixel_holds_is_never_learnt():
     outputs = []
     for hidden in (noisy, 5 + noisy, clean):
         module = dip(torch.where(known, noisy, hidden), clean, operator=Mask(known=known))
-        optimizer = module.configure_optimizers()
-        for _ in range(20):
-            optimizer.zero_grad()
-            loss = module.training_step(None, 0)
-            loss.backward()
-            optimizer.step()
-        outputs.append(module.render())
-        at_known = (module(module.z) - noisy)[known.expand_as(noisy)]
-        assert module.training_step(None, 0).item() == pytest.approx(at_known.square().mean().item(), rel=1e-5)
+        keeper = fitted(module, 21)
+        outputs.append(keeper.picture(20))
+        at_known = (keeper.picture(20) - noisy)[known.expand_as(noisy)]
+        assert losses_of(keeper)[20] == pytest.approx(at_known.square().mean().item(), rel=1e-5)
     assert torch.equal(outputs[0], outputs[1]) and torch.equal(outputs[0], outputs[2])
-    everything = dip(noisy, clean, operator=Mask(known=torch.ones_like(known)))
-    whole = dip(noisy, clean)
-    assert everything.training_step(None, 0).item() == pytest.approx(whole.training_step(None, 0).item(), rel=1e-6)
+    everything = fitted(dip(noisy, clean, operator=Mask(known=torch.ones_like(known))), 10)
+    assert losses_of(everything)[0] == pytest.approx(losses_of(fitted(dip(noisy, clean), 10))[0], rel=1e-6)
 
 
 def test_of_a_smaller_picture_its_means_alone_are_learnt():
@@ -111,18 +117,44 @@ def test_of_a_smaller_picture_its_means_alone_are_learnt():
     a = Downscale(2)
     losses = []
     for other in (noisy, clean):
-        module = dip(a.replace(other, noisy), clean, operator=a)
-        optimizer = module.configure_optimizers()
-        losses.append([])
-        for _ in range(20):
-            optimizer.zero_grad()
-            loss = module.training_step(None, 0)
-            loss.backward()
-            optimizer.step()
-            losses[-1].append(loss.item())
-        means = a.measure(module(module.z) - noisy)
-        assert module.training_step(None, 0).item() == pytest.approx(means.square().mean().item(), rel=1e-5)
+        keeper = fitted(dip(a.replace(other, noisy), clean, operator=a), 21)
+        losses.append(losses_of(keeper))
+        means = a.measure(keeper.picture(20) - noisy)
+        assert losses[-1][20] == pytest.approx(means.square().mean().item(), rel=1e-5)
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[0][-1] < 0.9 * losses[0][0]
+
+
+def test_the_kept_picture_is_the_average_of_the_outputs_so_far():
+    every = dip(checkpoint_every=1, ema=0)
+    outputs = [every.render()] + [fitted(dip(checkpoint_every=1), n).picture(n) for n in range(1, 10)]
+    averaged = fitted(dip(ema=0.8), 20)
+    weights = torch.tensor([0.8**k for k in range(9, -1, -1)])
+    expected = (weights[:, None, None, None] * torch.cat(outputs)).sum(0) / weights.sum()
+    assert torch.allclose(averaged.picture(10)[0], expected, atol=1e-6)
+    plain = fitted(dip(), 20)
+    assert losses_of(averaged).tolist() == losses_of(plain).tolist(), "curves see each epoch's own output"
+    assert all(torch.equal(a, b) for a, b in zip(averaged.weights(20).values(), plain.weights(20).values(), strict=True))
+
+
+@pytest.mark.parametrize("network", [{"input_noise": 0.05, "ema": 0.9}, SKIP], ids=["cnn", "skip"])
+def test_a_stack_of_fits_gives_what_each_gives_alone(network):
+    noisy, clean = (torch.cat([one, one.flip(3), 1 - one]) for one in problem())
+    known = torch.rand(3, 1, *noisy.shape[-2:], generator=torch.Generator().manual_seed(1)) > 0.2
+    network = {"final_relu": False, **network}
+    settings, contents = replace(SMALL, **network), ("a", "b", "c")
+    alone = [
+        fitted(dip(noisy[i : i + 1], clean[i : i + 1], operator=Mask(known=known[i : i + 1]), content=contents[i],
+                   **network), 20)
+        for i in range(3)
+    ]  # fmt: skip
+    stack = DeepImagePrior(noisy, clean, operator=Mask(known=known), settings=settings, contents=contents)
+    keepers = [Memory() for _ in contents]
+    fitting.run(stack, keepers, [lambda curves: None] * 3, 20)
+    for one, both in zip(alone, keepers, strict=True):
+        assert torch.allclose(both.picture(10), one.picture(10), atol=2e-4)
+        assert losses_of(both)[:10].tolist() == pytest.approx(losses_of(one)[:10].tolist(), rel=1e-3)
+        assert both.weights(10).keys() == one.weights(10).keys()
+        assert both.trajectory is not None and both.trajectory.environments[0]["batch"] == 3
 
 
 @pytest.mark.parametrize(
@@ -165,7 +197,7 @@ def test_the_fit_stops_where_the_rule_fires_and_a_number_beyond_extends_it(store
     made = fit(store, 500, rule)
     stop = rule(made.curves)
     assert stop is not None
-    assert made.epochs == stop.fired_at < 500
+    assert made.epochs - 10 < stop.fired_at <= made.epochs < 500, "it is asked every ten epochs"
     longer = fit(store, made.epochs + 10)
     assert longer.epochs == made.epochs + 10
     assert rule(longer.curves) == stop
@@ -175,7 +207,7 @@ def test_hyperparameters_are_builtins_and_the_state_loads_without_pickle(store):
     made = fit(store, 10)
     state = torch.load(made.state, weights_only=True)
     assert {type(v) for v in state["hyper_parameters"].values()} <= {int, float, str, bool}
-    assert state["epoch"] in (9, 10)
+    assert state["dip"]["epochs"] == 10
 
 
 def last_of(module):
@@ -198,7 +230,7 @@ def test_a_channel_that_dies_later_is_an_error_that_names_it():
     kill(last_of(module), channel=1)
     assert networks.dead_channels(module(module.z)) == [1]
     with pytest.raises(RuntimeError, match=r"output's green died at epoch 1 .* learning rate 0.005: try a smaller"):
-        module.training_step(None, 0)
+        fitted(module)
 
 
 def test_a_channel_whose_answer_is_zero_may_be_zero():
@@ -207,8 +239,21 @@ def test_a_channel_whose_answer_is_zero_may_be_zero():
         picture[:, 0] = 0
     module = dip(noisy, clean)
     kill(last_of(module), channel=0)
-    module.training_step(None, 0)
-    assert module.row["loss_noisy"] > 0
+    assert losses_of(fitted(module, 10))[0] > 0
+
+
+def test_a_fit_that_diverges_says_at_which_epoch_and_its_neighbours_in_a_stack_go_on():
+    noisy, clean = problem()
+    with pytest.raises(RuntimeError, match=r"the fit diverged at epoch 2,.* learning rate 0.005: try a smaller dip.lr"):
+        fitted(dip(noisy * torch.nan, clean))
+    pictures = torch.cat([noisy] * 3)
+    stack = DeepImagePrior(pictures, None, settings=SMALL, contents=["a", "b", "c"])
+    with torch.no_grad():
+        stack.net.get_parameter("stacked.0")[1] = torch.nan
+    keepers = [Memory() for _ in range(3)]
+    fitting.run(stack, keepers, [lambda curves: None] * 3, 20)
+    assert [keeper.trajectory is None for keeper in keepers] == [False, True, False]
+    assert list(stack.errors) == [1] and "diverged at epoch 1" in str(stack.errors[1])
 
 
 def test_steps_per_epoch_are_optimiser_steps(tmp_path):
@@ -242,7 +287,7 @@ def test_the_choice_does_not_depend_on_how_far_the_stored_fit_goes(store):
     assert before["stop"].stop is not None
     assert before["stop"].epoch <= before["stop"].stop.epoch
     assert before["stop"].why == "loss_floor"
-    tens = [e for e in short.kept if e % 10 == 0]
+    tens = [e for e in short.kept if e % 10 == 0 and e <= before["stop"].stop.fired_at]
     assert before["last"].epoch == max(tens)
     best = max(tens, key=lambda e: short.kept[e])
     assert before["oracle"].epoch == best
@@ -266,18 +311,15 @@ def test_a_rule_that_fires_at_once_still_leaves_a_first_kept_epoch(store):
 
 def test_the_best_picture_so_far_is_that_of_all_kept_epochs(store, monkeypatch):
     made = fit(store, 30)
-    keeper = FolderKeeper(made.folder, made.key, "c", None)
-    recorder: Any = SimpleNamespace(keeper=keeper, kept={10: 21.0, 20: 25.0, 30: 23.0})
-    shown = []
-    monkeypatch.setattr("dipddpm.dip.tracking.writer", lambda trainer: None)
-    monkeypatch.setattr("dipddpm.dip.tracking.log_epoch", lambda writer, row, epoch: None)
+    member = Member(FolderKeeper(made.folder, made.key, "c", None), lambda curves: None, made.environments[0], made)
+    member.kept = {10: 21.0, 20: 95.0, 30: 23.0}
+    shown, events = [], Events(30, member, Any)
     monkeypatch.setattr("dipddpm.dip.tracking.log_pictures", lambda writer, tag, pictures, step: shown.append(pictures))
-    trainer: Any = SimpleNamespace(current_epoch=29, should_stop=False, max_epochs=100)
     module = dip()
-    Events(30, recorder).on_train_epoch_end(trainer, module)
+    events._show(module)
     assert torch.equal(shown[0]["best"], made.picture(20)), "also between two grids"
-    recorder.kept = {}
-    Events(15, recorder).on_train_epoch_end(trainer, module)
+    member.kept = {}
+    events._show(module)
     assert torch.equal(shown[1]["best"], shown[1]["output"]), "before the first is kept"
 
 
@@ -291,7 +333,7 @@ def test_states_that_take_long_are_stored_seldom_and_a_kill_between_two_changes_
         save(self, checkpoint, path, storage_options)
 
     def killed(curves):
-        if len(curves) == 37:
+        if len(curves) == 40:
             raise KeyError("killed")
 
     monkeypatch.setattr(WholeFile, "save_checkpoint", slow)
@@ -326,5 +368,5 @@ def test_the_manifest_names_every_file_it_needs(store):
     files = [p for p in made.folder.rglob("*") if p.is_file() and not p.name.startswith("events.out")]
     there = {str(p.relative_to(made.folder)) for p in files}
     named = json.loads((made.folder / "manifest.json").read_text())["files"]
-    assert there - {"manifest.json", "hparams.yaml"} == set(named)
+    assert there - {"manifest.json"} == set(named)
     assert made.state.is_file() and made.seconds > 0

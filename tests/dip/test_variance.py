@@ -9,7 +9,12 @@ import torch
 
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
 
-SHAPE = (1, 3, 5, 11)
+SHAPE = (1, 3, 5, 11)  # of the outputs of one picture
+
+
+def next_of(stream, x):
+    """Return the next variance of the one picture."""
+    return stream.update(x).item()
 
 
 def outputs(n, seed=0):
@@ -22,7 +27,7 @@ def outputs(n, seed=0):
 def test_the_window_has_the_variance_of_its_outputs_at_every_step(window):
     x = outputs(3 * window + 5)
     stream = WindowedVariance(window)
-    values = [stream.update(each) for each in x]
+    values = [next_of(stream, each) for each in x]
     assert all(math.isnan(v) for v in values[: window - 1])
     for i in range(window - 1, len(x)):
         direct = x[i + 1 - window : i + 1].double().var(dim=0, correction=0).mean()
@@ -35,11 +40,11 @@ def test_a_variance_of_1e_8_is_not_lost_in_a_picture_of_energy_1():
     picture = torch.randn(SHAPE, generator=generator)
     picture /= picture.square().mean().sqrt()
     stream = WindowedVariance(100)
-    stream.update(torch.zeros(SHAPE))
+    next_of(stream, torch.zeros(SHAPE))
     worst = 0.0
     for _ in range(20):
         chunk = picture + 1e-4 * torch.randn(1000, *SHAPE, generator=generator)
-        value = [stream.update(x) for x in chunk][-1]
+        value = [next_of(stream, x) for x in chunk][-1]
         direct = float(chunk[-100:].double().var(dim=0, correction=0).mean())
         assert direct == pytest.approx(0.99e-8, rel=0.05)
         worst = max(worst, abs(value / direct - 1))
@@ -50,27 +55,26 @@ def test_outputs_that_stand_still_have_no_variance_and_never_a_negative_one():
     x = outputs(1)[0]
     stream, moving = WindowedVariance(5), MovingVariance()
     for each in outputs(20):
-        stream.update(each)
-    assert [stream.update(x) for _ in range(30)][-1] < 1e-15
-    assert min(stream.update(x) for _ in range(100)) >= 0
-    assert [moving.update(x) for _ in range(5)] == [0.0] * 5
+        next_of(stream, each)
+    assert [next_of(stream, x) for _ in range(30)][-1] < 1e-15
+    assert min(next_of(stream, x) for _ in range(100)) >= 0
+    assert [next_of(moving, x) for _ in range(5)] == [0.0] * 5
 
 
 @pytest.mark.parametrize("make", [lambda: WindowedVariance(7), MovingVariance])
 def test_what_is_handed_in_may_be_written_over_afterwards(make):
     x = outputs(40)
     fresh, reused, buffer = make(), make(), torch.empty(SHAPE)
-    expected = [fresh.update(each.clone()) for each in x]
-    assert [reused.update(buffer.copy_(each)) for each in x] == pytest.approx(expected, rel=0, abs=0, nan_ok=True)
+    expected = [next_of(fresh, each.clone()) for each in x]
+    assert [next_of(reused, buffer.copy_(each)) for each in x] == pytest.approx(expected, rel=0, abs=0, nan_ok=True)
 
 
 def test_there_is_one_ring_of_the_windows_length_whatever_passes_through():
     stream, rings = WindowedVariance(7), set()
     for each in outputs(40):
-        stream.update(each)
-        assert stream.ring is not None
+        next_of(stream, each)
         rings.add((stream.ring.data_ptr(), tuple(stream.ring.shape)))
-    assert [shape for _, shape in rings] == [(7, 3 * 5 * 11)]
+    assert [shape for _, shape in rings] == [(1, 7, 3 * 5 * 11)]
 
 
 @pytest.mark.parametrize("at", [3, 7, 20])
@@ -79,19 +83,19 @@ def test_there_is_one_ring_of_the_windows_length_whatever_passes_through():
 def test_a_restored_state_goes_on_to_the_bit_and_on_its_own(kind, at, through_a_file):
     x = outputs(40)
     whole, first = kind(), kind()
-    expected = [whole.update(each) for each in x][at:]
+    expected = [next_of(whole, each) for each in x][at:]
     for each in x[:at]:
-        first.update(each)
+        next_of(first, each)
     state = first.state_dict()
     if through_a_file:
         file = io.BytesIO()
         torch.save(state, file)
         file.seek(0)
         state = torch.load(file, weights_only=True)
-    second = MovingVariance(0.9) if isinstance(first, MovingVariance) else WindowedVariance(3)
-    second.load_state_dict(state)
-    first.update(9 * x[0])  # must not reach the restored one
-    assert [second.update(each) for each in x[at:]] == pytest.approx(expected, rel=0, abs=0, nan_ok=True)
+    second = kind()
+    second.load_state_dicts([state])
+    next_of(first, 9 * x[0])  # must not reach the restored one
+    assert [next_of(second, each) for each in x[at:]] == pytest.approx(expected, rel=0, abs=0, nan_ok=True)
 
 
 @pytest.mark.parametrize("a", [0.1, 0.3])
@@ -100,7 +104,7 @@ def test_the_moving_variance_is_that_of_exponentially_weighted_outputs(a):
     x = outputs(60)
     stream = MovingVariance(a)
     for n, each in enumerate(x):
-        value = stream.update(each)
+        value = next_of(stream, each)
         w = a * (1 - a) ** np.arange(n, -1, -1.0)
         w[0] = (1 - a) ** n
         weights = torch.from_numpy(w)[:, None]
@@ -114,6 +118,6 @@ def test_the_moving_variance_of_independent_noise(a):
     """The mean has variance s^2 a/(2-a), so |x - mean|^2 is 2 s^2/(2-a) and v = (1-a) 2 s^2/(2-a)."""
     generator, s = torch.Generator().manual_seed(0), 0.03
     stream = MovingVariance(a)
-    values = [stream.update(0.7 + s * torch.randn(1, 3, 29, 31, generator=generator)) for _ in range(400)]
+    values = [next_of(stream, 0.7 + s * torch.randn(1, 3, 29, 31, generator=generator)) for _ in range(400)]
     assert values[0] == 0
     assert np.mean(values[200:]) == pytest.approx(2 * (1 - a) / (2 - a) * s**2, rel=0.01)

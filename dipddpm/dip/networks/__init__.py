@@ -6,6 +6,7 @@ Reference: Ulyanov, Vedaldi and Lempitsky, Deep Image Prior, https://arxiv.org/a
 from dipddpm.dip.networks.cnn import CNN
 from dipddpm.dip.networks.registry import NETWORKS, Network, build, check, last_layer, memory_format
 from dipddpm.dip.networks.skip import Skip
+from dipddpm.dip.networks.stacked import Stacked, of_all, of_one
 from dipddpm.dip.networks.weights import dead_channels, draw, revive
 
 __all__ = [
@@ -13,11 +14,14 @@ __all__ = [
     "NETWORKS",
     "Network",
     "Skip",
+    "Stacked",
     "build",
     "check",
     "dead_channels",
     "draw",
     "last_layer",
     "memory_format",
+    "of_all",
+    "of_one",
     "revive",
 ]

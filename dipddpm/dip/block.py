@@ -1,0 +1,153 @@
+"""A block of epochs: optimiser steps, and the rows of the curves, without a pause between them.
+
+On a GPU the steps are captured once in a CUDA graph, and replayed: a step of a small network takes less time than its
+kernels' launches (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from dipddpm.dip.module import DeepImagePrior
+
+log = logging.getLogger(__name__)
+# The columns that are measured at the first step of an epoch. The colours tell whether a channel of the output is dead.
+MEASURED = ("loss_noisy", "loss_clean", "clipped", "energy", "red", "green", "blue", "window_variance",
+            "moving_variance")  # fmt: skip
+DARK = 0.5 / 255  # a channel of y up to this mean is black, and an output of zero is right for it
+LEAST, MOST = 8, 64  # epochs between two reads of the rows
+MOST_NOISE = 2**26  # numbers of input noise that are drawn ahead
+Step = Callable[[], None]
+
+
+class Block:
+    """The steps of a fit. All state is in tensors on the device: of the module, of its optimiser and of this object.
+
+    Args:
+        module: The module, on its device.
+        optimizer: The optimiser of its networks.
+        graphs: Whether steps on a GPU are captured in CUDA graphs.
+    """
+
+    def __init__(self, module: DeepImagePrior, optimizer: torch.optim.Optimizer, *, graphs: bool = True) -> None:
+        self.module, self.optimizer = module, optimizer
+        y, steps = module.noisy, module.settings.steps_per_epoch
+        self.checked = False  # the shape of the output
+        self.bright = y.mean((2, 3)) > DARK
+        noise = module.settings.input_noise
+        self.most = max(LEAST, min(MOST, MOST_NOISE // (steps * y.numel()))) if noise else MOST
+        self.noise = torch.zeros((self.most * steps if noise else 0, *y.shape), device=y.device)
+        self.table = torch.zeros((self.most, len(y), len(MEASURED)), dtype=torch.float64, device=y.device)
+        self.epoch = torch.zeros(1, dtype=torch.int64, device=y.device)  # of the table
+        self.step = torch.zeros(1, dtype=torch.int64, device=y.device)  # of the noise
+        for part in (module.windowed, module.moving, module.average):
+            part.start(y)
+        self.first: Step = lambda: self._step(measured=True)
+        self.further: Step = lambda: self._step(measured=False)
+        if y.is_cuda and graphs:
+            self._capture()
+
+    def run(self, epochs: int) -> list[list[dict[str, float]]]:
+        """Run epochs; return for each picture a row of `MEASURED` for each epoch."""
+        rows: list[list[dict[str, float]]] = [[] for _ in self.module.noisy]
+        for begun in range(0, epochs, self.most):
+            piece = min(self.most, epochs - begun)
+            self._draw(piece)
+            for _ in range(piece):
+                self.first()
+                for _ in range(self.module.settings.steps_per_epoch - 1):
+                    self.further()
+            for row, table in zip(rows, self.table[:piece].transpose(0, 1).tolist(), strict=True):
+                row += [dict(zip(MEASURED, values, strict=True)) for values in table]
+        return rows
+
+    def _draw(self, epochs: int) -> None:
+        """Draw the input noise of some epochs on the CPU, one step after the other, and reset the counters."""
+        self.epoch.zero_()
+        self.step.zero_()
+        if not len(self.noise):
+            return
+        steps, one = epochs * self.module.settings.steps_per_epoch, (1, *self.noise.shape[2:])
+        drawn = [[torch.randn(one, generator=g) for _ in range(steps)] for g in self.module.input_generators]
+        noise = torch.stack([torch.cat(each) for each in zip(*drawn, strict=True)])
+        self.noise[:steps].copy_(noise.pin_memory() if self.noise.is_cuda else noise, non_blocking=True)
+
+    def _step(self, *, measured: bool) -> None:
+        module = self.module
+        self.optimizer.zero_grad()
+        z = module.z
+        if len(self.noise):
+            z = z + module.settings.input_noise * self.noise.index_select(0, self.step)[0]
+            self.step += 1
+        output = module(z)
+        if not self.checked and output.shape != module.noisy.shape:
+            name, given, wanted = type(module.net).__name__, tuple(output.shape), tuple(module.noisy.shape)
+            raise ValueError(f"network {name} gives the shape {given}: must be that of z, {wanted}")
+        self.checked = True
+        losses = module.operator.losses(output - module.noisy)  # over the values of y
+        if measured:
+            self._measure(output.detach(), losses.detach())
+        losses.sum().backward()
+        module.clip()
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def _measure(self, output: torch.Tensor, losses: torch.Tensor) -> None:
+        """Write the row of an epoch, and add its output to variances and average."""
+        module = self.module
+        flat, clean = output.flatten(1), module.clean
+        errors = [losses, losses] if clean is None else [
+            (output - clean).square().flatten(1).mean(1), (output.clamp(0, 1) - clean).square().flatten(1).mean(1)
+        ]  # fmt: skip
+        dead = (output.abs().amax((2, 3)) == 0) & self.bright
+        variances = [module.windowed.update(output), module.moving.update(output)]
+        columns = [losses, *errors, flat.square().sum(1), *dead.unbind(1), *variances]
+        row = torch.stack([column.double() for column in columns], 1)
+        self.table.index_copy_(0, self.epoch, row[None])
+        self.epoch += 1
+        if module.average.decay:
+            module.average.update(output)
+
+    def _capture(self) -> None:
+        """Replace both kinds of step by the replays of their graphs."""
+        eager = self.first, self.further
+        parts = (self.module.windowed, self.module.moving, self.module.average)
+        tensors = [*self.module.net.parameters(), *self.module.net.buffers(), self.epoch, self.step]
+        tensors += [tensor for part in parts for tensor in part.tensors()]
+        fresh = not self.optimizer.state
+        tensors += self._of_optimizer()
+        before = [tensor.detach().clone() for tensor in tensors]
+        try:
+            self.first, self.further = _captured(eager, self.module.z.device)
+        except RuntimeError as error:  # such as an operation that waits for the device
+            self.first, self.further = eager
+            log.info("the steps of the fit run without a CUDA graph: %s", str(error).splitlines()[0])
+        with torch.no_grad():
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+            for tensor in self._of_optimizer() if fresh else ():
+                tensor.zero_()
+
+    def _of_optimizer(self) -> list[torch.Tensor]:
+        states = self.optimizer.state.values()
+        return [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
+
+
+def _captured(steps: tuple[Step, Step], device: torch.device) -> tuple[Step, Step]:
+    """Run each step on a side stream, as a capture asks for, and return the replays of their CUDA graphs."""
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for step in steps * 3:
+            step()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graphs = [torch.cuda.CUDAGraph() for _ in steps]
+    for graph, step in zip(graphs, steps, strict=True):
+        with torch.cuda.graph(graph):
+            step()
+    return graphs[0].replay, graphs[1].replay
