@@ -79,7 +79,7 @@ def test_the_start_without_a_dip_differs_from_the_dips_in_the_picture_alone(conf
 
 
 def test_the_dip_learns_from_the_known_pixels(configure, tmp_path):
-    _, metrics = run(configure(*HOLES), tmp_path / "run", runs.fit)
+    _, metrics = run(configure(*HOLES, "dip.ema=0"), tmp_path / "run", runs.fit)
     fit = manifest.read(Path(metrics["fit"]["folder"]))
     assert fit is not None
     masked = to_tensor(load(str(tmp_path / "run/masked.png")).pixels)
