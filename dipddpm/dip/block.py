@@ -47,6 +47,7 @@ class Block:
         self.step = torch.zeros(1, dtype=torch.int64, device=y.device)  # of the noise
         for part in (module.windowed, module.moving, module.average):
             part.start(y)
+        _align(optimizer)
         self.first: Step = lambda: self._step(measured=True)
         self.further: Step = lambda: self._step(measured=False)
         if y.is_cuda and graphs:
@@ -136,6 +137,16 @@ class Block:
     def _of_optimizer(self) -> list[torch.Tensor]:
         states = self.optimizer.state.values()
         return [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
+
+
+def _align(optimizer: torch.optim.Optimizer) -> None:
+    """Give the averages of Adam the strides of their weights. A state can come from a run in another memory format, and
+    the fused kernel takes both for alike without a check.
+    """
+    for weights, state in optimizer.state.items():
+        for name, value in state.items():
+            if value.shape == weights.shape and value.stride() != weights.stride():
+                state[name] = torch.empty_like(weights, requires_grad=False).copy_(value)
 
 
 def _captured(steps: tuple[Step, Step], device: torch.device) -> tuple[Step, Step]:

@@ -41,8 +41,8 @@ class FittedPicture:
     """A DIP that was fitted to one picture.
 
     Attributes:
-        picture: Picture of the kept epoch, clipped to [0, 1], float32, shape (1, 3, H, W). With ``ema`` it is an average
-            of outputs. Where y is partial and has no noise, the measured part is that of y.
+        picture: Picture of the kept epoch, clipped to [0, 1], float32, shape (1, 3, H, W). With ``ema`` it is an
+            average of outputs. Where y is partial and has no noise, the measured part is that of y.
         epoch: The kept epoch that the stopping rule chose.
         why: The reason: the rule's name; ``max_epochs`` where the rule did not fire; ``trainer`` where a callback or
             an option of the Trainer ended the fit.

@@ -26,8 +26,8 @@ class LoadedFit:
     """A kept epoch of a stored fit.
 
     Attributes:
-        network: The network with the weights of the epoch. It maps z to the epoch's own output; for a fit in bf16, under
-            autocast.
+        network: The network with the weights of the epoch. It maps z to the epoch's own output; for a fit in bf16,
+            under autocast.
         z: The fixed input, shape (1, 3, H, W), in [0, 1].
         picture: The kept picture: float32, shape (1, 3, H, W), not clipped. With ``ema`` it is an average of outputs.
         epoch: The epoch, counted from 1.

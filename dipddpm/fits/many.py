@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,11 +27,10 @@ from dipddpm.dip.stopping import Stopping
 from dipddpm.fits.choice import Choice
 from dipddpm.fits.fit import Wanted
 from dipddpm.fits.keeping import FolderKeeper
-from dipddpm.fits.manifest import Fit
+from dipddpm.fits.manifest import Damaged, Fit
 from dipddpm.fits.store import FitStore, fit_key
 
 log = logging.getLogger(__name__)
-FAILURES = (ValueError, RuntimeError, OSError)
 OF_MEMORY = 0.6  # share of a GPU's free memory that a stack may take, by the estimate of `bytes_of`
 Used = Callable[[str], None]
 
@@ -78,7 +77,7 @@ def obtain_all(
     for i, one in enumerate(wanted):
         try:
             there = store.there(one.request, one.choose)
-        except FAILURES as error:
+        except Exception as error:
             end(i, error)
             continue
         if there:
@@ -104,7 +103,7 @@ def _one(store: FitStore, wanted: Wanted, run: RunSettings, used: Used | None) -
 
     try:
         return Obtained(*store.obtain(wanted.request, wanted.choose, work))
-    except FAILURES as error:
+    except Exception as error:
         return error
 
 
@@ -132,7 +131,7 @@ def _by_processes(
                 error = future.result()
                 end(i, error if error else Obtained(*store.obtain(wanted[i].request, wanted[i].choose, _no_work)[:2],
                                                     made=True))  # fmt: skip
-            except FAILURES as failed:  # such as a process that was killed
+            except Exception as failed:  # such as a process that was killed
                 end(i, failed)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -184,7 +183,7 @@ def _by_stacks(
             most = len(group) // 2
             log.info("%d fits at once do not fit into the memory of the GPU: %d are tried", len(group), max(1, most))
             continue
-        except FAILURES as error:  # such as an operation that cannot be stacked
+        except Exception as error:  # such as an operation that cannot be stacked
             if len(group) > 1:
                 log.info("%d fits go on one by one: %s", len(group), error)
             left += group
@@ -204,10 +203,8 @@ def _group(store: FitStore, wanted: Sequence[Wanted], waiting: Sequence[int]) ->
     def kind(i: int) -> tuple[object, ...]:
         one = wanted[i]
         a, fit = one.problem.operator, None
-        try:
+        with suppress(Damaged):  # a damaged fit is made again from its first epoch
             fit = store.find(fit_key(one.request))
-        except Exception:  # a damaged fit is made again from its first epoch
-            fit = None
         operator = type(a) if isinstance(a, Mask) else str(a.request())
         return (one.settings, tuple(one.problem.noisy.shape), one.seed, operator, one.problem.clean is None,
                 one.checkpoint if isinstance(one.checkpoint, int) else None, fit.epochs if fit else 0)  # fmt: skip

@@ -1,0 +1,126 @@
+"""The fits of many pictures: each like the one that is made alone, in processes and in stacks."""
+
+import logging
+import os
+import signal
+
+import pytest
+import torch
+
+from dipddpm.degradation.noise import Gaussian
+from dipddpm.degradation.operators import Mask
+from dipddpm.degradation.problem import Problem, degrade
+from dipddpm.dip.fitting import RunSettings
+from dipddpm.dip.settings import DipSettings
+from dipddpm.dip.stopping import Stop, Stopping
+from dipddpm.fits import FitStore, many
+from dipddpm.fits.fit import Wanted, _rows
+from dipddpm.fits.many import Obtained, obtain_all
+
+SMALL = DipSettings(layers=1, channels=8, lr=5e-3, max_epochs=30, final_relu=False)
+CPU = RunSettings()
+
+
+def wanted(n, stopping="never", settings=SMALL, operator=None):
+    """Fits of n pictures, of which no two are alike."""
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, 16), torch.linspace(0, 1, 18), indexing="ij")
+    clean = torch.stack([torch.stack([rows, columns.roll(i, 1), rows * columns]) * 0.8 + 0.1 for i in range(n)])
+    problem = degrade(clean, Gaussian(25), operator)
+    return [Wanted(row, settings, Stopping(stopping), 0) for row in _rows(problem)]
+
+
+def obtained(answers):
+    assert all(isinstance(answer, Obtained) for answer in answers), answers
+    return [answer for answer in answers if isinstance(answer, Obtained)]
+
+
+@pytest.fixture
+def two_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_fits_in_processes_are_those_that_are_made_alone(tmp_path, two_threads):
+    fits, used, ended = wanted(3), [], []
+    store, alone = FitStore(tmp_path / "many"), FitStore(tmp_path / "alone")
+    made = obtained(obtain_all(store, fits, CPU, used=used.append, ended=ended.append))
+    assert [one.made for one in made] == [True] * 3 and sorted(ended) == [0, 1, 2]
+    torch.set_num_threads(1)
+    single = obtained(obtain_all(alone, fits, CPU, batch=1, used=used.append))
+    assert sorted(used) == sorted(one.fit.key for one in single), "in processes others are told"
+    for one, other in zip(made, single, strict=True):
+        assert torch.equal(one.fit.picture(30), other.fit.picture(30)) and one.choice == other.choice
+    again = obtained(obtain_all(store, fits, CPU, used=used.append))
+    assert [one.made for one in again] == [False] * 3
+
+
+def test_a_fit_that_fails_leaves_the_others(tmp_path, two_threads):
+    fits = wanted(3)
+    bad = fits[1].problem
+    fits[1] = Wanted(Problem(bad.y, 25), SMALL, Stopping(lambda curves: 1 / 0), 0)  # pyright: ignore[reportArgumentType]
+    fits[2] = Wanted(fits[2].problem, SMALL, Stopping(lambda curves: 3), 0)  # pyright: ignore[reportArgumentType]
+    first, second, third = obtain_all(FitStore(tmp_path), fits, CPU)
+    assert isinstance(first, Obtained)
+    assert isinstance(second, ZeroDivisionError) and isinstance(third, TypeError)
+
+
+def test_a_process_that_is_killed_is_a_failure_of_its_fits_alone(tmp_path, two_threads):
+    fits = wanted(2)
+
+    def killed(key):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    answers = obtain_all(FitStore(tmp_path), fits, CPU, used=killed)
+    assert [isinstance(answer, RuntimeError) for answer in answers] == [True, True]
+    assert all(one.made for one in obtained(obtain_all(FitStore(tmp_path), fits, CPU)))
+
+
+@pytest.mark.parametrize("operator", [None, Mask(0.2)], ids=["identity", "mask"])
+def test_a_stack_stores_each_fit_as_if_it_were_alone(tmp_path, operator):
+    fits = wanted(3, operator=operator)
+    store, alone = FitStore(tmp_path / "many"), FitStore(tmp_path / "alone")
+    together = obtained(many.stack(store, fits, CPU))
+    single = obtained(obtain_all(alone, fits, CPU, batch=1))
+    for one, other in zip(together, single, strict=True):
+        assert one.fit.key == other.fit.key and list(one.fit.kept) == [10, 20, 30]
+        assert torch.allclose(one.fit.picture(30), other.fit.picture(30), atol=1e-4)
+        assert (one.fit.environments[0]["batch"], other.fit.environments[0].get("batch")) == (3, None)
+    longer = [Wanted(one.problem, DipSettings(**{**vars(SMALL), "max_epochs": 50}), one.stopping, 0) for one in fits]
+    extended = obtained([*many.stack(store, longer[:2], CPU), *obtain_all(store, longer[2:], CPU)])
+    whole = obtained(obtain_all(alone, longer, CPU, batch=1))
+    for one, other in zip(extended, whole, strict=True):
+        assert one.fit.epochs == 50
+        assert torch.allclose(one.fit.picture(50), other.fit.picture(50), atol=1e-3)
+
+
+def test_fits_that_go_on_longer_do_so_in_a_smaller_stack_and_one_that_diverges_fails_alone(
+    tmp_path, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO)
+    fits = wanted(5)
+    ends = {one.problem.content: end for one, end in zip(fits, (10, 10, 20, 30, 30), strict=True)}
+    fits = [
+        Wanted(one.problem, SMALL,
+               Stopping(lambda curves, end=ends[one.problem.content]: Stop(end, end) if len(curves) >= end else None), 0)
+        for one in fits
+    ]  # fmt: skip
+    monkeypatch.setattr(many, "room_for", lambda *given: 4)
+    ended, sizes, real = {}, [], many._fit_stack
+    monkeypatch.setattr(
+        many, "_fit_stack", lambda store, work, run: (sizes.append(len(work)), real(store, work, run))[1]
+    )
+    left = many._by_stacks(FitStore(tmp_path), fits, range(5), CPU, "auto", None, ended.__setitem__)
+    lengths = {i: one.fit.epochs for i, one in ended.items()}
+    assert lengths | {i: ends[fits[i].problem.content] for i in left} == {0: 10, 1: 10, 2: 20, 3: 30, 4: 30}
+    assert sizes[0] == 4 and len(left) <= 2
+
+
+def test_the_memory_of_a_fit_is_estimated_from_its_layers():
+    (one,) = wanted(1)
+    (wide,) = wanted(1, settings=DipSettings(layers=1, channels=80, final_relu=False))
+    outputs = 16 * 18 * (8 * 2 + 3)
+    weights = sum(p.numel() for p in many.networks.build(SMALL).parameters())
+    assert many.bytes_of(one) == 4 * (4 * weights + 3 * outputs + 110 * 3 * 16 * 18)
+    assert many.bytes_of(wide) > 2 * many.bytes_of(one) - 4 * 110 * 3 * 16 * 18
