@@ -1,6 +1,5 @@
 """The fits of many pictures: each like the one that is made alone, in processes and in stacks."""
 
-import logging
 import os
 import signal
 
@@ -95,25 +94,24 @@ def test_a_stack_stores_each_fit_as_if_it_were_alone(tmp_path, operator):
         assert torch.allclose(one.fit.picture(50), other.fit.picture(50), atol=1e-3)
 
 
-def test_fits_that_go_on_longer_do_so_in_a_smaller_stack_and_one_that_diverges_fails_alone(
-    tmp_path, monkeypatch, caplog
-):
-    caplog.set_level(logging.INFO)
+def test_fits_that_go_on_longer_do_so_in_a_smaller_stack(tmp_path, monkeypatch):
     fits = wanted(5)
-    ends = {one.problem.content: end for one, end in zip(fits, (10, 10, 20, 30, 30), strict=True)}
-    fits = [
-        Wanted(one.problem, SMALL,
-               Stopping(lambda curves, end=ends[one.problem.content]: Stop(end, end) if len(curves) >= end else None), 0)
-        for one in fits
-    ]  # fmt: skip
+
+    def after(end):
+        return Stopping(lambda curves: Stop(end, end) if len(curves) >= end else None)
+
+    ends = dict(enumerate((10, 10, 20, 30, 30)))
+    fits = [Wanted(one.problem, SMALL, after(ends[i]), 0) for i, one in enumerate(fits)]
     monkeypatch.setattr(many, "room_for", lambda *given: 4)
     ended, sizes, real = {}, [], many._fit_stack
-    monkeypatch.setattr(
-        many, "_fit_stack", lambda store, work, run: (sizes.append(len(work)), real(store, work, run))[1]
-    )
+
+    def fit_stack(store, work, run):
+        sizes.append(len(work))
+        return real(store, work, run)
+
+    monkeypatch.setattr(many, "_fit_stack", fit_stack)
     left = many._by_stacks(FitStore(tmp_path), fits, range(5), CPU, "auto", None, ended.__setitem__)
-    lengths = {i: one.fit.epochs for i, one in ended.items()}
-    assert lengths | {i: ends[fits[i].problem.content] for i in left} == {0: 10, 1: 10, 2: 20, 3: 30, 4: 30}
+    assert {i: one.fit.epochs for i, one in ended.items()} | {i: ends[i] for i in left} == ends
     assert sizes[0] == 4 and len(left) <= 2
 
 
