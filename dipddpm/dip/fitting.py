@@ -101,7 +101,7 @@ def run(
     members = [Member(*each, now, before) for *each, (before, _) in zip(keepers, rules, found, strict=True)]
     states = [state for _, state in found if state is not None]
     _say(members, epochs, now)
-    module.last_epoch = epochs
+    module.last_epoch, module.watched = epochs, bool(settings.trainer)
     if len(states) > 1:
         module.states = [torch.load(state, map_location="cpu", weights_only=True) for state in states]
     options = dict(settings.trainer)

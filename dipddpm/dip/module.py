@@ -39,8 +39,9 @@ class DeepImagePrior(pl.LightningModule):
 
     A Lightning batch is a **block** of epochs: the epochs up to the next kept one. A Lightning epoch has one block. The
     optimiser steps of a block run without Lightning between them (manual optimisation), and nothing in a block waits
-    for the device. At the end of a block `rows` holds a row of the curves for each of its epochs. The known values of
-    the last row are logged: callbacks such as EarlyStopping find them by the names in `dipddpm.dip.curves.COLUMNS`.
+    for the device. At the end of a block `rows` holds a row of the curves for each of its epochs. While `watched` is
+    true, the known values of the last row are logged: callbacks such as EarlyStopping find them by the names in
+    `dipddpm.dip.curves.COLUMNS`. Logging takes a twentieth of a small fit's time.
 
     N pictures of one size are fitted at once, each by a network of its own. Their networks are stacked. Logged values
     are means over the pictures then.
@@ -107,6 +108,7 @@ class DeepImagePrior(pl.LightningModule):
         self.last_epoch = s.max_epochs
         self.clipping: tuple[float | None, str | None] = (None, None)  # Lightning's gradient_clip_val and its algorithm
         self.rows: list[list[dict[str, float]]] = []  # for each picture the rows of the newest block
+        self.watched = True
         self.errors: dict[int, RuntimeError] = {}  # of the pictures of a stack whose fits have failed
         self.saved = 0  # the picture whose state the next checkpoint has
         self.states: Sequence[dict[str, Any]] = ()  # the checkpoints of all pictures, when a stack is continued
@@ -173,7 +175,8 @@ class DeepImagePrior(pl.LightningModule):
         for count in (steps.total, steps.current):
             count.ready += epochs * self.settings.steps_per_epoch
             count.completed += epochs * self.settings.steps_per_epoch
-        self._log_newest()
+        if self.watched:
+            self._log_newest()
 
     def _log_newest(self) -> None:
         if newest := [rows[-1] for rows in self.rows if rows]:

@@ -85,7 +85,7 @@ class WindowedVariance(_Running):
         self.squares += vecdot(new, new) - vecdot(old, old)
         self.count += 1
         variance = (self.squares - vecdot(self.sum, self.sum) / self.window) / (self.window * x.shape[1])
-        return torch.where(self.count < self.window, torch.nan, variance.clamp(min=0))
+        return variance.clamp(min=0).masked_fill(self.count < self.window, torch.nan)
 
 
 class MovingVariance(_Running):
