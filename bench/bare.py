@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.functional import mse_loss
@@ -72,7 +73,7 @@ def bare_step(
     fast = networks.memory_format(net)
     net.to(device=device).to(memory_format=fast)  # pyright: ignore[reportCallIssue]
     z, y = (x.to(device).contiguous(memory_format=fast) for x in (z, problem.noisy))
-    adam = torch.optim.Adam(net.parameters(), lr=settings.lr, **({"capturable": True} if graph else {}))
+    adam = torch.optim.Adam(net.parameters(), lr=settings.lr, capturable=graph)
     output = torch.empty_like(y)
 
     def step() -> None:
@@ -116,7 +117,8 @@ def arithmetic(precision: str | None) -> Iterator[None]:
     Args:
         precision: ``fp32`` (no TF32), ``tf32``, ``bf16``; None leaves PyTorch's defaults: TF32 in convolutions alone.
     """
-    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    products = torch.backends.cuda.matmul
     before = cudnn.allow_tf32, products.allow_tf32, cudnn.deterministic
     cudnn.allow_tf32 = precision != "fp32"
     products.allow_tf32 = precision == "tf32"

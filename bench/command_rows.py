@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.machine import matrix_rate
+from bench.machine import has_fast_bf16, matrix_rate
 from bench.pairs import CannotMeasure, Floor, Limit, Pair, Quality, Row, Sample, Side, not_worse
 from bench.setting import Setting
-from dipddpm import environment
 from dipddpm.errors import CLONE
 
 OLD = "30a8b0f"
@@ -57,7 +56,7 @@ def demo(setting: Setting) -> Pair:
         done = cost["total_evaluations_worth"] + facts.get("noisy_window", {}).get("nfe", 0) + 1  # the baselines
         return Floor(done * cost["evaluation_gflop"], matrix_rate("cpu", facts["environment"]["precision"]))
 
-    bf16 = environment.has_bf16("cpu")
+    bf16 = has_fast_bf16("cpu")
     return Pair(
         Side("make demo", lambda: run(CLONE)),
         Side(f"at {OLD}", lambda: run(old)),
@@ -65,7 +64,7 @@ def demo(setting: Setting) -> Pair:
         floor=floor,
         warm_up=False,
         notes=[
-            f"the limit is 0.6 where the processor has AVX512-BF16 or AMX; this one has {'one' if bf16 else 'none'}"
+            f"the limit is 0.6 where the processor has AVX512-BF16 or AMX; this one has {'it' if bf16 else 'neither'}"
         ],
         limit=Limit("at most", 0.6 if bf16 else 1.0),
     )

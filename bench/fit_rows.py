@@ -177,14 +177,17 @@ def time_to_quality(setting: Setting, device: str) -> Pair:
         fitted = dd.fit_dip(problem, settings=settings, stopping=reached, device=device).pictures[0]
         return Sample(time.perf_counter() - began, float(fitted.curves.column("psnr").max()))
 
-    sides = [Side("dip=skip", ours), Side(PLAIN_LOOP, lambda: _plain_loop(problem, target, setting.patience, device))]
+    theirs = Side(PLAIN_LOOP, lambda: _plain_loop(problem, target, setting.patience, device))
     notes: list[str] = []
     others: tuple[Side, ...] = ()
     if importlib.util.find_spec("deepinv"):
         others = (Side("deepinv", lambda: _deepinv(problem, target, setting.patience, device, notes)),)
     else:
         notes.append("deepinv is not installed, so its DeepImagePrior was not measured: type pip install deepinv")
-    return Pair(*sides, lambda a, b: _at_least(target, a, b), others=others, warm_up=False, rounds=1, notes=notes)
+    return Pair(
+        Side("dip=skip", ours), theirs, lambda a, b: _at_least(target, a, b), others=others, warm_up=False, rounds=1,
+        notes=notes,
+    )  # fmt: skip
 
 
 def _at_least(target: float, a: float, b: float) -> Quality:

@@ -42,6 +42,16 @@ def processor() -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
+def has_fast_bf16(device: str) -> bool:
+    """Return whether a device has instructions for bf16: a GPU, or a processor with AVX512-BF16 or AMX.
+
+    torch computes bf16 on a processor with AVX-512 alone, too, but not faster than fp32.
+    """
+    if device.startswith("cuda"):
+        return environment.has_bf16(device)
+    return bool({"avx512_bf16", "amx_bf16"} & set(processor().get("flags", "").split()))
+
+
 def load() -> float:
     """Return the load average of the last minute: the number of processes that want a core."""
     return os.getloadavg()[0]
@@ -57,7 +67,8 @@ def matrix_rate(device: str, precision: str, seconds: float = 0.5) -> float:
         seconds: Time to measure for. Two products are always measured.
     """
     n = 8192 if device.startswith("cuda") else 1536
-    a, b = (torch.ones(n, n, dtype=DTYPES[precision], device=device) for _ in range(2))
+    numbers = torch.Generator().manual_seed(0)  # a product of zeros or ones is faster on a GPU
+    a, b = (torch.randn(n, n, generator=numbers).to(device, DTYPES[precision]) for _ in range(2))
     before, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, precision == "tf32"
     try:
         taken: list[float] = []

@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def side(name, values, order=None):
     return Side(name, run)
 
 
-def row(pair, kind="at most", limit=2.0):
+def row(pair: Any, kind: Any = "at most", limit=2.0):
     return Row("r", "ours", "theirs", Limit(kind, limit), "cpu", lambda setting: pair)
 
 
@@ -128,7 +129,8 @@ def test_fits_at_once_and_in_turn_have_the_same_quality(tiny):
 def test_the_time_to_quality_ends_where_both_outputs_are_good_or_says_that_one_is_not(tiny):
     small = replace(tiny, large=32)
     outcome = measured(row(fit_rows.time_to_quality(small, "cpu")), small, 1, 60)
-    assert outcome.quality is not None and outcome.quality.equal and min(outcome.quality.a, outcome.quality.b) >= 8
+    assert outcome.quality is not None and outcome.quality.equal
+    assert min(float(outcome.quality.a), float(outcome.quality.b)) >= 8
     with pytest.raises(CannotMeasure, match="did not reach 99 dB in 20 epochs"):
         fit_rows._plain_loop(small.face(16), 99.0, 20, "cpu")
 
