@@ -114,10 +114,10 @@ def run(rows: Sequence[Row], setting: Setting, output: Path, command: str, secon
 def _outcome(row: Row, setting: Setting, left: float) -> Outcome:
     if row.device == "cuda" and not torch.cuda.is_available():
         return Outcome(row, row.limit, why_not="this machine has no GPU")
-    if left <= 0:
-        return Outcome(row, row.limit, why_not=f"the five minutes were over: type python -m bench --row {row.name}")
     if not row.quick and left < float("inf"):
         return Outcome(row, row.limit, why_not=f"takes too long for --quick: type python -m bench --row {row.name}")
+    if left <= 0:
+        return Outcome(row, row.limit, why_not=f"the five minutes were over: type python -m bench --row {row.name}")
     return measure(row, setting, setting.rounds, setting.seconds)
 
 

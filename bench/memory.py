@@ -17,7 +17,6 @@ import torch.utils.tensorboard
 from diffusers.models.unets.unet_2d import UNet2DModel
 
 from bench.prior_rows import ORIGINAL, configured
-from dipddpm import environment
 from dipddpm.runs import commands
 from dipddpm.runs.job import Job
 
@@ -48,7 +47,6 @@ def job(prior: str, size: str, device: str) -> None:
 
 def evaluation(prior: str, size: str, device: str) -> None:
     """Load the weights and evaluate once, as a user of diffusers does."""
-    environment.exact_arithmetic()
     network: Any = UNet2DModel.from_pretrained(prior, subfolder="unet")
     network.to(device).eval()
     with torch.no_grad():

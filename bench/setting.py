@@ -82,5 +82,5 @@ class Setting:
         return dd.read_picture("astronaut", size=side, box=FACE)
 
 
-QUICK = Setting(rounds=3, seconds=25.0, epochs=100, levels=2, starts=2)
+QUICK = Setting(rounds=3, seconds=20.0, epochs=100, levels=1, starts=2)
 GPU = Setting(rounds=2, seconds=40.0, levels=20)
