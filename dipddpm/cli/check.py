@@ -57,6 +57,8 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> list[str
     except ValueError as error:
         print(f"error: {error}; to see the options, type --help", file=sys.stderr)
         sys.exit(2)
+    if args.help or args.hydra_help:
+        hydra_private.list_groups_without_copies()
     if args.help or args.hydra_help or args.info or args.shell_completion:
         return argv
     name = args.config_name or "config"

@@ -19,9 +19,12 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig
+
+_list_with_copies = ConfigLoaderImpl.get_group_options
 
 
 def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -83,3 +86,24 @@ def grid_points(sweep: Sequence[Override]) -> list[list[str]]:
     """Return the overrides of each job of a grid, in the order in which Hydra's own sweeper runs them."""
     batches = BasicSweeper.split_arguments(list(sweep), max_batch_size=None)
     return [list(point) for batch in batches for point in batch]
+
+
+def list_groups_without_copies() -> None:
+    """Let Hydra list the choices of a group without a copy of its configuration store.
+
+    ``--help`` lists a hundred groups, and copies took two thirds of its time. Hydra needs a copy where overrides or the
+    primary configuration may name further folders (``hydra.searchpath``), as for shell completion.
+    """
+
+    def options(
+        self: ConfigLoaderImpl,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        if config_name is not None or overrides:
+            return _list_with_copies(self, group_name, results_filter, config_name, overrides)
+        return self.repository.get_group_options(group_name, results_filter)
+
+    ConfigLoaderImpl.get_group_options = options

@@ -2,12 +2,21 @@
 
 import ast
 
+import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from support import ROOT
 
 from dipddpm.config import compose as config
-from dipddpm.config.hydra_private import apply_overrides, grid_points, parse_arguments
+from dipddpm.config.hydra_private import (
+    ConfigLoaderImpl,
+    apply_overrides,
+    grid_points,
+    list_groups_without_copies,
+    parse_arguments,
+)
 
 
 def parsed(*overrides):
@@ -45,6 +54,19 @@ def test_a_grid_has_the_jobs_of_hydras_sweeper_in_its_order():
         ["dip.layers=6", "seed=1", "ddpm.start_t=20"],
     ]
     assert grid_points(parsed("ddpm.start_t=range(1,1)")) == []
+
+
+def test_the_groups_of_help_are_listed_as_hydra_lists_them_without_copies(monkeypatch):
+    monkeypatch.setattr(ConfigLoaderImpl, "get_group_options", ConfigLoaderImpl.get_group_options)  # put back after
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        asked = [(g, kind) for g in ("", "dip", "hydra", "hydra/launcher", "none") for kind in ObjectType]
+        wanted = [loader.get_group_options(*one) for one in asked]
+        list_groups_without_copies()
+        copied = "hydra._internal.config_loader_impl.CachingConfigRepository"
+        monkeypatch.setattr(copied, lambda repository: pytest.fail("the store was copied"))
+        assert [loader.get_group_options(*one) for one in asked] == wanted
+        assert "skip" in loader.get_group_options("dip")
 
 
 def test_no_other_file_imports_what_is_private():
