@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 
-if TYPE_CHECKING:
-    from dipddpm.dip.module import DeepImagePrior
+from dipddpm.degradation.operators import Operator
+from dipddpm.dip.average import Average
+from dipddpm.dip.settings import DipSettings
+from dipddpm.dip.variance import MovingVariance, WindowedVariance
 
 log = logging.getLogger(__name__)
 # The columns that are measured at the first step of an epoch. The colours tell whether a channel of the output is dead.
@@ -25,6 +27,25 @@ MOST_NOISE = 2**26  # numbers of input noise that are drawn ahead
 Step = Callable[[], None]
 
 
+class Fitted(Protocol):
+    """The fits of N pictures, as a block needs them: `dipddpm.dip.module.DeepImagePrior`."""
+
+    net: torch.nn.Module
+    z: torch.Tensor
+    noisy: torch.Tensor
+    clean: torch.Tensor | None
+    operator: Operator
+    settings: DipSettings
+    input_generators: list[torch.Generator]
+    windowed: WindowedVariance
+    moving: MovingVariance
+    average: Average
+
+    def __call__(self, z: torch.Tensor, /) -> torch.Tensor: ...
+
+    def clip(self) -> None: ...
+
+
 class Block:
     """The steps of a fit. All state is in tensors on the device: of the module, of its optimiser and of this object.
 
@@ -34,7 +55,7 @@ class Block:
         graphs: Whether steps on a GPU are captured in CUDA graphs.
     """
 
-    def __init__(self, module: DeepImagePrior, optimizer: torch.optim.Optimizer, *, graphs: bool = True) -> None:
+    def __init__(self, module: Fitted, optimizer: torch.optim.Optimizer, *, graphs: bool = True) -> None:
         self.module, self.optimizer = module, optimizer
         y, steps = module.noisy, module.settings.steps_per_epoch
         self.checked = False  # the shape of the output

@@ -98,7 +98,9 @@ def run(
     if len(keepers) > 1:
         now |= {"batch": len(keepers)}
     found = [keeper.before() or (None, None) for keeper in keepers]
-    members = [Member(*each, now, before) for *each, (before, _) in zip(keepers, rules, found, strict=True)]
+    members = [
+        Member(keeper, rule, now, before) for keeper, rule, (before, _) in zip(keepers, rules, found, strict=True)
+    ]
     states = [state for _, state in found if state is not None]
     _say(members, epochs, now)
     module.last_epoch, module.watched = epochs, bool(settings.trainer)

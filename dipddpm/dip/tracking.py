@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto import summary_pb2
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 from torch.utils.tensorboard.summary import image, scalar
 
 from dipddpm.files import printable
 
+Summary: Any = getattr(summary_pb2, "Summary")  # noqa: B009  # messages that protobuf makes when it is imported
+Metadata: Any = getattr(summary_pb2, "SummaryMetadata")  # noqa: B009
 LAYOUT = {
     "DIP": {
         "loss to the noisy and to the clean picture": ["Multiline", ["loss/noisy", "loss/clean"]],
@@ -53,7 +55,7 @@ def log_epoch(events: SummaryWriter, row: Mapping[str, float], epoch: int, descr
     values = []
     for name, tag in TAGS.items():
         if not math.isnan(row[name]):
-            text = None if tag in described else SummaryMetadata(summary_description=DESCRIPTIONS[tag])
+            text = None if tag in described else Metadata(summary_description=DESCRIPTIONS[tag])
             values.append(Summary.Value(tag=tag, simple_value=row[name], metadata=text))
             described.add(tag)
     assert events.file_writer is not None

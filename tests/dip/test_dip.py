@@ -315,7 +315,8 @@ def test_the_best_picture_so_far_is_that_of_all_kept_epochs(store, monkeypatch):
     made = fit(store, 30)
     member = Member(FolderKeeper(made.folder, made.key, "c", None), lambda curves: None, made.environments[0], made)
     member.kept = {10: 21.0, 20: 95.0, 30: 23.0}
-    shown, events = [], Events(30, member, Any)
+    writer: Any = None
+    shown, events = [], Events(30, member, writer)
     monkeypatch.setattr("dipddpm.dip.tracking.log_pictures", lambda writer, tag, pictures, step: shown.append(pictures))
     module = dip()
     events._show(module)
