@@ -7,14 +7,16 @@ import logging
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, version
 from typing import Any
 
 import torch
 
 from dipddpm.errors import CLONE, UserError, need
+from dipddpm.names import PRECISIONS
 
 log = logging.getLogger(__name__)
 PACKAGES = ("torch", "diffusers", "pytorch-lightning", "hydra-core")
@@ -38,27 +40,73 @@ def choose_device(device: str) -> str:
     return device
 
 
-def exact_arithmetic() -> None:
-    """Make a GPU compute fp32 as fp32, and give the same output for the same input, in this process.
+@contextmanager
+def arithmetic(precision: str) -> Iterator[None]:
+    """Let a GPU compute float32 as float32 inside the block, or as TF32, and give the same output for the same input.
 
     By default cuDNN's convolutions use TF32, which rounds like half precision, and add up in any order. Matrix products
-    use TF32 in a process that allowed it before.
+    use TF32 in a process that allowed it before. The settings of the process return when the block ends.
+
+    Args:
+        precision: With ``tf32`` convolutions and matrix products use TF32. Otherwise they do not.
     """
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.deterministic = True
+    cudnn, tf32 = torch.backends.cudnn, precision == "tf32"
+    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.deterministic
+    _set_arithmetic("high" if tf32 else "highest", tf32, True)
+    try:
+        yield
+    finally:
+        _set_arithmetic(*before)
+
+
+def _set_arithmetic(products: str, tf32: bool, deterministic: bool) -> None:
+    torch.set_float32_matmul_precision(products)
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = tf32, deterministic
 
 
 def has_bf16(device: str) -> bool:
-    """Return whether a device computes bf16 itself. Emulated bf16 is about forty times slower than fp32."""
+    """Return whether a device computes bf16 itself: a GPU of compute capability 8.0, AVX512-BF16 or AMX.
+
+    Emulated bf16 is slower than fp32.
+    """
     if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if platform.machine() in ("x86_64", "AMD64"):  # oneDNN counts its emulation by AVX-512, too
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def warn_if_emulated(key: str, precision: str, device: str) -> None:
-    """Warn that bf16 is slow on a device that emulates it. ``key`` is the key as typed, such as ``dip.precision``."""
-    if precision == "bf16" and not has_bf16(device):
-        log.warning("%s=bf16 is emulated on this processor, many times slower than fp32: type %s=fp32", key, key)
+def choose_precision(asked: str, device: str, key: str = "precision") -> str:
+    """Return the precision in which a device computes: ``fp32``, ``tf32`` or ``bf16``.
+
+    ``auto`` is bf16 where the device computes bf16 itself, and fp32 elsewhere. ``tf32`` is fp32 where the device has no
+    TF32. The log says so, and warns of emulated bf16, once in a process.
+
+    Args:
+        asked: ``auto``, ``fp32``, ``tf32`` or ``bf16``.
+        device: A torch device, such as ``cpu`` or ``cuda:1``.
+        key: The key as typed, such as ``dip.precision``, for the log.
+
+    Raises:
+        ValueError: For another precision.
+    """
+    if asked not in PRECISIONS:
+        raise ValueError(f"precision={asked!r}: must be {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
+    if asked == "auto":
+        chosen = "bf16" if has_bf16(device) else "fp32"
+        _say_once(logging.INFO, f"{key}=auto: {chosen} on {device}")
+        return chosen
+    if asked == "tf32" and not (device.startswith("cuda") and has_bf16(device)):  # the same GPUs have both
+        _say_once(logging.WARNING, f"{key}=tf32 is fp32 on {device}, which has no TF32: type {key}=auto")
+        return "fp32"
+    if asked == "bf16" and not has_bf16(device):
+        _say_once(logging.WARNING, f"{key}=bf16 is emulated on {device}, and slower than fp32: type {key}=fp32")
+    return asked
+
+
+@cache
+def _say_once(level: int, line: str) -> None:
+    log.log(level, "%s", line)
 
 
 def describe(device: str, precision: str, memory_format: torch.memory_format = torch.channels_last) -> dict[str, Any]:

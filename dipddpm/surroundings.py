@@ -28,9 +28,12 @@ def settle() -> None:
 
     - A reader of the output that leaves does not end the job.
     - ``MPLBACKEND`` is dropped: a notebook's backend is not importable everywhere, and panels need none.
+    - torch takes large tensors in pages of 2 MB, unless ``THP_MEM_ALLOC_ENABLE`` says otherwise. An evaluation of the
+      256x256 network took 0.87 of the time. It has an effect only before torch is imported.
     - ``COLUMNS=0``, which a terminal of unknown width sets, is dropped: tables would be empty.
     """
     os.environ.pop("MPLBACKEND", None)
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if not os.environ.get("COLUMNS", "80").strip(" 0"):
         del os.environ["COLUMNS"]
     for name in ("stdout", "stderr"):

@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from dipddpm import progress
-from dipddpm.environment import choose_device, warn_if_emulated
+from dipddpm.environment import choose_device, choose_precision
 from dipddpm.errors import UserError
 from dipddpm.ownership import claim
 from prior_training import pictures
@@ -30,7 +30,7 @@ def train(settings: Settings) -> None:
             ``out`` holds another program's files, or the error is no longer finite.
     """
     device = choose_device(settings.device)
-    warn_if_emulated("precision", settings.precision.name, device)
+    choose_precision(settings.precision.name, device)  # warns where bf16 is emulated
     if settings.threads:
         torch.set_num_threads(settings.threads)
     claim(Path(settings.out), ("README.md", "model_index.json", "scheduler", "unet"), "type another out=<folder>",

@@ -62,6 +62,7 @@ def configure(tiny_prior, tmp_path):
         "dip.max_epochs=30",
         "ddpm.start_t=20",
         "stopping=never",
+        *("dip.precision=fp32", "ddpm.precision=fp32"),  # the same on every processor
     ]
 
     def configure(*overrides: str):

@@ -35,5 +35,7 @@ def test_an_operator():
 
 
 def test_the_rule_and_the_prior():
+    loading = inspect.signature(dd.load_prior).parameters
+    assert values_of("ddpm", "window")["precision"] == loading["precision"].default == "auto"
     assert values_of("stopping", "loss_floor")["rule"] == inspect.signature(dd.fit_dip).parameters["stopping"].default
     assert values_of("prior", "faces64")["name"] == inspect.signature(dd.load_prior).parameters["name"].default

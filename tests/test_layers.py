@@ -10,7 +10,7 @@ from support import ROOT
 
 # The packages and top-level modules, lowest first: each may import those before it.
 LAYERS = (
-    *("errors", "names", "registry", "files", "ownership", "seeds", "progress", "surroundings", "environment"),
+    *("errors", "names", "registry", "files", "ownership", "seeds", "progress", "surroundings", "environment", "gpu"),
     *("config", "pictures", "degradation", "metrics", "dip", "fits", "diffusion", "runs", "cli", "study"),
 )
 LONGEST = 400  # lines of a file

@@ -10,6 +10,7 @@ import hashlib
 import re
 import reprlib
 from collections.abc import Collection, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -85,8 +86,19 @@ def is_index(name: str) -> bool:
 
 def weights_digest(folder: Path) -> str:
     """Return the SHA-256 of the weights file, in hexadecimal; of several files, that of their hashes."""
-    digests = [files.sha256(file) for file in weights_files(folder)]
+    digests = [digest(file) for file in weights_files(folder)]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def digest(file: Path) -> str:
+    """Return the SHA-256 of a prior's file, in hexadecimal. While a file stays the same, a process reads it once."""
+    now = file.stat()
+    return _digest(file.absolute(), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+
+
+@cache
+def _digest(file: Path, *_: int) -> str:
+    return files.sha256(file)
 
 
 def check_weights(folder: Path) -> None:

@@ -28,7 +28,9 @@ from dipddpm.diffusion.layout import (
     weights_files,
     weights_names,
 )
-from dipddpm.environment import choose_device
+from dipddpm.diffusion.lean import lighten
+from dipddpm.environment import arithmetic, choose_device, choose_precision
+from dipddpm.gpu import Graphs
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DModel
@@ -44,7 +46,8 @@ class Prior(Denoiser):
     """A pretrained denoiser, with its name and the hash of its weights.
 
     Attributes:
-        unet: The network as diffusers loads it. ``evaluate`` calls it in channels_last, and for bf16 under autocast.
+        unet: The network as diffusers loads it, in channels_last. For ``bf16`` its weights are bfloat16. ``evaluate``
+            calls it, on a GPU as a CUDA graph (`dipddpm.gpu`).
         sample_size: Side of the pictures that the network was trained on, in pixels.
         name: The name of the folder, or owner/repository for a prior of the Hub.
         fingerprint: The first 16 hexadecimal digits of the SHA-256 of the weights file, or of the hashes of several.
@@ -59,7 +62,7 @@ class Prior(Denoiser):
 
 
 def load_prior(
-    name: str | Path = "faces64", *, revision: str | None = None, device: str = "auto", precision: str = "fp32"
+    name: str | Path = "faces64", *, revision: str | None = None, device: str = "auto", precision: str = "auto"
 ) -> Prior:
     """Load a pretrained DDPM over pixels.
 
@@ -68,40 +71,49 @@ def load_prior(
             repository of the Hugging Face Hub, such as ``google/ddpm-celebahq-256``.
         revision: Branch, tag or commit of a repository.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:<number>``.
-        precision: ``fp32``, or ``bf16`` for evaluations under autocast.
+        precision: ``fp32``, ``tf32`` (on a GPU), ``bf16``, or ``auto``: ``bf16`` where the device computes it itself
+            (`dipddpm.environment.choose_precision`).
 
     Raises:
         UserError: When the prior does not exist, cannot be fetched, or is no unconditional DDPM over RGB pixels.
         ValueError: For another precision.
     """
-    return load(find(name, revision), device=choose_device(device), precision=precision)
+    device = choose_device(device)
+    return load(find(name, revision), device=device, precision=choose_precision(precision, device))
 
 
 def load(folder: str | Path, *, device: str = "cpu", precision: str = "fp32") -> Prior:
-    """Load a prior's weights as float32, and its schedule.
+    """Load a prior's weights, and its schedule.
 
     Args:
         folder: The folder of the prior.
         device: The torch device of the network. The schedule stays on the CPU.
-        precision: ``fp32``, or ``bf16`` for evaluations under autocast.
+        precision: ``fp32``, ``tf32`` or ``bf16``, which makes the weights bfloat16.
 
     Raises:
         UserError: When the folder holds no readable, complete network of the supported kind.
         ValueError: For another precision.
     """
-    if precision not in ("fp32", "bf16"):
-        raise ValueError(f"precision={precision!r}: must be fp32 or bf16")
+    if precision not in ("fp32", "tf32", "bf16"):
+        raise ValueError(f"precision={precision!r}: must be fp32, tf32 or bf16")
     folder = resolve("", str(folder), None, None)
     size = sample_size(folder)
     settings, notes = _schedule(folder)
-    unet = _read_network(folder).requires_grad_(False).eval()
+    from diffusers.models.unets.unet_2d import UNet2DOutput
+
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    unet = _read_network(folder, dtype).requires_grad_(False).eval()
     unet.to(device=device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    lighten(unet)
     if (weights := weights_files(folder)[0].name) not in weights_names():
         notes = (*notes, f"the weights are {weights}")
 
+    # bfloat16 weights are as near to fp32 as autocast is, which would convert them anew in each evaluation.
+    network = Graphs(lambda x, t: unet(x, t, return_dict=False)[0], f"prior {_name(folder)}")
+
     def evaluate(x: torch.Tensor, t: torch.Tensor) -> Output:
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            return unet(x.contiguous(memory_format=torch.channels_last), t)
+        with arithmetic(precision):
+            return UNet2DOutput(sample=network(x.to(dtype).contiguous(memory_format=torch.channels_last), t))
 
     return Prior(
         evaluate=evaluate,
@@ -121,7 +133,7 @@ def empty_network(kind: type[UNet2DModel], config: Mapping[str, Any]) -> UNet2DM
     return network
 
 
-def _read_network(folder: Path) -> UNet2DModel:
+def _read_network(folder: Path, dtype: torch.dtype) -> UNet2DModel:
     from diffusers.models.unets.unet_2d import UNet2DModel
 
     config, weights = network_config(folder), weights_files(folder)
@@ -131,8 +143,12 @@ def _read_network(folder: Path) -> UNet2DModel:
         wrong = _differences(unet.state_dict(), state)
         if not wrong:  # only now does the network take memory
             # Some blocks have kernels that are not among the weights: such a network is built with its values.
-            unet = UNet2DModel.from_config(config) if list(unet.buffers()) else unet.to_empty(device="cpu")
-            unet.load_state_dict(state)
+            unet = UNet2DModel.from_config(config).to(dtype) if list(unet.buffers()) else unet
+            own: dict[str, torch.Tensor] = {}
+            while state:  # the memory of a file's tensor ends with its copy
+                name, tensor = state.popitem()
+                own[name] = tensor.to(dtype, copy=True)
+            unet.load_state_dict(own, assign=True)
     except Exception as error:  # torch and diffusers raise many kinds of exception for damaged files
         raise refusal(weights[0], f"the weights cannot be loaded ({brief(error)})") from error
     if wrong:
@@ -141,13 +157,21 @@ def _read_network(folder: Path) -> UNet2DModel:
 
 
 def _read_weights(weights: Sequence[Path]) -> dict[str, torch.Tensor]:
-    """Return the tensors of weights files by name. Nothing in a file is executed."""
-    from safetensors.torch import load_file
+    """Return the tensors of weights files by name. Nothing in a file is executed.
+
+    Those of a safetensors file are read when they are used. Each is its own mapping of the file, which frees its memory
+    alone.
+    """
+    from safetensors import safe_open
 
     state: dict[str, torch.Tensor] = {}
     for file in weights:
         if file.suffix == ".safetensors":
-            state |= load_file(file)
+            with safe_open(file, "pt") as opened:
+                names = list(opened.keys())
+            for name in names:
+                with safe_open(file, "pt") as opened:
+                    state[name] = opened.get_tensor(name)
         elif file.suffix == ".bin":
             state |= torch.load(file, map_location="cpu", weights_only=True)
     return {_present_name(name): tensor for name, tensor in state.items()}

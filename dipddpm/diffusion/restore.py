@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from dipddpm.diffusion.denoiser import Output
 from dipddpm.diffusion.inits import initial_state
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.sampler import Consistency, Snapshot, sample_window, shown
-from dipddpm.diffusion.schedule import to_state
+from dipddpm.diffusion.schedule import to_picture, to_state
 from dipddpm.diffusion.window import Window
 from dipddpm.metrics.quality import psnr
 from dipddpm.pictures.check import check_picture
@@ -92,22 +93,32 @@ def restore(
 ) -> Restoration:
     """Start ``prior`` from a picture, and run the window to its end. Arguments and errors are those of `iterate`."""
     agree = _consistency(prior, problem, window.samples, consistent)
-    asked, began = window.snapshot_every, time.perf_counter()
-    every = replace(window, snapshot_every=1)
-    window, x, snapshots = _begin(prior, picture, every, _contents(picture, problem), agree, error_sigma, watch)
-    clean = None if problem is None or problem.clean is None else problem.clean
-    passed, psnrs = [(window.first, shown(x[:1]))], []
+    began, measured = time.perf_counter(), []
+    if problem is not None and problem.clean is not None:
+        agree = _measuring(agree, problem.clean.to(prior.unet.device).repeat_interleave(window.samples, 0), measured)
+    window, x, snapshots = _begin(prior, picture, window, _contents(picture, problem), agree, error_sigma, watch)
+    passed = [(window.first, shown(x[:1]))]
     snapshot = None
-    for level, snapshot in zip(window.levels, snapshots, strict=False):
-        if passed[-1][0] - snapshot.level >= asked or snapshot.level == window.levels[-1]:
-            passed.append((snapshot.level, shown(snapshot.x_t[:1])))
-        if clean is not None:
-            estimate = snapshot.estimate
-            reference = clean.cpu().repeat_interleave(len(estimate) // len(clean), 0)
-            psnrs.append((level, psnr(estimate, reference).mean().item()))
+    for snapshot in snapshots:
+        passed.append((snapshot.level, shown(snapshot.x_t[:1])))
     assert snapshot is not None  # a window has at least one evaluation
+    psnrs = [(level, value.item()) for level, value in measured]
     seconds = time.perf_counter() - began
     return Restoration(snapshot.picture, snapshot.estimate, window.levels, snapshot.nfe, seconds, passed, psnrs)
+
+
+def _measuring(agree: Consistency | None, clean: torch.Tensor, into: list[tuple[int, torch.Tensor]]) -> Consistency:
+    """Return a consistency that adds the level and the PSNR of each clean estimate to a list.
+
+    The PSNR stays on its device: to read it is to wait for the step.
+    """
+
+    def measured(x0: torch.Tensor, level: int) -> torch.Tensor:
+        x0 = x0 if agree is None else agree(x0, level)
+        into.append((level, psnr(to_picture(x0), clean).mean()))
+        return x0
+
+    return measured
 
 
 def posterior_mean(
@@ -177,7 +188,9 @@ def _consistency(prior: Prior, problem: Problem | None, samples: int, consistent
         return None
     if len(problem) > 1 and samples > 1:
         raise ValueError(f"samples={samples} of {len(problem)} pictures cannot agree with y: restore them one by one")
-    return data_consistency(problem.noisy, problem.operator, problem.sigma, prior.schedule)
+    device = prior.unet.device
+    operator = copy.deepcopy(problem.operator).to(device)  # once, and not in each step
+    return data_consistency(problem.noisy.to(device), operator, problem.sigma, prior.schedule)
 
 
 def _watched(prior: Prior, watch: Watch | None, share: float) -> Prior:

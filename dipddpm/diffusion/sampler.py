@@ -3,7 +3,8 @@
 At level t the network gives a clean estimate x_0, which is clipped and, if wanted, made to agree with y. A DDPM or DDIM
 step then goes from x_t to the next level. Windows join: [1000, 50] followed by [50, 0] with the same generators is
 bit-equal to [1000, 0]. For one picture [1000, 0] is bit-equal to diffusers' DDPMPipeline. The sampler is lazy: it
-evaluates the network only when the caller asks for the next snapshot.
+evaluates the network only when the caller asks for the next snapshot. On a GPU no step waits for the step before: the
+outputs of the network are looked at together, before a snapshot.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dipddpm.diffusion.denoiser import Denoiser
+from dipddpm.diffusion.denoiser import Denoiser, Faults
 from dipddpm.diffusion.schedule import to_picture
 from dipddpm.diffusion.steps import ddim_step, ddpm_step, draw
 from dipddpm.names import SCHEDULERS
@@ -75,17 +76,17 @@ def sample_window(
         scheduler: ``ddpm`` or ``ddim``.
         snapshot_every: Levels between snapshots, 1 or more. The last level always has a snapshot.
         exact: Evaluate one picture at a time, so that the last bits do not depend on N.
-        consistency: A function of the clean estimate and its level. The step takes the estimate that it returns
-            (`dipddpm.diffusion.consistency`).
+        consistency: A function of the clean estimate and its level, called once a step. The step takes the estimate
+            that it returns (`dipddpm.diffusion.consistency`).
 
     Returns:
         A lazy iterator. Grad mode is off only inside its steps.
 
     Raises:
         ValueError: When an argument is out of range; raised at the call, before the first step.
-        UserError: In a step, when the network's output is not finite.
+        UserError: Before a snapshot, when the network's output was not finite. On a CPU in the step itself.
     """
-    schedule, levels = denoiser.schedule, list(levels)
+    schedule, levels, faults = denoiser.schedule, list(levels), Faults(later=x_start.is_cuda)
     if scheduler not in SCHEDULERS:
         raise ValueError(f"scheduler={scheduler!r}: must be one of {', '.join(SCHEDULERS)}")
     if snapshot_every < 1:
@@ -99,7 +100,7 @@ def sample_window(
     @torch.no_grad()
     def step(x_t: Tensor, t: int, s: int) -> tuple[Tensor, Tensor]:
         ab_t, ab_s = schedule.alpha_bar(t), schedule.alpha_bar(s)
-        x0, eps = denoiser.estimate(x_t, t, exact=exact)
+        x0, eps = denoiser.estimate(x_t, t, exact=exact, faults=faults)
         if consistency is not None:
             x0 = consistency(x0, t)
         if scheduler == "ddim":
@@ -117,6 +118,7 @@ def sample_window(
             x, x0 = step(x, t, s)
             if last - s >= snapshot_every or nfe == len(levels) - 1:
                 last = s
+                faults.look()
                 yield Snapshot(x, x0, s, nfe)
 
     return run()

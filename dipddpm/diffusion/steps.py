@@ -17,13 +17,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dipddpm.gpu import sent
+
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
 def draw(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     """Draw N(0, 1) noise with the shape, dtype and device of ``like``. Row i comes from CPU generator i."""
     rows = [torch.randn((1, *like.shape[1:]), generator=g, dtype=like.dtype) for g in generators]
-    return torch.cat(rows).to(like.device)
+    return sent(torch.cat(rows), like.device)
 
 
 def x0_from_eps(x_t: Tensor, eps: Tensor, ab_t: Tensor) -> Tensor:

@@ -111,7 +111,7 @@ def run(
     given = options.pop("callbacks", None) or []
     callbacks = [*([Bar()] if settings.progress else []), *(given if isinstance(given, list | tuple) else [given])]
     kind, _, index = settings.device.partition(":")
-    with _quiet(), ExitStack() as stack:
+    with _quiet(), environment.arithmetic(module.settings.precision), ExitStack() as stack:
         for i, member in enumerate(members):
             if writer := _events(member.keeper, len(member.curves) + 1, stack):
                 callbacks.append(Events(settings.panel_every, member, writer, i))

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from dipddpm.names import PRECISIONS
+
 # The settings of a network that differ from the plain network's; ``conf/dip`` has the reasons.
 PRESETS: dict[str, dict[str, Any]] = {"skip": {"channels": 16, "final_relu": False, "lr": 1e-2}}
-PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class DipSettings:
         checkpoint_every: Epochs between two kept epochs, 1 or more.
         input_noise: Standard deviation of the noise added to z at every step, in picture units, 0 or more.
         ema: Decay of the averaged outputs, which are the kept picture, from 0 (the newest output) to below 1.
-        precision: ``fp32`` or ``bf16`` (autocast).
+        precision: ``fp32``, ``tf32`` (on a GPU), ``bf16`` (autocast), or ``auto``, which a fit replaces by
+            `dipddpm.environment.choose_precision` for its device. A `DeepImagePrior` of its own takes ``auto`` as fp32.
 
     Raises:
         ValueError: For a value outside its range.
@@ -44,7 +46,7 @@ class DipSettings:
     checkpoint_every: int = 10
     input_noise: float = 0
     ema: float = 0.9
-    precision: str = "fp32"
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         _need(0 < self.lr < math.inf, "lr", self.lr, "above 0")
@@ -52,7 +54,7 @@ class DipSettings:
             _need(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _need(0 <= self.input_noise < math.inf, "input_noise", self.input_noise, "0 or more")
         _need(0 <= self.ema < 1, "ema", self.ema, "from 0 (the newest output) to below 1")
-        _need(self.precision in PRECISIONS, "precision", self.precision, " or ".join(PRECISIONS))
+        _need(self.precision in PRECISIONS, "precision", self.precision, ", ".join(PRECISIONS))
 
     @classmethod
     def of(cls, network: str, **changes: Any) -> DipSettings:

@@ -116,7 +116,7 @@ def fit_dip(
     """Fit a Deep Image Prior to each picture of a problem, one after the other.
 
     Problem, settings and seed determine the result to the bit, for the same torch, threads and device. The result is
-    the same as that of ``train_dip.py``. On a GPU the function switches TF32 off in this process.
+    the same as that of ``train_dip.py``.
 
     Args:
         problem: The problem, of N pictures.
@@ -154,8 +154,7 @@ def fit_dip(
         )
     stopping = stopping if isinstance(stopping, Stopping) else Stopping(stopping)
     device = environment.choose_device(device)
-    if device.startswith("cuda"):
-        environment.exact_arithmetic()
+    settings = replace(settings, precision=environment.choose_precision(settings.precision, device))
     run = RunSettings(device, progress=progress, trainer=trainer)
     fitted = []
     for row in _rows(problem):

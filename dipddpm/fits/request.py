@@ -23,11 +23,16 @@ def request_of(problem: Problem, settings: DipSettings, seed: int, noise: Mappin
 
     Args:
         problem: A problem of one picture.
-        settings: The settings of a registered network.
+        settings: The settings of a registered network, with a precision other than ``auto``.
         seed: The seed of the fit.
         noise: The noise that was added to the picture whose content seeds the fit; ``{"kind": "none"}`` where that
             picture is y.
+
+    Raises:
+        ValueError: For ``precision=auto``.
     """
+    if settings.precision == "auto":
+        raise ValueError("precision=auto: a stored fit has the precision of its device (environment.choose_precision)")
     values = asdict(settings)
     del values["max_epochs"]
     return {

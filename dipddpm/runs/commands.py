@@ -98,8 +98,8 @@ def _load(c: Config, folder: Path, problem: Problem, device: str) -> Prior:
     """Load the prior, and refuse pictures and windows that it cannot take, by one evaluation too."""
     layout.check_size(folder, problem.noisy.shape[-1])
     check_levels(c.ddpm, layout.levels(folder))
-    environment.warn_if_emulated("ddpm.precision", c.ddpm.precision.name, device)
-    prior = priors.load(folder, device=device, precision=c.ddpm.precision.name)
+    precision = environment.choose_precision(c.ddpm.precision.name, device, "ddpm.precision")
+    prior = priors.load(folder, device=device, precision=precision)
     for note in prior.notes:
         log.info("prior %s: %s", prior.name, note)
     if c.ddpm.error_sigma is not None:
@@ -119,10 +119,9 @@ def _prior_names(c: Config) -> tuple[str, str | None, str | None, str | None]:
 
 
 def _prepare(c: Config) -> str:
-    """Set the arithmetic of the whole process, and return its device."""
+    """Set the threads of the process, and return its device."""
     if c.threads:
         torch.set_num_threads(c.threads)
-    environment.exact_arithmetic()
     return environment.choose_device(c.device)
 
 
@@ -130,8 +129,9 @@ def _environment(c: Config, command: str) -> dict[str, Any]:
     """Return the environment that the bits of the fit or of the window depend on."""
     device = environment.choose_device(c.device)
     if command == "fit":
-        return environment.describe(device, c.dip.precision.name, memory_format(NETWORKS[c.dip.network.name]))
-    return environment.describe(device, c.ddpm.precision.name)
+        precision = environment.choose_precision(c.dip.precision.name, device, "dip.precision")
+        return environment.describe(device, precision, memory_format(NETWORKS[c.dip.network.name]))
+    return environment.describe(device, environment.choose_precision(c.ddpm.precision.name, device, "ddpm.precision"))
 
 
 def _record(c: Config, problem: Problem, start: Start, job: Job, command: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from dipddpm import files
 from dipddpm.config.schema import Config, mask_of, reference_of
 from dipddpm.diffusion import folder as prior_folder
+from dipddpm.diffusion import layout
 from dipddpm.names import FIT_VERSION
 
 
@@ -57,4 +58,4 @@ def _prior(c: Config, *, config_only: bool) -> str:
     if folder is None:
         assert p.repo is not None
         return f"{p.repo}@{prior_folder.commit(p.repo, p.revision)}"
-    return " ".join(files.sha256(file) for file in prior_folder.contents(folder, config_only=config_only))
+    return " ".join(layout.digest(file) for file in prior_folder.contents(folder, config_only=config_only))

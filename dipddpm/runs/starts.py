@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import torch
 
-from dipddpm import environment
 from dipddpm.config.checkpoint import parse
 from dipddpm.config.compose import plain
 from dipddpm.config.schema import Config
@@ -20,6 +19,7 @@ from dipddpm.dip.arithmetic import epoch_gflop
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stopping, summarise
+from dipddpm.environment import choose_device, choose_precision
 from dipddpm.errors import typed_as
 from dipddpm.files import expanded, link, printable
 from dipddpm.fits import Fit, FitStore
@@ -123,7 +123,9 @@ def wanted_fit(c: Config, problem: Problem) -> Wanted:
     """Return the fit that a run wants, and its choice of an epoch."""
     s = c.stopping
     stopping = Stopping(s.rule.name, s.threshold, s.patience)
-    return Wanted(problem, DipSettings(**plain(c.dip)), stopping, c.seed, c.checkpoint)
+    precision = choose_precision(c.dip.precision.name, choose_device(c.device), "dip.precision")
+    settings = DipSettings(**{**plain(c.dip), "precision": precision})
+    return Wanted(problem, settings, stopping, c.seed, c.checkpoint)
 
 
 def _from_fit(c: Config, problem: Problem, job: Job) -> FittedStart:
@@ -131,8 +133,7 @@ def _from_fit(c: Config, problem: Problem, job: Job) -> FittedStart:
 
     def work(folder: Path, key: str, before: Fit | None) -> None:
         store.record_use(key, job.folder)  # before the work: gc then leaves the fit of a killed job
-        device = environment.choose_device(c.device)
-        environment.warn_if_emulated("dip.precision", c.dip.precision.name, device)
+        device = choose_device(c.device)
         wanted.make_in(folder, key, before, RunSettings(device, panel_every=c.panel_every, progress=True))
 
     if c.fit.name == "never":
@@ -201,6 +202,7 @@ def fit_record(start: FittedStart, threshold: float, patience: int, has_crossing
     FitStore(fit.folder.parent).record_summary(fit.key, summary)
     return {
         "key": fit.key, "folder": str(fit.folder), "made_by_this_run": start.made, "epochs": fit.epochs,
+        "precision": fit.request["dip"]["precision"],
         "epoch": choice.epoch, "why": choice.why, "seconds": start.seconds, "gflop": start.gflop,
         "environments": fit.environments, "rule_epoch": choice.stop.epoch if choice.stop else None,
         "revived": fit.revived, "summary": summary,

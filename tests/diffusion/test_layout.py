@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from safetensors.torch import load_file, save_file
 
+from dipddpm import files
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import layout, prior
 from dipddpm.diffusion.arithmetic import evaluation_gflop
@@ -40,6 +42,18 @@ def mine(tiny_prior: Path, tmp_path: Path) -> Path:
 
 def change(file: Path, **values: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_weights_are_hashed_once_while_they_stay_the_same(mine: Path, monkeypatch: pytest.MonkeyPatch):
+    read, real = [], files.sha256
+    monkeypatch.setattr(files, "sha256", lambda path: read.append(path.name) or real(path))
+    (weights,) = layout.weights_files(mine)
+    before = layout.weights_digest(mine)
+    assert layout.weights_digest(mine) == before == real(weights) and read == [weights.name]
+    changed = weights.stat().st_mtime_ns + 10**9
+    weights.write_bytes(weights.read_bytes()[::-1])
+    os.utime(weights, ns=(changed, changed))
+    assert layout.weights_digest(mine) == real(weights) != before and len(read) == 2
 
 
 def refused(folder: Path, message: str) -> None:

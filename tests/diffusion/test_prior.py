@@ -15,12 +15,15 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
+from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from safetensors.torch import load_file, save_file
 
+from dipddpm import environment
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import layout, prior
+from dipddpm.diffusion.lean import lighten
 from dipddpm.errors import UserError
 from scripts.random_prior import ARCHITECTURE, write_prior
 
@@ -131,8 +134,54 @@ def test_bf16_is_near_and_a_loaded_network_is_frozen(written: SimpleNamespace):
     loaded = prior.load(written.folder, precision="bf16")
     output = loaded.evaluate(written.x, torch.tensor(56)).sample
     assert output.dtype == torch.bfloat16 and not output.requires_grad
-    assert next(loaded.unet.parameters()).dtype == torch.float32 and not loaded.unet.training
+    assert {w.dtype for w in loaded.unet.parameters()} == {torch.bfloat16} and not loaded.unet.training
     assert 0 < (output - written.output).abs().mean() < 0.02 * written.output.abs().mean()
+
+
+def test_auto_is_the_precision_of_the_device(written: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
+    for has, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(environment, "has_bf16", lambda _, has=has: has)
+        assert prior.load_prior(written.folder, device="cpu").unet.dtype == dtype
+
+
+def test_a_loaded_network_does_not_depend_on_its_file_any_more(written: SimpleNamespace, copy: Path):
+    loaded = prior.load(copy)
+    for file in copy.rglob("*.safetensors"):
+        file.write_bytes(bytes(file.stat().st_size))
+    with torch.no_grad():
+        assert loaded.evaluate(written.x, torch.tensor(56)).sample.equal(written.output)
+
+
+def test_tf32_is_on_in_an_evaluation_alone(written: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
+    seen, before = [], torch.backends.cudnn.allow_tf32
+    for precision in ("tf32", "fp32"):
+        loaded = prior.load(written.folder, precision=precision)
+        loaded.unet.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+        loaded.evaluate(written.x, torch.tensor(56))
+        assert torch.backends.cudnn.allow_tf32 == before
+    assert seen == [True, False]
+
+
+def test_blocks_that_write_into_their_results_give_diffusers_bits(written: SimpleNamespace):
+    unet = prior.load(written.folder).unet
+    x = written.x.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        assert unet(x, 56).sample.equal(written.output)
+    light = [block for block in unet.modules() if isinstance(block, ResnetBlock2D)]
+    assert light and all("forward" in vars(block) for block in light)
+    x.requires_grad_()  # with a gradient the blocks are diffusers' own
+    (slope,) = torch.autograd.grad(unet(x, 56).sample.square().sum(), x)
+    (wanted,) = torch.autograd.grad(written.unet(x, 56).sample.square().sum(), x)
+    assert slope.equal(wanted) and slope.any()
+    scaled, temb = ResnetBlock2D(in_channels=32, output_scale_factor=2.0, temb_channels=8).eval(), torch.randn(1, 8)
+    given = torch.randn(1, 32, 5, 7)
+    with torch.no_grad():
+        wanted = scaled(given, temb)
+        lighten(scaled)
+        assert scaled(given, temb).equal(wanted)
+    other = ResnetBlock2D(in_channels=32, temb_channels=8, down=True)
+    lighten(other)
+    assert "forward" not in vars(other)
 
 
 def test_the_schedule_comes_from_the_folder(copy: Path):
@@ -213,7 +262,7 @@ def test_a_scheduler_that_is_not_supported_is_refused(copy: Path, values: dict, 
 
 
 def test_precision_is_checked(written: SimpleNamespace):
-    with pytest.raises(ValueError, match="precision='fp16': must be fp32 or bf16"):
+    with pytest.raises(ValueError, match="precision='fp16': must be fp32, tf32 or bf16"):
         prior.load(written.folder, precision="fp16")
 
 

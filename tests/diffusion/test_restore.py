@@ -50,7 +50,7 @@ def test_a_window_and_the_trained_prior_reach_the_sampler(monkeypatch):
     prior = replace(gaussian_prior()[0], prediction_type="v_prediction", clip_sample=True)
     window = Window(9, 2, 3, init="raw", scheduler="ddim", snapshot_every=2, exact=True)
     restore(prior, data(25, (7, 5))[1], window)
-    assert asked == {"scheduler": "ddim", "snapshot_every": 1, "exact": True, "consistency": None,
+    assert asked == {"scheduler": "ddim", "snapshot_every": 2, "exact": True, "consistency": None,
                      "levels": [9, 7, 4, 2], "predicts": "v_prediction", "clips": True}  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
 
-from dipddpm.diffusion.denoiser import Denoiser
+from dipddpm.diffusion import sampler
+from dipddpm.diffusion.denoiser import Denoiser, Faults
 from dipddpm.diffusion.sampler import Snapshot, sample_window
 from dipddpm.diffusion.schedule import Schedule, to_picture
 from dipddpm.diffusion.window import Window
@@ -287,6 +288,35 @@ def test_a_network_that_gives_no_number_ends_the_window(kind: str, value: float)
     assert [next(passed).level, next(passed).level] == [4, 3]
     with pytest.raises(UserError, match="the prior's output at noise level 3 is not finite, or beyond 1,000,000"):
         next(passed)
+
+
+@pytest.mark.parametrize("every", [2, 100])
+def test_an_output_that_is_looked_at_later_is_named_before_a_snapshot(monkeypatch: pytest.MonkeyPatch, every: int):
+    """As on a GPU: the window goes on, and its later outputs are no numbers either."""
+    asked = []
+
+    def fails_from_level_6(x: Tensor, t: Tensor) -> UNet2DOutput:
+        asked.append(int(t) + 1)
+        return UNet2DOutput(sample=torch.full_like(x, float("nan")) if t == 5 else x)
+
+    monkeypatch.setattr(sampler, "Faults", lambda later: Faults(later=True))
+    passed = sample_window(
+        Denoiser(fails_from_level_6, LINEAR), torch.zeros(1, 3, 5, 7), window(9, 0), generators(1), snapshot_every=every
+    )
+    if every == 2:
+        assert next(passed).level == 7
+    with pytest.raises(UserError, match="output at noise level 6 is not finite"):
+        next(passed)
+    assert asked == list(range(9, 5 if every == 2 else 0, -1))[: 4 if every == 2 else 9]
+
+
+def test_a_state_that_is_looked_at_later_is_not_blamed_on_the_prior():
+    faults, no_number = Faults(later=True), torch.full((1, 3, 5, 7), float("nan"))
+    faults.note(8, torch.zeros(1, 3, 5, 7), torch.zeros(1, 3, 5, 7))
+    faults.note(7, no_number, no_number)
+    with pytest.raises(ValueError, match="the state at noise level 7 is not finite"):
+        faults.look()
+    faults.look()  # each is named once
 
 
 def test_a_picture_that_holds_no_number_is_not_blamed_on_the_prior():

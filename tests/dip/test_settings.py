@@ -29,7 +29,7 @@ def test_the_presets_can_be_changed():
         ({"channels": 0}, "channels must be 1 or more, got 0"),
         ({"ema": 1}, r"ema must be from 0 \(the newest output\) to below 1, got 1"),
         ({"input_noise": -0.1}, "input_noise must be 0 or more, got -0.1"),
-        ({"precision": "fp16"}, "precision must be fp32 or bf16, got fp16"),
+        ({"precision": "fp16"}, "precision must be fp32, tf32, bf16, auto, got fp16"),
     ],
 )
 def test_values_out_of_range_are_refused(changes, said):

@@ -232,6 +232,8 @@ def test_a_damaged_picture_has_the_key_of_the_run_that_damages_it(configure, tin
     assert of_run.clean is not None
     mine = degrade(of_run.clean, noise, operator.get(c.operator.kind.name), seed=3)
     settings = DipSettings(**plain(c.dip))
+    with pytest.raises(ValueError, match="precision=auto: a stored fit has the precision of its device"):
+        request_of(mine, replace(settings, precision="auto"), 3, noise_of(mine, 3))
     wanted = wanted_fit(c, of_run).request
     assert request_of(mine, settings, 3, noise_of(mine, 3)) == wanted
     assert request_of(mine, settings, 4, noise_of(mine, 4))["degrade"] != wanted["degrade"], "a seed"

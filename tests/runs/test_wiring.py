@@ -4,7 +4,6 @@ import json
 import logging
 import shutil
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +12,11 @@ from PIL import Image
 from support.gaussian import LINEAR
 
 from dipddpm import environment, files
+from dipddpm.cli import launch
 from dipddpm.degradation.problem import Problem
 from dipddpm.diffusion.restore import Restoration, restore
 from dipddpm.diffusion.window import Window
+from dipddpm.dip.module import DeepImagePrior
 from dipddpm.errors import UserError
 from dipddpm.fits import FitStore
 from dipddpm.runs import commands as runs
@@ -111,18 +112,37 @@ def test_a_job_run_again_leaves_no_picture_of_the_one_before(configure, tmp_path
     assert left == {"noisy", "clean", "dip", "result", "panel", "fit", "strip", "mine"}
 
 
-def test_fp32_means_fp32_whatever_was_set_before(configure, tmp_path):
-    flags: tuple[Any, ...] = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [flag.allow_tf32 for flag in flags]
-    try:
-        for flag in flags:
-            flag.allow_tf32 = True
+def test_fp32_means_fp32_whatever_was_set_before(configure, tmp_path, monkeypatch):
+    seen: list[tuple[bool, ...]] = []
+
+    def spy(self, z, net=None):
+        seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+        return real(self, z, net)
+
+    real = DeepImagePrior.forward
+    monkeypatch.setattr(DeepImagePrior, "forward", spy)
+    with environment.arithmetic("tf32"):
         runs.fit(configure(), Job(tmp_path / "run"))
-        assert [flag.allow_tf32 for flag in flags] == [False, False]
-        assert torch.backends.cudnn.deterministic
-    finally:
-        for flag, value in zip(flags, before, strict=True):
-            flag.allow_tf32 = value
+        assert set(seen) == {(False, False)}
+        assert torch.backends.cuda.matmul.allow_tf32, "the settings of the process return"
+
+
+def test_auto_is_resolved_in_the_key_of_a_fit_and_in_the_record_but_not_in_the_configuration(
+    configure, tmp_path, monkeypatch
+):
+    """So one command makes two fits on two machines, and a job that is done stays done on the other one."""
+    c = configure("dip.precision=auto", "ddpm.precision=auto", "dip.max_epochs=10", "baselines=false")
+    keys = []
+    for has, precision in ((False, "fp32"), (True, "bf16")):
+        monkeypatch.setattr(environment, "has_bf16", lambda _, has=has: has)
+        metrics = sample(c, tmp_path / precision)
+        assert (metrics["environment"]["precision"], metrics["fit"]["precision"]) == (precision, precision)
+        keys.append(metrics["fit"]["key"])
+        assert launch.done_before(tmp_path / "fp32", c, "sample")
+    assert len(set(keys)) == 2
+    monkeypatch.setattr(environment, "has_bf16", lambda _: False)
+    explicit = sample(configure("dip.max_epochs=10", "baselines=false"), tmp_path / "explicit")
+    assert explicit["fit"]["key"] == keys[0] and not explicit["fit"]["made_by_this_run"]
 
 
 def test_a_fit_that_goes_on_elsewhere_says_what_differs(configure, tmp_path, monkeypatch, caplog):

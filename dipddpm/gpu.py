@@ -1,0 +1,113 @@
+"""Work on a GPU without waiting for it: copies that overlap with work, and functions as CUDA graphs.
+
+Python starts an operation in about as many microseconds as a GPU needs for a small one. A graph starts all operations
+of a function at once. It repeats them on the same memory. So shapes are fixed, the function draws nothing on the
+processor, and no operation in it waits for the GPU.
+
+Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+WARM_UPS = 2  # calls before a capture: libraries load their kernels and take their memory in the first ones
+MOST = 4  # graphs of a function: each keeps the memory of its intermediate results
+
+
+def can_capture(tensor: Tensor) -> bool:
+    """Return whether functions of this tensor run as CUDA graphs."""
+    return tensor.device.type == "cuda"
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device. A copy to a GPU overlaps with the work that the GPU has."""
+    if device.type != "cuda" or tensor.device == device:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+class Captured:
+    """A function as a CUDA graph, for arguments of fixed shapes on one GPU.
+
+    Args:
+        function: A function of tensors, which returns a tensor or a tuple of tensors. It is called `WARM_UPS` times and
+            then captured. A function that changes a state, such as that of an optimiser, changes it in these calls.
+        *examples: The first arguments. The first one names the GPU.
+
+    Attributes:
+        inputs: Copies of the arguments. The graph reads them.
+        outputs: The result of the function. Each replay overwrites it.
+
+    Raises:
+        RuntimeError: Where the function cannot be captured.
+    """
+
+    def __init__(self, function: Callable[..., Any], *examples: Tensor) -> None:
+        device = examples[0].device
+        self.inputs = tuple(one.detach().to(device, copy=True) for one in examples)
+        self.graph = torch.cuda.CUDAGraph()
+        current, own = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+        with torch.cuda.stream(current):  # a capture that fails leaves its own stream as the current one
+            own.wait_stream(current)
+            with torch.cuda.stream(own):
+                for _ in range(WARM_UPS):
+                    function(*self.inputs)
+            current.wait_stream(own)
+            # thread_local: work of other threads, such as a writer of events, does not disturb the capture.
+            with torch.cuda.graph(self.graph, stream=own, capture_error_mode="thread_local"):
+                self.outputs = function(*self.inputs)
+
+    def replay(self) -> None:
+        """Start the graph: it reads `inputs` and overwrites `outputs`."""
+        self.graph.replay()
+
+    def __call__(self, *arguments: Tensor) -> Tensor:
+        """Return a copy of the function's result, a tensor, for other arguments of the same shapes."""
+        for own, given in zip(self.inputs, arguments, strict=True):
+            own.copy_(given, non_blocking=True)
+        self.replay()
+        return self.outputs.clone()
+
+
+class Graphs:
+    """A function of tensors, as one CUDA graph for each shape of its arguments. The `MOST` newest graphs are kept.
+
+    Where the first argument is not on a GPU, or a gradient is wanted, the function is called as it is. So it is where a
+    capture fails, and the log says so.
+
+    Args:
+        function: A function of tensors, which returns a tensor.
+        name: The function's name in the log.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], name: str) -> None:
+        self.function, self.name = function, name
+        self._graphs: OrderedDict[Any, Captured | None] = OrderedDict()
+
+    def __call__(self, *arguments: Tensor) -> Tensor:
+        wanted = torch.is_grad_enabled() and any(one.requires_grad for one in arguments)
+        if wanted or not can_capture(arguments[0]):
+            return self.function(*arguments)
+        key = (arguments[0].device, *((one.shape, one.dtype) for one in arguments))
+        if key not in self._graphs:
+            self._graphs[key] = self._captured(arguments)
+            if len(self._graphs) > MOST:
+                self._graphs.popitem(last=False)
+        self._graphs.move_to_end(key)
+        graph = self._graphs[key]
+        return self.function(*arguments) if graph is None else graph(*arguments)
+
+    def _captured(self, examples: tuple[Tensor, ...]) -> Captured | None:
+        try:
+            return Captured(self.function, *examples)
+        except RuntimeError as error:
+            log.warning("%s runs without a CUDA graph: %s", self.name, (str(error).splitlines() or [error])[0])
+            return None

@@ -1,0 +1,145 @@
+"""Functions as CUDA graphs: the logic on a CPU, with a graph that calls the function; the graph itself on a GPU."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from dipddpm import gpu
+from dipddpm.diffusion import prior as priors
+from dipddpm.gpu import Captured, Graphs, sent
+
+
+class Replayed:
+    """Stands for `Captured`: calls the function on its static inputs."""
+
+    made: list[tuple[torch.Size, ...]] = []
+
+    def __init__(self, function, *examples: Tensor) -> None:
+        self.function = function
+        self.made.append(tuple(one.shape for one in examples))
+
+    def __call__(self, *arguments: Tensor) -> Tensor:
+        return self.function(*arguments)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The shapes of the graphs that were captured, on a CPU that takes itself for a GPU."""
+    Replayed.made = []
+    monkeypatch.setattr(gpu, "can_capture", lambda _: True)
+    monkeypatch.setattr(gpu, "Captured", Replayed)
+    return Replayed.made
+
+
+def twice(x: Tensor, t: Tensor) -> Tensor:
+    return 2 * x + t
+
+
+def shapes(*sizes: int) -> list[tuple[torch.Size, ...]]:
+    return [(torch.Size([n]), torch.Size([])) for n in sizes]
+
+
+def test_each_shape_is_captured_once_and_the_newest_are_kept(made):
+    graphs = Graphs(twice, "twice")
+    for n in (1, 2, 1, 3, 4, 1, 5):
+        assert graphs(torch.full((n,), 1.5), torch.tensor(n)).tolist() == [3.0 + n] * n
+    assert made == shapes(1, 2, 3, 4, 5)
+    graphs(torch.ones(1), torch.tensor(0))
+    assert made == shapes(1, 2, 3, 4, 5), "1 was used after 2, which had to go"
+    graphs(torch.ones(2), torch.tensor(0))
+    assert made == shapes(1, 2, 3, 4, 5, 2)
+    graphs(torch.ones(2).bfloat16(), torch.tensor(0))
+    assert len(made) == 7, "another type is another graph"
+
+
+def test_a_gradient_needs_the_function_itself(made):
+    x = torch.ones(3, requires_grad=True)
+    Graphs(twice, "twice")(x, torch.tensor(1)).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [2.0] * 3 and made == []
+    with torch.no_grad():
+        Graphs(twice, "twice")(x, torch.tensor(1))
+    assert made == shapes(3)
+
+
+def test_where_no_graph_can_be_captured_the_function_runs_and_one_line_says_so(made, monkeypatch, caplog):
+    class Fails:
+        def __init__(self, *_: object) -> None:
+            made.append(())
+            raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+    monkeypatch.setattr(gpu, "Captured", Fails)
+    graphs = Graphs(twice, "prior faces64")
+    for _ in range(3):
+        assert graphs(torch.ones(1), torch.tensor(1)).tolist() == [3.0]
+    assert [r.getMessage() for r in caplog.records] == [
+        "prior faces64 runs without a CUDA graph: operation not permitted"
+    ]
+    assert len(made) == 1
+
+
+def test_a_processor_captures_nothing(monkeypatch, caplog):
+    monkeypatch.setattr(gpu, "Captured", None)
+    assert Graphs(twice, "twice")(torch.ones(1), torch.tensor(1)).tolist() == [3.0] and not caplog.records
+    assert sent(torch.ones(1), torch.device("cpu")).tolist() == [1.0]
+
+
+def test_a_captured_function_is_warmed_up_reads_copies_and_gives_a_copy(monkeypatch):
+    """With streams and graphs that do nothing: capture is a plain call, and a replay is another."""
+    calls = []
+
+    class Stream:
+        def __init__(self, *_: object) -> None: ...
+        def wait_stream(self, other: object) -> None: ...
+
+    class Nothing:
+        def __init__(self, *_: object, **__: object) -> None: ...
+        def __enter__(self) -> None: ...
+        def __exit__(self, *_: object) -> None: ...
+
+    class Graph:
+        def replay(self) -> None:
+            captured.outputs.copy_(function(*captured.inputs))
+
+    def function(x: Tensor, t: Tensor) -> Tensor:
+        calls.append(float(t))
+        return twice(x, t)
+
+    for name, kind in {"Stream": Stream, "current_stream": Stream, "stream": Nothing, "graph": Nothing}.items():
+        monkeypatch.setattr(torch.cuda, name, kind)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    x, t = torch.ones(1, 3, 2, 2).contiguous(memory_format=torch.channels_last), torch.tensor(1)
+    captured = Captured(function, x, t)
+    assert len(calls) == gpu.WARM_UPS + 1 and captured.inputs[0] is not x
+    assert captured.inputs[0].is_contiguous(memory_format=torch.channels_last)
+    first = captured(x, torch.tensor(5))
+    second = captured(torch.zeros(1, 3, 2, 2), torch.tensor(7))
+    assert first.eq(7).all() and second.eq(7).all() and first is not second and x.eq(1).all()
+    captured(x, torch.tensor(0))
+    assert second.eq(7).all(), "a later replay does not change a result"
+
+
+def test_the_prior_runs_as_one_graph_a_shape_and_gives_the_same_bits(made, tiny_prior):
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        prior = priors.load(tiny_prior)
+        seen = [prior.estimate(x, level)[1] for level in (50, 7)] + [prior.estimate(x[:1], 7)[1]]
+    assert [one[0] for one in made] == [torch.Size([2, 3, 16, 16]), torch.Size([1, 3, 16, 16])]
+    gpu.can_capture = lambda _: False  # monkeypatch puts the switch back
+    with torch.no_grad():
+        plain = [prior.estimate(x, level)[1] for level in (50, 7)] + [prior.estimate(x[:1], 7)[1]]
+    assert all(a.equal(b) for a, b in zip(seen, plain, strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_a_graph_on_a_gpu_gives_what_the_network_gives(tiny_prior, monkeypatch, caplog, precision):
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)).cuda()
+    prior = priors.load(tiny_prior, device="cuda", precision=precision)
+    with torch.no_grad():
+        graphs = [prior.estimate(x, level)[1] for level in (50, 7, 50)]
+        monkeypatch.setattr(gpu, "can_capture", lambda _: False)
+        plain = [prior.estimate(x, level)[1] for level in (50, 7)]
+    assert not caplog.records, "the capture succeeded"
+    assert graphs[0].equal(graphs[2]) and not graphs[0].equal(graphs[1])
+    for a, b in zip(graphs, plain, strict=False):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
