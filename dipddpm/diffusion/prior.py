@@ -143,7 +143,9 @@ def _read_network(folder: Path, dtype: torch.dtype) -> UNet2DModel:
         wrong = _differences(unet.state_dict(), state)
         if not wrong:  # only now does the network take memory
             # Some blocks have kernels that are not among the weights: such a network is built with its values.
-            unet = UNet2DModel.from_config(config).to(dtype) if list(unet.buffers()) else unet
+            if list(unet.buffers()):
+                built: Any = UNet2DModel.from_config(config)
+                unet = built.to(dtype)
             own: dict[str, torch.Tensor] = {}
             while state:  # the memory of a file's tensor ends with its copy
                 name, tensor = state.popitem()

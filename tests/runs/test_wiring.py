@@ -113,7 +113,7 @@ def test_a_job_run_again_leaves_no_picture_of_the_one_before(configure, tmp_path
 
 
 def test_fp32_means_fp32_whatever_was_set_before(configure, tmp_path, monkeypatch):
-    seen: list[tuple[bool, ...]] = []
+    seen: list[tuple[object, ...]] = []
 
     def spy(self, z):
         seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
