@@ -25,6 +25,7 @@ from dipddpm.dip.curves import Curves
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stop, Stopping
+from dipddpm.environment import choose_precision
 from dipddpm.fits.fit import Wanted
 from dipddpm.fits.many import Obtained, obtain_all
 from dipddpm.fits.store import FitStore
@@ -143,20 +144,20 @@ def many(setting: Setting, wanted: list[Wanted], device: str, singles: int) -> P
     )
 
 
-def skip_fits(setting: Setting, count: int) -> list[Wanted]:
+def skip_fits(setting: Setting, count: int, device: str) -> list[Wanted]:
     """Return fits of the skip network to the face, each with its own noise and seed."""
-    settings = DipSettings.of("skip")
+    settings = DipSettings.of("skip", precision=choose_precision("auto", device))
     return [Wanted(setting.face(setting.size, i), settings, Stopping("loss_floor"), seed=i) for i in range(count)]
 
 
 def cpu_pictures(setting: Setting) -> Pair:
     if (cores := len(os.sched_getaffinity(0))) < 2:
         raise CannotMeasure(f"this process may use {cores} core, and fits at once need two")
-    return many(setting, skip_fits(setting, setting.pictures), "cpu", setting.pictures)
+    return many(setting, skip_fits(setting, setting.pictures, "cpu"), "cpu", setting.pictures)
 
 
 def gpu_pictures(setting: Setting) -> Pair:
-    return many(setting, skip_fits(setting, setting.many), "cuda", min(setting.singles, setting.many))
+    return many(setting, skip_fits(setting, setting.many, "cuda"), "cuda", min(setting.singles, setting.many))
 
 
 def time_to_quality(setting: Setting, device: str) -> Pair:

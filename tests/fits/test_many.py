@@ -16,7 +16,7 @@ from dipddpm.fits import FitStore, many
 from dipddpm.fits.fit import Wanted, _rows
 from dipddpm.fits.many import Obtained, obtain_all
 
-SMALL = DipSettings(layers=1, channels=8, lr=5e-3, max_epochs=30, final_relu=False)
+SMALL = DipSettings(layers=1, channels=8, lr=5e-3, max_epochs=30, final_relu=False, precision="fp32")
 CPU = RunSettings()
 
 
