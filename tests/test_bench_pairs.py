@@ -117,8 +117,8 @@ def test_a_row_after_the_five_minutes_says_so_and_names_its_command(tiny, tmp_pa
 
 
 def test_fits_at_once_and_in_turn_have_the_same_quality(tiny):
-    settings = DipSettings.of("skip", layers=2, channels=4, max_epochs=10)
-    wanted = [replace(one, settings=settings) for one in fit_rows.skip_fits(tiny, 3)]
+    settings = DipSettings.of("skip", layers=2, channels=4, max_epochs=10, precision="fp32")
+    wanted = [replace(one, settings=settings) for one in fit_rows.skip_fits(tiny, 3, "cpu")]
     assert all(isinstance(one, Wanted) for one in wanted)
     outcome = measured(row(fit_rows.many(tiny, wanted, "cpu", singles=2), "at least"), tiny, 1, 60)
     assert outcome.quality is not None and outcome.quality.equal and list(outcome.values) == ["3 at once", "in turn"]
