@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench
 from bench.faces import Finished, arguments, finished, parsed
 from bench.starts import ROOT, figure
 from dipddpm.names import QUALITIES
-from prior_training.paired import paired_difference
+from dipddpm.metrics.paired import paired_difference
 
 KINDS = ("gaussian", "poisson", "correlated", "impulse")
 LEVELS = ("25", "50", "75", "100", "150", "200")

@@ -17,7 +17,7 @@ from dipddpm.files import write_json
 from dipddpm.names import QUALITIES
 from prior_training import compare, pictures
 from prior_training.cli import refusals
-from prior_training.paired import Difference
+from dipddpm.metrics.paired import Difference
 from scripts.eval_prior import PICTURES
 
 
