@@ -11,8 +11,8 @@ RESTORATIONS = ("noisy", "dip", "result", "posterior_mean", "noisy_window")  # r
 PICTURES = ("clean", "masked", "downscaled", "panel", "fit", "strip", "sheet")  # the other pictures of a run
 # Patterns of all picture files of a run. A row of several samples has one picture a sample.
 LEFT = (*(f"{name}.png" for name in (*RESTORATIONS, *PICTURES)), *(f"{name}-[0-9]*.png" for name in RESTORATIONS))
-TEXTS = ("config.yaml", "metrics.json", "error.txt", "pictures.csv")  # the files of a run that are no pictures
-RESULTS = "results"  # the folder of a run's results, where image=folder
+RESULTS, TABLE = "results", "pictures.csv"  # with image=folder: the folder of the results, and a row for each picture
+TEXTS = ("config.yaml", "metrics.json", "error.txt")  # the files of a run that are no pictures
 BASELINES = ("posterior_mean", "noisy_window")  # rows of the two starts without a DIP
 QUALITIES = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "stlpips": ("ST-LPIPS", 3)}  # title and decimals of each
 SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}  # the script of each command

@@ -24,9 +24,19 @@ from omegaconf import DictConfig
 from dipddpm.config import compose as config
 from dipddpm.config.schema import Config
 from dipddpm.errors import UserError
-from dipddpm.files import canonical, flat, half_written, locked, read_json, read_yaml, remove, write_any_name, write_text
+from dipddpm.files import (
+    canonical,
+    flat,
+    half_written,
+    locked,
+    read_json,
+    read_yaml,
+    remove,
+    write_any_name,
+    write_text,
+)
 from dipddpm.metrics.weights import stlpips_weights
-from dipddpm.names import LEFT, LOOKS, MACHINE, RESULTS, STOPPED, TEXTS
+from dipddpm.names import LEFT, LOOKS, MACHINE, RESULTS, STOPPED, TABLE, TEXTS
 from dipddpm.runs import fingerprints
 from dipddpm.runs.job import Job
 from dipddpm.surroundings import settle
@@ -95,7 +105,7 @@ def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -
 def _worked(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -> Objective:
     """Do the work of one job, unless its folder holds the result."""
     c = config.typed(cfg)
-    for path in (*half_written(job.folder, (*LEFT, *TEXTS)), *half_written(job.folder / RESULTS, ("*.png",))):
+    for path in (*half_written(job.folder, (*LEFT, *TEXTS, TABLE)), *half_written(job.folder / RESULTS, ("*.png",))):
         path.unlink(missing_ok=True)
     if job.sweep and done_before(job.folder, c, command):
         log.info("done before: %s", job.folder)

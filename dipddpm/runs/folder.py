@@ -41,8 +41,8 @@ def listed(path: str) -> list[Path]:
     pictures = [p for p in found if p.suffix.lower() in ends and not p.name.startswith(".") and not p.is_dir()]
     if not pictures:
         raise UserError(
-            f"image.path={path} has no pictures: give a folder, or a pattern such as 'faces/*.png', with files that end "
-            f"in {', '.join(ends)}"
+            f"image.path={path} has no pictures: give a folder, or a pattern such as 'faces/*.png', with names that "
+            f"end in {', '.join(ends)}"
         )
     return sorted(pictures, key=str)
 
