@@ -200,12 +200,12 @@ class Album:
         """Return titles and pictures of a picture's row on the contact sheet."""
         name, problem = printable(Path(one.c.image.path).stem)[:LONGEST], one.problem
         items = [] if problem.clean is None else [("clean picture", problem.clean)]
-        given = problem.operator.words if problem.operator.partial else "noisy picture"
-        titles = {"noisy": given, "dip": "DIP", "result": "result"}
-        for key, title in titles.items():
-            if key in one.rows:
-                picture = problem.shown if key == "noisy" else one.rows[key].picture
-                items.append((f"{title} {one.rows[key].cell('psnr', 2)}".removesuffix(" -"), picture))
+        for key, title in (("noisy", "noisy picture"), ("dip", "DIP"), ("result", "result")):
+            row = one.rows.get(key)
+            if key == "noisy" and problem.operator.partial:
+                items.append((problem.operator.words, problem.shown))
+            elif row:
+                items.append((f"{title}, {row.cell('psnr', 2)} dB" if row.quality else title, row.picture))
         return [(f"{name}\n{title}" if i == 0 else f"\n{title}", picture) for i, (title, picture) in enumerate(items)]
 
     def _notes(self, rows: Mapping[str, Row], record: Mapping[str, Any]) -> list[str]:
