@@ -170,7 +170,8 @@ def _spare_inputs(c: Config, job: Job) -> None:
     folder = job.folder.resolve()
     for key, path in fingerprints.inputs(c).items():
         for file in (path.absolute(), path.resolve()):  # a link, and the file that it leads to
-            if file.parent.resolve() == folder and any(file.match(pattern) for pattern in LEFT):
+            place, result = file.parent.resolve(), file.suffix == ".png"
+            if (place == folder and any(file.match(p) for p in LEFT)) or (place == folder / RESULTS and result):
                 raise UserError(
                     f"{key}={path} would be overwritten: the run writes pictures of such names to {folder}; type "
                     f"{job.key}=<another folder>"

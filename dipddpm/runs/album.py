@@ -17,12 +17,13 @@ from dipddpm import seeds
 from dipddpm.config.compose import plain
 from dipddpm.config.schema import Config
 from dipddpm.degradation.problem import Problem
+from dipddpm.diffusion.prior import Prior
 from dipddpm.dip import tracking
 from dipddpm.errors import UserError
 from dipddpm.files import printable, utf8_path, write_json, write_text
 from dipddpm.names import QUALITIES, RESULTS, TABLE
 from dipddpm.pictures import panels, write
-from dipddpm.runs import board, fingerprints, outputs, report, results
+from dipddpm.runs import board, fingerprints, outputs, report, results, windows
 from dipddpm.runs.folder import pictures_of, result_names
 from dipddpm.runs.job import EVENTS, Job
 from dipddpm.runs.posing import HARDLY_NOISY
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 SHOWN = 8  # pictures on the contact sheet and in TensorBoard
 LONGEST = 24  # characters of a file's name on the contact sheet
 Posed = tuple[Config, Problem]
+Started = tuple[Config, Problem, Start]
 
 
 class Album:
@@ -68,9 +70,7 @@ class Album:
             self._warn_of_estimates(kept)
         return kept
 
-    def started(
-        self, posed: Sequence[Posed], starts: Sequence[Start | RuntimeError]
-    ) -> list[tuple[Config, Problem, Start]]:
+    def started(self, posed: Sequence[Posed], starts: Sequence[Start | RuntimeError]) -> list[Started]:
         """Return the pictures that have a start; raise where there is none."""
         found = [(c, problem, self._checked(c, start)) for (c, problem), start in zip(posed, starts, strict=True)]
         kept = [(c, problem, start) for c, problem, start in found if start is not None]
@@ -80,8 +80,20 @@ class Album:
             log.info("%d fits made, %d found", sum(fits.values()), len(fits) - sum(fits.values()))
         return kept
 
+    def windowed(self, started: Sequence[Started], prior: Prior) -> list[Started]:
+        """Return the pictures that have a window: an error may have a level below ``ddpm.end_t``."""
+        kept = []
+        for one in started:
+            try:
+                windows.asked(*one, prior)
+                kept.append(one)
+            except UserError as error:
+                self._checked(one[0], error)
+        self._need(kept)
+        return kept
+
     def add(self, restored: Sequence[Restored]) -> None:
-        """Write results. Only the first pictures stay in memory, for the contact sheet."""
+        """Write results. Only those of the first pictures stay in memory, for the contact sheet."""
         for one in restored:
             write.save_picture(self.job.folder / RESULTS / self.names[one.c.image.path], self._main(one).picture)
             self.restored.append(one)
@@ -133,9 +145,9 @@ class Album:
 
     def _need(self, kept: Sequence[object]) -> None:
         if not kept:
-            first = next(iter(self.left_out.values()))
-            kind = UserError if isinstance(first, UserError) else RuntimeError
-            raise kind(f"image.path={self.c.image.path}: none of its pictures can be restored; {first}") from first
+            *_, last = self.left_out.values()
+            kind = UserError if isinstance(last, UserError) else RuntimeError
+            raise kind(f"image.path={self.c.image.path}: none of its pictures can be restored; {last}") from last
 
     def _warn_of_estimates(self, posed: Sequence[Posed]) -> None:
         quiet = sum(problem.sigma < HARDLY_NOISY for _, problem in posed)

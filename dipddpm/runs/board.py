@@ -11,7 +11,8 @@ from dipddpm.dip import tracking
 from dipddpm.files import flat
 from dipddpm.names import BASELINES, QUALITIES
 
-UNTRACKED = ("store", "fit", "objective", "panel_every", "ddpm.snapshot_every")  # change neither pictures nor cost
+# Keys that change neither pictures nor cost.
+UNTRACKED = ("store", "fit", "objective", "panel_every", "dip.batch", "ddpm.snapshot_every")
 LAYOUT = {
     "Restoration": {
         "PSNR against evaluations, with and without a DIP": [

@@ -35,7 +35,7 @@ from dipddpm.runs.posing import problem_of, problems_of
 from dipddpm.runs.starts import FittedStart, Start, fit_record, start_of, starts_of
 
 log = logging.getLogger(__name__)
-AT_ONCE = 512  # pictures whose windows are run before the results are written, which bounds the memory
+AT_ONCE = 256  # pictures whose windows are run before their results are written, which bounds the memory
 
 
 def fit(c: Config, job: Job) -> float | None:
@@ -95,6 +95,8 @@ def _run(c: Config, job: Job, command: str) -> float | None:
         outputs.leave(job.folder, plain(c), problem, one.start, one.rows, one.record | common, one.result)
         return one.rows["result" if samples else "dip"].quality.get("psnr")
     started = album.started(problems, starts_of(c, [problem for _, problem in problems], job))
+    if prior:
+        started = album.windowed(started, prior)
     outputs.clear(job.folder)
     for first in range(0, len(started), AT_ONCE):
         album.add(_restored(c, started[first : first + AT_ONCE], prior))
