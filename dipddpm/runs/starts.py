@@ -153,9 +153,12 @@ def wanted_fit(c: Config, problem: Problem) -> Wanted:
     """Return the fit that a run wants, and its choice of an epoch."""
     s = c.stopping
     stopping = Stopping(s.rule.name, s.threshold, s.patience)
-    settings = plain(c.dip)
-    del settings["batch"]
-    return Wanted(problem, DipSettings(**settings), stopping, c.seed, c.checkpoint)
+    return Wanted(problem, settings_of(c), stopping, c.seed, c.checkpoint)
+
+
+def settings_of(c: Config) -> DipSettings:
+    """Return the settings of network and optimiser."""
+    return DipSettings(**{name: value for name, value in plain(c.dip).items() if name != "batch"})
 
 
 def _obtained(c: Config, wanted: Sequence[Wanted], job: Job) -> list[Obtained | Exception]:
