@@ -175,12 +175,13 @@ def _obtained(c: Config, wanted: Sequence[Wanted], job: Job) -> list[Obtained | 
         environment.warn_if_emulated("dip.precision", c.dip.precision.name, device)
         many = len(distinct) > 1
         run = RunSettings(device, panel_every=c.panel_every, progress=not many)
-        with progress.bar("fits") if many else nullcontext() as shown:
+        with progress.bar("fits", threaded=False) if many else nullcontext() as shown:
             task = shown.add_task("fitting", total=len(distinct), note="") if shown else None
 
             def ended(_: int) -> None:
                 if shown and task is not None:
                     shown.advance(task)
+                    shown.refresh()
 
             made = obtain_all(
                 store, list(distinct.values()), run, batch=c.dip.batch, ended=ended,
