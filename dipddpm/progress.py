@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 def bar(unit: str, *, threaded: bool = True) -> Progress:
     """Return a progress bar that counts ``unit`` and has a text field ``note``.
 
-    Without a thread the bar is drawn by `Progress.refresh` alone. A process that is forked beside a thread may inherit a
-    lock that the thread holds.
+    Without a thread the bar is drawn by `Progress.refresh` alone. A process that is forked beside a thread may inherit
+    a lock that the thread holds.
     """
     count = f"{{task.completed:.0f}}/{{task.total}} {unit}"
     return Progress(

@@ -27,6 +27,15 @@ from dipddpm.study.words import summary
 QUICK = ["dip.max_epochs=10", "baselines=false", "ddpm.start_t=7", "ddpm.steps=2"]
 
 
+pytestmark = pytest.mark.usefixtures("quick_panels")
+
+
+@pytest.fixture
+def quick_panels(monkeypatch):
+    """Draw no figure: tests/pictures/test_panels.py does."""
+    monkeypatch.setattr("dipddpm.pictures.panels._pixels", lambda figure: np.zeros((2, 2, 3), np.uint8))
+
+
 @pytest.fixture
 def faces(tmp_path):
     """A folder of three pictures of other sizes, and of files that are none."""
