@@ -237,14 +237,14 @@ def test_the_files_of_others_are_left_alone(configure, faces, tmp_path):
     (folder / "results/mine.txt").touch()
     (folder / "results/b.png").touch()
     with pytest.raises(UserError, match="results holds b.png, which dipddpm did not write: type hydra.run.dir="):
-        runs.sample(c, Job(folder))
+        runs.fit(c, Job(folder))
     (folder / "results/b.png").unlink()
-    runs.sample(c, Job(folder))
+    runs.fit(c, Job(folder))
     assert (folder / "results/mine.txt").exists()
     (tmp_path / "file").mkdir()
     (tmp_path / "file/results").touch()
     with pytest.raises(UserError, match="holds results, which is no folder: type hydra.run.dir="):
-        runs.sample(c, Job(tmp_path / "file"))
+        runs.fit(c, Job(tmp_path / "file"))
 
 
 def test_a_study_shows_such_a_job_as_a_point_with_its_interval(configure, faces, tmp_path):
