@@ -73,7 +73,7 @@ def test_the_pictures_of_a_folder_are_sorted_and_their_results_have_names_of_the
 
 CASES = {
     "noise": ["ddpm.start_t=auto", "ddpm.init=matched", "baselines=true"],
-    "holes": ["operator=mask", "ddpm.data_consistency=true"],
+    "holes": ["operator=mask", "ddpm.init=matched", "ddpm.start_t=400"],
     "smaller": ["operator=downscale", "operator.factor=2", "noise=poisson", "ddpm.scheduler=ddim"],
     "own": ["noise=own", "baselines=true", "ddpm.data_consistency=true"],
 }
