@@ -133,7 +133,9 @@ def test_the_kept_picture_is_the_average_of_the_outputs_so_far():
     assert torch.allclose(averaged.picture(10)[0], expected, atol=1e-6)
     plain = fitted(dip(), 20)
     assert losses_of(averaged).tolist() == losses_of(plain).tolist(), "curves see each epoch's own output"
-    assert all(torch.equal(a, b) for a, b in zip(averaged.weights(20).values(), plain.weights(20).values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(averaged.weights(20).values(), plain.weights(20).values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("network", [{"input_noise": 0.05, "ema": 0.9}, SKIP], ids=["cnn", "skip"])

@@ -274,7 +274,7 @@ def test_a_study_shows_such_a_job_as_a_point_with_its_interval(configure, faces,
 def test_torch_is_not_needed_to_look_at_a_thousand_pictures(configure, faces, monkeypatch):
     """The look before work ends at the first picture that can be restored."""
     looked = []
-    monkeypatch.setattr("dipddpm.runs.inspect.read.check", lambda path, *more: looked.append(path) or (17, 19))
+    monkeypatch.setattr("dipddpm.pictures.read.check", lambda path, *more: looked.append(path) or (17, 19))
     for i in range(20):
         (faces / f"z{i}.png").touch()
     inspect(configure(*many(faces)), "sample")
