@@ -19,8 +19,8 @@ from statistics import fmean
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
 from bench.faces import Finished, arguments, finished, parsed
 from bench.starts import ROOT, figure
+from dipddpm.metrics.paired import paired_difference
 from dipddpm.names import QUALITIES
-from prior_training.paired import paired_difference
 
 KINDS = ("gaussian", "poisson", "correlated", "impulse")
 LEVELS = ("25", "50", "75", "100", "150", "200")

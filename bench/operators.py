@@ -23,8 +23,8 @@ from PIL import Image, ImageDraw
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
 from bench.faces import Finished, arguments, finished, parsed
 from bench.starts import ROOT, figure
+from dipddpm.metrics.paired import paired_difference
 from dipddpm.names import QUALITIES
-from prior_training.paired import paired_difference
 
 DIPS = ("cnn", "skip")
 LEVELS = ("50", "100", "200", "400", "600", "800")

@@ -18,7 +18,7 @@ from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
 from bench.faces import Finished, arguments, finished, parsed
-from prior_training.paired import paired_difference
+from dipddpm.metrics.paired import paired_difference
 
 ROOT = Path(__file__).parents[1]
 HEAD = "| start | PSNR (dB) | above the DIP of 4 layers (95%) | SSIM | ST-LPIPS | NFE | with the fit |\n"

@@ -8,9 +8,10 @@ from enum import Enum
 SMALLEST = 8  # pixels a side of a picture
 LARGEST = 8192  # pixels a side of a picture that is restored
 RESTORATIONS = ("noisy", "dip", "result", "posterior_mean", "noisy_window")  # rows of metrics.json, each with a picture
-PICTURES = ("clean", "masked", "downscaled", "panel", "fit", "strip")  # the other pictures of a run
+PICTURES = ("clean", "masked", "downscaled", "panel", "fit", "strip", "sheet")  # the other pictures of a run
 # Patterns of all picture files of a run. A row of several samples has one picture a sample.
 LEFT = (*(f"{name}.png" for name in (*RESTORATIONS, *PICTURES)), *(f"{name}-[0-9]*.png" for name in RESTORATIONS))
+RESULTS, TABLE = "results", "pictures.csv"  # with image=folder: the folder of the results, and a row for each picture
 TEXTS = ("config.yaml", "metrics.json", "error.txt")  # the files of a run that are no pictures
 BASELINES = ("posterior_mean", "noisy_window")  # rows of the two starts without a DIP
 QUALITIES = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "stlpips": ("ST-LPIPS", 3)}  # title and decimals of each
@@ -18,7 +19,7 @@ SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}  # the script of each c
 MOST_LAYERS = 1000  # of a network: it takes minutes to build a million
 MOST_JOBS = 10_000  # of a sweep: each is checked before the first one starts
 STOPPED = "stopped by a signal"  # the line in error.txt of a job that was stopped and did not fail
-MACHINE = ("threads", "device", "panel_every")  # keys that do not change the result: a done job stays done
+MACHINE = ("threads", "device", "panel_every", "dip.batch")  # do not change the result: a done job stays done
 CHECKPOINTS = ("stop", "last", "oracle", "none")  # the words that `checkpoint` takes (dipddpm/config/checkpoint.py)
 STLPIPS_SMALLEST = 21  # pixels a side that ST-LPIPS needs
 MEASURED = tuple(f"{row}.{figure}" for row in ("result", "dip") for figure in QUALITIES)  # these need a clean picture
@@ -41,7 +42,7 @@ class Word(Enum):
 
 
 # The words that keys of the configuration take.
-ImageKind = Word("ImageKind", "clean noisy")  # clean: noise is added to the picture; noisy: the picture is y
+ImageKind = Word("ImageKind", "clean noisy folder")  # clean: noise is added to the picture; noisy: the picture is y
 NoiseKind = Word("NoiseKind", "gaussian poisson impulse correlated none own")  # own: the noise that y has already
 OperatorKind = Word("OperatorKind", "identity mask downscale")
 Network = Word("Network", "cnn skip")

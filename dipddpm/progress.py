@@ -8,8 +8,12 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-def bar(unit: str) -> Progress:
-    """Return a progress bar that counts ``unit`` and has a text field ``note``."""
+def bar(unit: str, *, threaded: bool = True) -> Progress:
+    """Return a progress bar that counts ``unit`` and has a text field ``note``.
+
+    Without a thread the bar is drawn by `Progress.refresh` alone. A process that is forked beside a thread may inherit
+    a lock that the thread holds.
+    """
     count = f"{{task.completed:.0f}}/{{task.total}} {unit}"
     return Progress(
         TextColumn("{task.description}"),
@@ -18,6 +22,7 @@ def bar(unit: str) -> Progress:
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        auto_refresh=threaded,
     )
 
 

@@ -17,10 +17,10 @@ import pandas as pd
 from dipddpm import seeds
 from dipddpm.errors import UserError
 from dipddpm.files import canonical
+from dipddpm.metrics.paired import paired_difference
 from dipddpm.names import QUALITIES
 from dipddpm.pictures import write
 from dipddpm.study import read_frame
-from prior_training.paired import paired_difference
 from prior_training.pictures import Pictures
 
 SAMPLE = Path(__file__).parents[1] / "sample.py"

@@ -15,10 +15,10 @@ from dipddpm.diffusion import layout, prior
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.schedule import to_picture
 from dipddpm.diffusion.steps import x0_from_eps
+from dipddpm.metrics.paired import Difference, paired_difference
 from dipddpm.metrics.quality import psnr
 from prior_training import denoisers, evaluation
 from prior_training.evaluation import LEVELS, errors_by_level, estimate_once, noisy_states
-from prior_training.paired import Difference, paired_difference
 from prior_training.pictures import evenly
 
 AGAINST = (50, 100)  # noise levels of the comparison: sigma 22.0 and 43.2

@@ -14,10 +14,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository
 from dipddpm.diffusion import layout
 from dipddpm.files import write_json
+from dipddpm.metrics.paired import Difference
 from dipddpm.names import QUALITIES
 from prior_training import compare, pictures
 from prior_training.cli import refusals
-from prior_training.paired import Difference
 from scripts.eval_prior import PICTURES
 
 

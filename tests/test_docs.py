@@ -30,6 +30,9 @@ def desk(tmp_path, monkeypatch):
     for name, side in SIDES.items():
         Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(name)
     Image.fromarray(np.uint8(255) * rng.integers(0, 2, (64, 64), dtype=np.uint8)).save("mask.png")
+    for folder in ("faces", "photos"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "me.png").symlink_to(tmp_path / "me.png")
     return tmp_path
 
 

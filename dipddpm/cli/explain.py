@@ -28,7 +28,8 @@ EXTRAS = {  # the extra of pyproject.toml that a choice needs
 }
 SPACE = "hydra.sweeper.params"
 FILES = {  # what to type for a file in place of a group's choice
-    "image": "image.path={0} for a clean picture, or image=noisy image.path={0} for a noisy one",
+    "image": "image.path={0} for a clean picture, image=noisy image.path={0} for a noisy one, or image=folder "
+    "image.path={0} for a folder",
     "operator": "operator=mask operator.file={0}",
     "prior": "prior.path={0}",
 }

@@ -24,9 +24,19 @@ from omegaconf import DictConfig
 from dipddpm.config import compose as config
 from dipddpm.config.schema import Config
 from dipddpm.errors import UserError
-from dipddpm.files import canonical, half_written, locked, read_json, read_yaml, remove, write_any_name, write_text
+from dipddpm.files import (
+    canonical,
+    flat,
+    half_written,
+    locked,
+    read_json,
+    read_yaml,
+    remove,
+    write_any_name,
+    write_text,
+)
 from dipddpm.metrics.weights import stlpips_weights
-from dipddpm.names import LEFT, LOOKS, MACHINE, STOPPED, TEXTS
+from dipddpm.names import LEFT, LOOKS, MACHINE, RESULTS, STOPPED, TABLE, TEXTS
 from dipddpm.runs import fingerprints
 from dipddpm.runs.job import Job
 from dipddpm.surroundings import settle
@@ -95,7 +105,7 @@ def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -
 def _worked(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -> Objective:
     """Do the work of one job, unless its folder holds the result."""
     c = config.typed(cfg)
-    for path in half_written(job.folder, (*LEFT, *TEXTS)):
+    for path in (*half_written(job.folder, (*LEFT, *TEXTS, TABLE)), *half_written(job.folder / RESULTS, ("*.png",))):
         path.unlink(missing_ok=True)
     if job.sweep and done_before(job.folder, c, command):
         log.info("done before: %s", job.folder)
@@ -160,7 +170,8 @@ def _spare_inputs(c: Config, job: Job) -> None:
     folder = job.folder.resolve()
     for key, path in fingerprints.inputs(c).items():
         for file in (path.absolute(), path.resolve()):  # a link, and the file that it leads to
-            if file.parent.resolve() == folder and any(file.match(pattern) for pattern in LEFT):
+            place, result = file.parent.resolve(), file.suffix == ".png"
+            if (place == folder and any(file.match(p) for p in LEFT)) or (place == folder / RESULTS and result):
                 raise UserError(
                     f"{key}={path} would be overwritten: the run writes pictures of such names to {folder}; type "
                     f"{job.key}=<another folder>"
@@ -178,10 +189,8 @@ def done_before(folder: Path, c: Config, command: str) -> bool:
     try:
         metrics = read_json(folder / "metrics.json")
         canonical(metrics)  # raises for NaN and infinity, which no job writes
-        stored = config.read_back(read_yaml(folder / "config.yaml"))
-        wanted = config.plain(c)
-        for key in MACHINE:
-            del stored[key], wanted[key]
+        both = config.read_back(read_yaml(folder / "config.yaml")), config.plain(c)
+        stored, wanted = ({key: v for key, v in flat(one).items() if key not in MACHINE} for one in both)
         if metrics["command"] != command or stored != wanted:
             return False
         if stlpips_weights() and any(_look_up(metrics, o) is None for o in c.objective if o in LOOKS):

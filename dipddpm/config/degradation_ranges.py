@@ -11,6 +11,7 @@ from dipddpm.config.schema import (
     Config,
     CorrelatedNoise,
     DownscaleOperator,
+    FolderImage,
     ImageConfig,
     MaskOperator,
     NoiseConfig,
@@ -20,6 +21,7 @@ from dipddpm.config.schema import (
     factor_of,
     is_partial,
     mask_of,
+    of_picture,
 )
 from dipddpm.errors import UserError, need
 from dipddpm.names import LARGEST, SMALLEST
@@ -36,8 +38,10 @@ def check_degradation(c: Config) -> None:
     Raises:
         UserError: One line that names the key as typed.
     """
+    given = "noise=own" if isinstance(c.image, FolderImage) else "image=noisy"  # the choice that says that y is given
+    c = of_picture(c)
     _check_image(c.image)
-    _check_operator(c)
+    _check_operator(c, given)
     _check_pair(c.image, c.noise)
     partial = is_partial(c)
     if isinstance(c.noise, NoNoise):
@@ -48,7 +52,7 @@ def check_degradation(c: Config) -> None:
                 "operator=downscale"
             )
     elif isinstance(c.noise, OwnNoise):
-        _check_own(c, partial)
+        _check_own(c, partial, given)
     elif isinstance(c.noise, AddedNoise):
         _check_added(c.noise, partial)
 
@@ -61,7 +65,7 @@ def _check_image(image: ImageConfig) -> None:
     need(image.box is None or len(image.box) == 4, "image.box", image.box, "[left,top,right,bottom]")
 
 
-def _check_operator(c: Config) -> None:
+def _check_operator(c: Config, given: str) -> None:
     a = c.operator
     if isinstance(a, DownscaleOperator):
         need(a.factor >= 2, "operator.factor", a.factor, "2 or more (times smaller)")
@@ -70,7 +74,7 @@ def _check_operator(c: Config) -> None:
     need(a.file is None, "operator.file", a.file, "the path of a mask, or null")
     if isinstance(c.image, NoisyImage):
         raise UserError(
-            "operator=mask with image=noisy needs operator.file: the picture is damaged already; type "
+            f"operator=mask with {given} needs operator.file: the picture is damaged already; type "
             "operator.file=<a picture, black where pixels are missing, white elsewhere>"
         )
     need(a.missing is not None and 0 < a.missing < 1, "operator.missing", a.missing,
@@ -89,13 +93,13 @@ def _check_pair(image: ImageConfig, noise: NoiseConfig) -> None:
         )
 
 
-def _check_own(c: Config, partial: bool) -> None:
+def _check_own(c: Config, partial: bool, given: str) -> None:
     assert isinstance(c.noise, OwnNoise)
-    sigma = c.noise.sigma
+    sigma, without = c.noise.sigma, "noise=none" if given == "image=noisy" else "noise.sigma=0"
     if partial and sigma is None:
         raise UserError(
-            f"operator={c.operator.kind.name} with image=noisy needs noise.sigma, which is estimated only from a whole "
-            "picture: type noise.sigma=<0-255 scale>, or noise=none if the picture has no noise"
+            f"operator={c.operator.kind.name} with {given} needs noise.sigma, which is estimated only from a whole "
+            f"picture: type noise.sigma=<0-255 scale>, or {without} if the picture has no noise"
         )
     inside = sigma is None or 0 < sigma <= 255 or (partial and sigma == 0)
     allowed = "from 0 to 255 (0-255 scale)" if partial else "above 0, to 255 (0-255 scale), or null to estimate it"

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from dipddpm.config.checkpoint import check_kept, parse
 from dipddpm.config.degradation_ranges import check_degradation
-from dipddpm.config.schema import Config, DdpmConfig, DipConfig, has_clean
+from dipddpm.config.schema import Config, DdpmConfig, DipConfig, FolderImage, has_clean
 from dipddpm.errors import UserError, need, suggestion
 from dipddpm.files import flat
 from dipddpm.names import LARGEST_NUMBER, MOST_LAYERS, OBJECTIVES, most_halvings
@@ -36,6 +36,8 @@ def check(c: Config) -> None:
          f"{dip.checkpoint_every} or more, the first epoch that is kept (dip.checkpoint_every)")  # fmt: skip
     need(0 <= dip.input_noise < math.inf, "dip.input_noise", dip.input_noise, "0 or more (picture units)")
     need(0 <= dip.ema < 1, "dip.ema", dip.ema, "from 0 (the newest output) to below 1")
+    batch_ok = dip.batch == "auto" or (_is_int(dip.batch) and dip.batch >= 1)
+    need(batch_ok, "dip.batch", dip.batch, "auto, or 1 or more fits at once")
     need(stopping.threshold is None or 0 < stopping.threshold < math.inf, "stopping.threshold",
          stopping.threshold, "a mean squared error above 0, or null")  # fmt: skip
     need(stopping.patience is None or stopping.patience >= 1, "stopping.patience",
@@ -54,6 +56,9 @@ def check(c: Config) -> None:
          "with checkpoint=none, which fits no DIP, a figure of the result, such as result.psnr")  # fmt: skip
     _check_checkpoint(c)
     _check_window(c.ddpm)
+    many = isinstance(c.image, FolderImage)
+    need(not many or c.ddpm.samples == 1, "ddpm.samples", c.ddpm.samples,
+         "1 with image=folder; for more samples of one picture type image=file image.path=<file>")  # fmt: skip
 
 
 def _check_network(d: DipConfig) -> None:
@@ -124,10 +129,17 @@ def _check_checkpoint(c: Config) -> None:
     given = parse(c.checkpoint)
     if given.epoch is not None:
         check_kept(given.epoch, c.dip.checkpoint_every)
-    if given.kind == "oracle" and not has_clean(c):
+    many = isinstance(c.image, FolderImage)
+    if given.kind == "file" and many:
         raise UserError(
-            "checkpoint=oracle needs a clean picture, and image=noisy has none: type image.reference=<file>, "
-            "checkpoint=stop, checkpoint=last or an epoch"
+            f"checkpoint={c.checkpoint} is the picture of one fit, and image=folder has many pictures: type "
+            "checkpoint=stop, checkpoint=last, an epoch or checkpoint=none"
+        )
+    if given.kind == "oracle" and not has_clean(c):
+        noisy, give = ("noise=own", "") if many else ("image=noisy", "image.reference=<file>, ")
+        raise UserError(
+            f"checkpoint=oracle needs a clean picture, and {noisy} has none: type {give}checkpoint=stop, "
+            "checkpoint=last or an epoch"
         )
 
 

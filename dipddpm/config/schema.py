@@ -6,7 +6,7 @@ each choice. The key ``kind`` names the dataclass of a configuration; the choice
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import MISSING
@@ -32,6 +32,11 @@ class NoisyImage(ImageConfig):
     """A picture that is damaged already: y itself."""
 
     reference: str | None = None
+
+
+@dataclass
+class FolderImage(ImageConfig):
+    """Many pictures: those of a folder or of a pattern. They are clean, or with ``noise=own`` each is a y itself."""
 
 
 @dataclass
@@ -85,7 +90,7 @@ class DownscaleOperator(OperatorConfig):
 
 
 CHOICES: dict[str, dict[str, type]] = {
-    "image": {"clean": CleanImage, "noisy": NoisyImage},
+    "image": {"clean": CleanImage, "noisy": NoisyImage, "folder": FolderImage},
     "noise": {
         **dict.fromkeys(("gaussian", "poisson", "impulse"), AddedNoise),
         "correlated": CorrelatedNoise,
@@ -109,6 +114,7 @@ class DipConfig:
     checkpoint_every: int = MISSING
     input_noise: float = MISSING
     ema: float = MISSING
+    batch: Any = "auto"  # int or auto
     precision: Precision = MISSING
 
 
@@ -174,9 +180,21 @@ class Composed(Config):
     operator: Any = MISSING
 
 
+def of_picture(c: Config, path: str | None = None) -> Config:
+    """Return the configuration of one picture of ``image=folder`` alone, or of a picture that stands for all of them.
+
+    A configuration of one picture is returned unchanged.
+    """
+    i = c.image
+    if not isinstance(i, FolderImage):
+        return c
+    shape, kind = (NoisyImage, ImageKind.noisy) if isinstance(c.noise, OwnNoise) else (CleanImage, ImageKind.clean)
+    return replace(c, image=shape(kind=kind, path=i.path if path is None else path, size=i.size, box=i.box))
+
+
 def has_clean(c: Config) -> bool:
     """Return whether there is a clean picture to measure against."""
-    return isinstance(c.image, CleanImage) or bool(reference_of(c))
+    return isinstance(of_picture(c).image, CleanImage) or bool(reference_of(c))
 
 
 def reference_of(c: Config) -> str | None:

@@ -31,6 +31,7 @@ class Problem:
         contents: One content hash for each picture; all seeds derive from them. None: the hashes of y.
         notes: The changes to the picture in words, for people.
         added: The noise that `degrade` added to ``clean``, and its seed; None for any other y.
+        completed: y as a picture of full size, where it is known already. None: the operator completes y.
 
     Attributes:
         y: The argument.
@@ -58,6 +59,7 @@ class Problem:
         contents: Sequence[str] | None = None,
         notes: Sequence[str] = (),
         added: tuple[Noise, int] | None = None,
+        completed: torch.Tensor | None = None,
     ):
         check_picture("y", y)
         self.operator = Identity() if operator is None else operator
@@ -67,7 +69,7 @@ class Problem:
             check_sigma(sigma)
         self.y, self.known_sigma, self.clean, self.notes = y, sigma, clean, tuple(notes)
         self.added = added
-        self.noisy = self.operator.complete(y)
+        self.noisy = self.operator.complete(y) if completed is None else completed
         check_finite("y", self.noisy)
         if clean is not None:
             check_picture("clean", clean)
@@ -94,9 +96,14 @@ class Problem:
         Raises:
             ValueError: When the estimate fails (`dipddpm.degradation.noise.estimate_sigma`).
         """
+        return sum(self.sigmas) / len(self) if self.known_sigma is None else self.known_sigma
+
+    @cached_property
+    def sigmas(self) -> tuple[float, ...]:
+        """rms of the noise of each picture on the 0-255 scale; errors are those of `sigma`."""
         if self.known_sigma is not None:
-            return self.known_sigma
-        return sum(estimate_sigma(one) for one in self.noisy.split(1)) / len(self)
+            return (self.known_sigma,) * len(self)
+        return tuple(estimate_sigma(one) for one in self.noisy.split(1))
 
     @property
     def sigma_source(self) -> str:
@@ -173,6 +180,20 @@ def degrade(
     return Problem(
         torch.cat(rows), noise.sigma, clean, type(operator).joined(bound), contents=contents,
         notes=(*notes, *(text for text in dict.fromkeys(said) if text)), added=(noise, seed),
+    )  # fmt: skip
+
+
+def joined(problems: Sequence[Problem]) -> Problem:
+    """Return one problem of the pictures of several, which have one size, kind of operator and known sigma."""
+    first = problems[0]
+    if len(problems) == 1:
+        return first
+    cleans = [p.clean for p in problems if p.clean is not None]
+    return Problem(
+        torch.cat([p.y for p in problems]), first.known_sigma, torch.cat(cleans) if cleans else None,
+        type(first.operator).joined([p.operator for p in problems]),
+        contents=[content for p in problems for content in p.contents], added=first.added,
+        completed=torch.cat([p.noisy for p in problems]),
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -27,14 +27,14 @@ from dipddpm.diffusion.schedule import Schedule, to_state
 
 
 def data_consistency(
-    y: torch.Tensor, operator: Operator, sigma: float, schedule: Schedule
+    y: torch.Tensor, operator: Operator, sigmas: Sequence[float], schedule: Schedule
 ) -> Callable[[torch.Tensor, int], torch.Tensor]:
     """Return the function that `dipddpm.diffusion.sampler.sample_window` calls for each clean estimate.
 
     Args:
         y: Completed y, shape (1 or N, 3, H, W), in [0, 1] units.
         operator: A.
-        sigma: rms of the noise of y on the 0-255 scale, 0 for no noise.
+        sigmas: rms of the noise of each picture of y on the 0-255 scale, 0 for no noise.
         schedule: The noise levels of the window.
 
     Returns:
@@ -42,11 +42,14 @@ def data_consistency(
         agrees with y, in the same shape.
     """
     state = to_state(y)
-    noise = sigma * operator.spread
+    noises = [sigma * operator.spread for sigma in sigmas]
 
     def agree(x0: torch.Tensor, level: int) -> torch.Tensor:
-        r = schedule.sigma(level)
-        nearer = x0 + r**2 / (r**2 + noise**2) * (state.to(x0) - x0) if noise else state.to(x0).expand_as(x0)
+        r, given = schedule.sigma(level), state.to(x0)
+        if not any(noises):
+            return operator.replace(x0, given.expand_as(x0))
+        w = torch.tensor([r**2 / (r**2 + noise**2) for noise in noises]).to(x0).reshape(-1, 1, 1, 1)
+        nearer = x0 + w * (given - x0)
         return operator.replace(x0, nearer)
 
     return agree

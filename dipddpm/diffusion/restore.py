@@ -48,6 +48,12 @@ class Restoration:
     snapshots: list[tuple[int, torch.Tensor]] = field(default_factory=list)
     psnrs: list[tuple[int, float]] = field(default_factory=list)
 
+    def split(self) -> list[Restoration]:
+        """Return the restoration of each picture, with its share of the seconds, without snapshots and psnrs."""
+        rows = zip(self.picture.split(1), self.estimate.split(1), strict=True)
+        n = len(self.picture)
+        return [Restoration(p, estimate, self.levels, self.nfe, self.seconds / n) for p, estimate in rows]
+
 
 def iterate(
     prior: Prior,
@@ -56,7 +62,7 @@ def iterate(
     problem: Problem | None = None,
     *,
     consistent: bool | None = None,
-    error_sigma: float | None = None,
+    error_sigma: float | Sequence[float] | None = None,
     watch: Watch | None = None,
 ) -> Iterator[Snapshot]:
     """Start ``prior`` from a picture, and yield snapshots while the window runs.
@@ -67,7 +73,8 @@ def iterate(
         window: The window.
         problem: The problem that ``picture`` belongs to. Its contents enter the seeds; None: those of ``picture``.
         consistent: Whether clean estimates are made to agree with y. None: only where the operator is partial.
-        error_sigma: The rms error of ``picture`` on the 0-255 scale, for ``start_t=auto`` and ``init=matched``.
+        error_sigma: The rms error of ``picture`` on the 0-255 scale, for ``start_t=auto`` and ``init=matched``: one
+            number, or one for each picture.
         watch: Called after every evaluation with the evaluations done since its last call, per picture.
 
     Yields:
@@ -75,7 +82,8 @@ def iterate(
         ``.level``, ``.nfe``. The ``window.samples`` results of one picture are neighbours in the batch.
 
     Raises:
-        ValueError: For a window outside the schedule, or a setting that needs ``error_sigma`` without it.
+        ValueError: For a window outside the schedule, a setting that needs ``error_sigma`` without it, or
+            ``start_t=auto`` where the errors of the pictures have different noise levels.
     """
     agree = _consistency(prior, problem, window.samples, consistent)
     return _begin(prior, picture, window, _contents(picture, problem), agree, error_sigma, watch)[2]
@@ -88,7 +96,7 @@ def restore(
     problem: Problem | None = None,
     *,
     consistent: bool | None = None,
-    error_sigma: float | None = None,
+    error_sigma: float | Sequence[float] | None = None,
     watch: Watch | None = None,
 ) -> Restoration:
     """Start ``prior`` from a picture, and run the window to its end. Arguments and errors are those of `iterate`."""
@@ -142,21 +150,27 @@ def _begin(
     window: Window,
     contents: Sequence[str],
     agree: Consistency | None,
-    error_sigma: float | None,
+    error_sigma: float | Sequence[float] | None,
     watch: Watch | None,
 ) -> tuple[Window, torch.Tensor, Iterator[Snapshot]]:
     """Return the window with its first level resolved, the first states, and the lazy snapshots."""
+    errors = error_sigma if isinstance(error_sigma, Sequence) else [error_sigma] * len(contents)
+    if len(errors) != len(contents):
+        raise ValueError(f"error_sigma: {len(errors)} numbers for {len(contents)} pictures; must be one for each")
     if window.start_t == "auto":
-        if error_sigma is None:
-            raise ValueError("start_t='auto' needs error_sigma, the rms error of the picture on the 0-255 scale")
-        window = window.at_error(error_sigma, prior.schedule)
+        window = _at_errors(window, errors, prior)
     if window.first > prior.schedule.T:
         raise ValueError(f"start_t={window.first}: must be at most {prior.schedule.T}")
-    generators = [seeds.generator(window.seed, "window", c, i) for c in contents for i in range(window.samples)]
+    of_each = [[seeds.generator(window.seed, "window", c, i) for i in range(window.samples)] for c in contents]
+    generators = [generator for of_one in of_each for generator in of_one]
     p = to_state(picture).to(prior.unet.device, torch.float32)
-    p = p.repeat_interleave(window.samples, 0) if len(p) > 1 else p
-    error_rms = None if error_sigma is None else error_sigma / 127.5
-    x = initial_state(window.init, p, prior.schedule.alpha_bar(window.first), generators, error_rms)
+    ab = prior.schedule.alpha_bar(window.first)
+    x = torch.cat(
+        [
+            initial_state(window.init, one, ab, of_one, None if error is None else error / 127.5)
+            for one, of_one, error in zip(p.split(1), of_each, errors, strict=True)
+        ]
+    )
     snapshots = sample_window(
         _watched(prior, watch, 1 / len(x) if window.exact else 1.0),  # exact evaluates the pictures in turn
         x,
@@ -168,6 +182,21 @@ def _begin(
         consistency=agree,
     )
     return window, x, snapshots
+
+
+def _at_errors(window: Window, errors: Sequence[float | None], prior: Prior) -> Window:
+    """Return the window with ``start_t=auto`` resolved."""
+    known = [error for error in errors if error is not None]
+    if not known:
+        raise ValueError("start_t='auto' needs error_sigma, the rms error of the picture on the 0-255 scale")
+    found = {window.at_error(error, prior.schedule) for error in known}
+    if len(found) > 1:
+        levels = sorted(one.first for one in found)
+        raise ValueError(
+            f"start_t='auto' has the noise levels {levels[0]} to {levels[-1]} for these pictures: restore them one by "
+            "one, or give a noise level"
+        )
+    return found.pop()
 
 
 def _contents(picture: torch.Tensor, problem: Problem | None) -> Sequence[str]:
@@ -190,7 +219,7 @@ def _consistency(prior: Prior, problem: Problem | None, samples: int, consistent
         raise ValueError(f"samples={samples} of {len(problem)} pictures cannot agree with y: restore them one by one")
     device = prior.unet.device
     operator = copy.deepcopy(problem.operator).to(device)  # once, and not in each step
-    return data_consistency(problem.noisy.to(device), operator, problem.sigma, prior.schedule)
+    return data_consistency(problem.noisy.to(device), operator, problem.sigmas, prior.schedule)
 
 
 def _watched(prior: Prior, watch: Watch | None, share: float) -> Prior:

@@ -305,7 +305,7 @@ def _still_uses(run: Path, key: str, kept: Container[object]) -> bool:
     try:
         metrics = read_json(run / "metrics.json")
         fit = metrics.get("fit")
-        return fit["key"] == key if fit else metrics.get("inputs", {}).get("checkpoint") in kept
+        return key in (fit.get("keys") or [fit["key"]]) if fit else metrics.get("inputs", {}).get("checkpoint") in kept
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return True  # the run has not ended
 

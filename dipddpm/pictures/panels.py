@@ -45,6 +45,18 @@ def result_panel(items: Sequence[tuple[str, torch.Tensor]]) -> np.ndarray:
     return _grid(items, ABREAST, 3.2)
 
 
+def sheet(rows: Sequence[Sequence[tuple[str, torch.Tensor]]]) -> np.ndarray:
+    """Draw rows of titled pictures, each row with the same number of pictures.
+
+    Args:
+        rows: (title, picture) pairs; pictures as for `strip`.
+
+    Returns:
+        uint8, shape (height, width, 3).
+    """
+    return _grid([item for row in rows for item in row], len(rows[0]), 2.0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class FitPanel:
     """The panel of a fit. It shows both losses, y, the clean picture, z, the output and the best output.

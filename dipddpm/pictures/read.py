@@ -207,7 +207,8 @@ def _find(path: str, key: str) -> Path:
             raise UserError(f"{key}={path} does not exist: {hint}")
         if not file.is_file():  # opening a pipe waits for its writer
             kind = "a folder" if file.is_dir() else "a pipe or device"
-            raise UserError(f"{key}={path} is {kind}: give a {FORMATS}")
+            many = f", or type image=folder {key}={path}" * (key == "image.path" and file.is_dir())
+            raise UserError(f"{key}={path} is {kind}: give a {FORMATS}{many}")
         if file.stat().st_size == 0:
             raise UserError(f"{key}={path} is empty: give a {FORMATS}")
     except (OSError, RuntimeError) as error:  # a folder without permission, a long name, an unknown ~user

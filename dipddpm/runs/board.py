@@ -11,7 +11,8 @@ from dipddpm.dip import tracking
 from dipddpm.files import flat
 from dipddpm.names import BASELINES, QUALITIES
 
-UNTRACKED = ("store", "fit", "objective", "panel_every", "ddpm.snapshot_every")  # change neither pictures nor cost
+# Keys that change neither pictures nor cost.
+UNTRACKED = ("store", "fit", "objective", "panel_every", "dip.batch", "ddpm.snapshot_every")
 LAYOUT = {
     "Restoration": {
         "PSNR against evaluations, with and without a DIP": [
@@ -88,12 +89,12 @@ def _finals(figures: Mapping[str, Mapping[str, Any]], record: Mapping[str, Any])
     for row, values in figures.items():
         for key, (title, _) in QUALITIES.items():
             points = named.setdefault(f"{title.split()[0]}/{'no_dip' if row in BASELINES else row}", [])
-            points.append((values["nfe"], values.get(key)))
+            points.append((round(values["nfe"]), values.get(key)))
     if fit := record.get("fit"):
         named |= {"epoch/start": [(0, fit["epoch"])], "seconds/fit": [(0, fit["seconds"])]}
         named |= {f"epoch/{name}": [(0, fit["summary"][name])] for name in ("peak", "crossing")}
     if cost := record.get("cost"):
-        nfe = figures["result"]["nfe"]
+        nfe = round(figures["result"]["nfe"])
         named["Cost/total_evaluations_worth"] = [(nfe, cost.get("total_evaluations_worth"))]
         named |= {"nfe/result": [(nfe, nfe)], "seconds/total": [(nfe, cost.get("total_seconds"))]}
     known = {

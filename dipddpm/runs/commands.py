@@ -1,11 +1,14 @@
 """The two jobs, from the typed configuration to files.
 
 `fit` fits a DIP to the picture and keeps it. `sample` finds or makes that fit, and runs the window from it or from y.
+With ``image=folder`` both do so for many pictures. Each of them has the problem, the fit and the figures that it has
+alone.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,74 +27,113 @@ from dipddpm.diffusion.restore import posterior_mean
 from dipddpm.dip.networks import NETWORKS, memory_format
 from dipddpm.errors import UserError
 from dipddpm.runs import fingerprints, outputs, results, windows
+from dipddpm.runs.album import Album
+from dipddpm.runs.folder import is_many
 from dipddpm.runs.inspect import inspect
 from dipddpm.runs.job import Job
-from dipddpm.runs.posing import problem_of
-from dipddpm.runs.starts import FittedStart, Start, fit_record, start_of
+from dipddpm.runs.posing import problem_of, problems_of
+from dipddpm.runs.starts import FittedStart, Start, fit_record, start_of, starts_of
 
 log = logging.getLogger(__name__)
+AT_ONCE = 256  # pictures whose windows are run before their results are written, which bounds the memory
 
 
 def fit(c: Config, job: Job) -> float | None:
     """Fit the DIP of the configuration, or find or extend a stored fit, and write its pictures and figures.
 
     Returns:
-        PSNR in dB of the picture that ``checkpoint`` names; None without a clean picture.
+        PSNR in dB of the picture that ``checkpoint`` names, with ``image=folder`` the mean over the pictures; None
+        without a clean picture.
 
     Raises:
         UserError: When the configuration, a file or the folder of the job cannot be used.
-        RuntimeError: When the fit diverges.
+        RuntimeError: When the fit diverges; with ``image=folder`` when all fits do.
     """
-    inspect(c, "fit")
-    job.claim()
-    _prepare(c)
-    asked = c.image.size == "auto"  # a fit needs only the picture size of the prior
-    folder = priors.resolve(*_prior_names(c), config_only=True) if asked else None
-    read = fingerprints.of(c, "fit")
-    problem = problem_of(c, folder)
-    start = start_of(c, problem, job)
-    rows = results.given_rows(problem, start)
-    record = _record(c, problem, start, job, "fit") | {"inputs": read}
-    outputs.leave(job.folder, plain(c), problem, start, rows, record)
-    return rows["dip"].quality.get("psnr")
+    return _run(c, job, "fit")
 
 
 def sample(c: Config, job: Job) -> float | None:
     """Run the window from the picture that ``checkpoint`` names, and both starts without a DIP.
 
     Returns:
-        PSNR in dB of the result; None without a clean picture.
+        PSNR in dB of the result, with ``image=folder`` the mean over the pictures; None without a clean picture.
 
     Raises:
         UserError: When the configuration, a file or the folder of the job cannot be used.
-        RuntimeError: When the fit diverges.
+        RuntimeError: When the fit diverges; with ``image=folder`` when all fits do.
     """
-    inspect(c, "sample")
-    job.claim(c.ddpm.samples)
+    return _run(c, job, "sample")
+
+
+def _run(c: Config, job: Job, command: str) -> float | None:
+    inspect(c, command)
+    samples = command == "sample"
+    job.claim(c.ddpm.samples if samples else 1)
     device = _prepare(c)
-    folder = priors.resolve(*_prior_names(c))
-    read = fingerprints.of(c, "sample")  # before the files are read: a later change makes the job run again
-    problem = problem_of(c, folder)
-    prior = _load(c, folder, problem, device)  # before the fit, so that a refusal does not cost minutes
-    start = start_of(c, problem, job)
-    asked = windows.asked(c, problem, start, prior)
-    result, row = windows.result_of(asked, problem, start, prior)
-    rows = results.given_rows(problem, start) | {"result": row}
+    asked = samples or c.image.size == "auto"  # a fit needs only the picture size of the prior
+    folder = priors.resolve(*_prior_names(c), config_only=not samples) if asked else None
+    read = fingerprints.of(c, command)  # before the files are read: a later change makes the job run again
+    if is_many(c):
+        album = Album(c, job)
+        problems = album.posed(problems_of(c, folder))
+    else:
+        album, problems = None, [(c, problem_of(c, folder))]
+    prior = None
+    if samples and folder:
+        prior = _load(c, folder, problems[0][1], device)  # before the fit, so that a refusal does not cost minutes
+    common: dict[str, Any] = {
+        "command": command, "overrides": job.overrides, "inputs": read,
+        "environment": _environment(c, command) | {"commit": environment.commit()},
+    }  # fmt: skip
+    if prior:
+        common["prior"] = {
+            "name": prior.name, "fingerprint": prior.fingerprint, "levels": prior.schedule.T, "notes": prior.notes,
+        }  # fmt: skip
+    if album is None:
+        ((_, problem),) = problems
+        (one,) = _restored(c, [(c, problem, start_of(c, problem, job))], prior)
+        outputs.leave(job.folder, plain(c), problem, one.start, one.rows, one.record | common, one.result)
+        return one.rows["result" if samples else "dip"].quality.get("psnr")
+    started = album.started(problems, starts_of(c, [problem for _, problem in problems], job))
+    if prior:
+        started = album.windowed(started, prior)
+    outputs.clear(job.folder)
+    for first in range(0, len(started), AT_ONCE):
+        album.add(_restored(c, started[first : first + AT_ONCE], prior))
+    return album.leave(common)
+
+
+def _restored(
+    c: Config, started: Sequence[tuple[Config, Problem, Start]], prior: Prior | None
+) -> list[results.Restored]:
+    """Restore pictures from their starts, in order; without a prior the starts themselves are the restorations.
+
+    Args:
+        c: The configuration of the job.
+        started: The configuration of each picture alone, its problem and its start.
+        prior: The prior of the windows; None for a fit.
+    """
+    pictures = [
+        results.Restored(one, problem, start, results.given_rows(problem, start), _record(one, problem, start))
+        for one, problem, start in started
+    ]
+    if prior is None:
+        return pictures
+    asked = [windows.asked(one, problem, start, prior) for one, problem, start in started]
+    windows.say(c, asked, prior)
+    _, problems, starts = zip(*started, strict=True)
+    for picture, of_one, (result, row) in zip(
+        pictures, asked, windows.results_of(asked, problems, starts, prior), strict=True
+    ):
+        picture.result, picture.rows["result"] = result, row
+        from_noise = of_one.window.init == "noise"
+        picture.record |= {
+            "window": of_one.record(), "cost": results.cost(picture.start, result, prior, from_noise=from_noise)
+        }  # fmt: skip
     if c.baselines:
-        rows |= windows.baselines(asked, problem, prior)
-    record = _record(c, problem, start, job, "sample") | {
-        "inputs": read,
-        "prior": {
-            "name": prior.name,
-            "fingerprint": prior.fingerprint,
-            "levels": prior.schedule.T,
-            "notes": prior.notes,
-        },
-        "window": asked.record(),
-        "cost": results.cost(start, result, prior, from_noise=asked.window.init == "noise"),
-    }
-    outputs.leave(job.folder, plain(c), problem, start, rows, record, result)
-    return row.quality.get("psnr")
+        for picture, rows in zip(pictures, windows.baselines(asked, problems, prior), strict=True):
+            picture.rows |= rows
+    return pictures
 
 
 def _load(c: Config, folder: Path, problem: Problem, device: str) -> Prior:
@@ -134,18 +176,15 @@ def _environment(c: Config, command: str) -> dict[str, Any]:
     return environment.describe(device, environment.choose_precision(c.ddpm.precision.name, device, "ddpm.precision"))
 
 
-def _record(c: Config, problem: Problem, start: Start, job: Job, command: str) -> dict[str, Any]:
-    """Return the entries of metrics.json, beside the rows, that both jobs have."""
+def _record(c: Config, problem: Problem, start: Start) -> dict[str, Any]:
+    """Return the entries of metrics.json, beside the rows, that both jobs have for a picture."""
     record: dict[str, Any] = {
-        "command": command,
         "picture": {"path": c.image.path, "size": list(problem.noisy.shape[-2:]),
                     "content": problem.content, "notes": problem.notes},
         "noise": {"kind": c.noise.kind.name, "sigma": problem.sigma, "source": problem.sigma_source,
                   "correlation": c.noise.correlation if isinstance(c.noise, CorrelatedNoise) else None},
         "operator": problem.operator.record(),
         "start": {"kind": start.kind, "label": start.label},
-        "overrides": job.overrides,
-        "environment": _environment(c, command) | {"commit": environment.commit()},
     }  # fmt: skip
     if isinstance(start, FittedStart):
         threshold = c.stopping.threshold or (problem.sigma / 255) ** 2

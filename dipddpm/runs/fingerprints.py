@@ -14,6 +14,7 @@ from dipddpm.config.schema import Config, mask_of, reference_of
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import layout
 from dipddpm.names import FIT_VERSION
+from dipddpm.runs.folder import is_many, listed
 
 
 def of(c: Config, command: str) -> dict[str, str]:
@@ -26,7 +27,7 @@ def of(c: Config, command: str) -> dict[str, str]:
     Returns:
         The SHA-256 of each file; for a prior on the Hub its commit.
     """
-    found = {key: files.sha256(path) for key, path in inputs(c).items()}
+    found = {key: _hash(path) for key, path in inputs(c).items()}
     found["fit version"] = str(FIT_VERSION)
     if command == "sample" or c.image.size == "auto":
         found["prior"] = _prior(c, config_only=command == "fit")
@@ -37,8 +38,17 @@ def inputs(c: Config) -> dict[str, Path]:
     """Return the files that a job reads, without those of its prior, by key of the configuration."""
     named = {"image.path": c.image.path, "image.reference": reference_of(c), "operator.file": mask_of(c),
              "checkpoint": c.checkpoint}  # fmt: skip
+    if is_many(c):
+        named |= {f"image.path {path}": str(path) for path in listed(c.image.path)}
     paths = {key: files.expanded(path) for key, path in named.items() if isinstance(path, str)}
     return {key: path for key, path in paths.items() if path.is_file()}  # "stop" is no file
+
+
+def _hash(path: Path) -> str:
+    try:
+        return files.sha256(path)
+    except PermissionError:  # a picture of a folder is then left out, and one alone has been refused
+        return "not readable"
 
 
 def written(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -22,6 +22,7 @@ from dipddpm.diffusion import layout
 from dipddpm.errors import UserError, error_unknown, need, typed_as
 from dipddpm.files import expanded
 from dipddpm.names import LOOKS, STLPIPS_SMALLEST
+from dipddpm.runs.folder import is_many, pictures_of
 
 if TYPE_CHECKING:
     from dipddpm.fits.manifest import KeptFile
@@ -59,12 +60,13 @@ def inspect_settings(c: Config, command: str) -> None:
     if not c.image.path:
         from dipddpm.pictures import read
 
-        raise UserError(f"image.path= names no picture: type image.path=<file> or image.path={read.BUILT_IN}")
+        way_out = "<folder>" if is_many(c) else f"<file> or image.path={read.BUILT_IN}"
+        raise UserError(f"image.path= names no picture: type image.path={way_out}")
     start = parse(c.checkpoint)
     if command == "sample":
         alone = start.kind == "none" and not is_partial(c)  # the error of y is its noise
         if (why := need_an_error(c)) and c.ddpm.error_sigma is None and not has_clean(c) and not alone:
-            raise error_unknown(why, "completed picture" if start.kind == "none" else "DIP output")
+            raise error_unknown(why, "completed picture" if start.kind == "none" else "DIP output", many=is_many(c))
     elif start.kind == "none":
         raise UserError(
             "checkpoint=none needs no DIP, and train_dip.py fits a DIP: type "
@@ -110,9 +112,32 @@ class _Look:
         return cast(R, seen[key])
 
     def at_all(self) -> None:
+        c = self.c
+        if is_many(c):
+            self._at_many(self._at_others())
+            return
+        given = self._at_picture(c)
+        check_given(c, given, self._at_others())
+
+    def _at_many(self, size: int) -> None:
+        """Refuse a folder without a picture that can be restored. The look ends at the first one that can be."""
+        from dipddpm.pictures import read
+
+        c, refused, pictures = self.c, None, pictures_of(self.c)
+        if mask := mask_of(c):
+            self._once(read.check, mask, c.image.box, "operator.file")
+        for one in pictures:
+            try:
+                check_given(one, self._at_picture(one), size)
+                return
+            except UserError as error:
+                refused = refused or error
+        raise UserError(f"image.path={c.image.path}: none of its {len(pictures)} pictures can be restored; {refused}")
+
+    def _at_picture(self, c: Config) -> tuple[int, int]:
+        """Check the files of one picture, and return its width and height after cutting."""
         from dipddpm.pictures import masks, read
 
-        c = self.c
         given = self._once(read.check, c.image.path, c.image.box)
         times = magnification(c)
         if reference := reference_of(c):
@@ -120,11 +145,15 @@ class _Look:
             read.check_same(clean, given, times=times)
         if mask := mask_of(c):
             self._once(masks.check, mask, c.image.box, given)
+        return given
+
+    def _at_others(self) -> int:
+        """Check all else, and return the pixels a side of the restored pictures."""
         self._at_store()
         size = self._at_prior()
         self._at_checkpoint(size)
-        inspect_size(c, size)
-        check_given(c, given, size)
+        inspect_size(self.c, size)
+        return size
 
     def _at_checkpoint(self, size: int | None) -> None:
         file = parse(self.c.checkpoint).file

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dipddpm.names import LEFT, PICTURES, RESTORATIONS, TEXTS
+from dipddpm.errors import UserError
+from dipddpm.names import LEFT, PICTURES, RESTORATIONS, RESULTS, TEXTS
 from dipddpm.ownership import claim
 
 EVENTS = ".dipddpm"  # the end of the names of this project's TensorBoard events: others may log to the same folder
@@ -39,3 +42,10 @@ class Job:
         names += [*TEXTS, *more]
         older = (*LEFT, "events.out.tfevents.*")
         claim(self.folder, names, f"type {self.key}=<another folder>", lock=".job.lock", older=older)
+
+    def claim_results(self, names: Iterable[str]) -> None:
+        """Record the names of the results of many pictures, which have a folder of their own; errors as for `claim`."""
+        folder, advice = self.folder / RESULTS, f"type {self.key}=<another folder>"
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise UserError(f"{self.folder} holds {RESULTS}, which is no folder: {advice}")
+        claim(folder, names, advice, lock=".job.lock")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from dipddpm.dip.curves import best_kept, crossing, peak
 from dipddpm.dip.module import fixed_input
 from dipddpm.files import utf8_path, write_json, write_text
 from dipddpm.metrics import quality
-from dipddpm.names import BASELINES
+from dipddpm.names import BASELINES, RESULTS, TABLE
 from dipddpm.ownership import claimed
 from dipddpm.pictures import panels, write
 from dipddpm.runs import board, fingerprints, report
@@ -49,7 +49,7 @@ def leave(
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
-    _clear(folder)
+    clear(folder)
     figures = {name: row.as_dict() for name, row in rows.items()}
     with utf8_path(folder) as path, SummaryWriter(path, filename_suffix=EVENTS) as events:
         for name, row in rows.items():
@@ -63,12 +63,12 @@ def leave(
             pictures[problem.operator.shown_as] = problem.shown
         tracking.log_pictures(events, "restored", pictures, 0)
         titled = _titled(problem, rows, record.get("cost", {}))
-        _save_panel(folder / "panel.png", events, "panel", panels.result_panel(titled))
+        save_panel(folder / "panel.png", events, "panel", panels.result_panel(titled))
         if isinstance(start, FittedStart):
-            _save_panel(folder / "fit.png", events, "fit", _fit_panel(config, problem, start))
+            save_panel(folder / "fit.png", events, "fit", _fit_panel(config, problem, start))
         if result is not None:
             frames = [picture for _, picture in result.snapshots]
-            _save_panel(folder / "strip.png", events, "strip", panels.strip(frames, _labels(problem, result)))
+            save_panel(folder / "strip.png", events, "strip", panels.strip(frames, _labels(problem, result)))
             for level, picture in result.snapshots:
                 walked = result.levels[0] - level
                 tracking.log_pictures(
@@ -77,24 +77,27 @@ def leave(
             for level, psnr in result.psnrs:
                 tracking.log_scalar(events, "window/psnr", psnr, result.levels[0] - level, board.WINDOW)
         board.log(events, config, figures, record)
-    files = fingerprints.written(folder, _pictures(folder))
+    files = fingerprints.written(folder, pictures_in(folder))
     write_json(folder / "metrics.json", {**figures, **record, "files": files})
     report.show(list(rows.values()), _notes(folder, problem, rows, record))
 
 
-def _clear(folder: Path) -> None:
+def clear(folder: Path) -> None:
     """Remove the events and pictures of an earlier run in this folder: TensorBoard would show both runs as one."""
-    events = [name for name in claimed(folder) or () if name.startswith("events.")]  # of versions without `EVENTS`
-    for older in (*_pictures(folder), *events, *(path.name for path in folder.glob(f"events.out.tfevents.*{EVENTS}"))):
-        (folder / older).unlink(missing_ok=True)
+    own = claimed(folder) or ()
+    older = [name for name in own if name == TABLE or name.startswith("events.")]  # of versions without `EVENTS`
+    older += [path.name for path in folder.glob(f"events.out.tfevents.*{EVENTS}")]
+    for name in (*pictures_in(folder), *older):
+        (folder / name).unlink(missing_ok=True)
 
 
-def _pictures(folder: Path) -> list[str]:
-    """Return the names of the folder's pictures that are this project's."""
-    return [name for name in claimed(folder) or () if name.endswith(".png")]
+def pictures_in(folder: Path) -> list[str]:
+    """Return the names of the folder's pictures that are this project's, those of its results included."""
+    results = [f"{RESULTS}/{name}" for name in claimed(folder / RESULTS) or ()]
+    return [name for name in (*(claimed(folder) or ()), *results) if name.endswith(".png")]
 
 
-def _save_panel(path: Path, events: SummaryWriter, tag: str, panel: np.ndarray) -> None:
+def save_panel(path: Path, events: SummaryWriter, tag: str, panel: np.ndarray) -> None:
     write.save_picture(path, panel / 255)
     events.add_image(tag, panel, 0, dataformats="HWC")
 
@@ -160,17 +163,31 @@ def _notes(folder: Path, problem: Problem, rows: Mapping[str, Row], record: Mapp
         named = {"peak": "highest PSNR at"}
         marks = [f"{named.get(k, k)} {v}" for k, v in s.items() if k != "epochs" and v is not None]
         notes.append(", ".join([f"fit {fit['key']}: {fit['epochs']} epochs", *marks]))
+    compared = _without_a_dip(rows, problem.operator.completion) if "result" in rows else []
+    return [*notes, *notes_of(rows, record, compared), f"pictures and metrics.json are in {folder}"]
+
+
+def notes_of(rows: Mapping[str, Row], record: Mapping[str, Any], compared: Sequence[str], each: str = "") -> list[str]:
+    """Return the notes on cost, window and noise.
+
+    Args:
+        rows: The rows of the table.
+        record: The other entries of metrics.json.
+        compared: The notes that compare the result of a DIP start with the starts without a DIP.
+        each: `` a picture`` where the figures are means over pictures.
+    """
+    notes = []
     if (cost := record.get("cost")) and (total := cost.get("total_evaluations_worth")) is not None:
         seconds = f"{cost['total_seconds']:.1f} s"
         dip = record.get("fit") if cost["fit_gflop"] else None  # the plain DDPM needs no fit
         share = f", {cost['fit_evaluations_worth']:.0f} of them for the fit" if dip else ""
         chain = record["prior"]["levels"]
-        notes.append(f"cost: the arithmetic of {total:.0f} evaluations{share}; the whole chain takes {chain}")
+        notes.append(f"cost{each}: the arithmetic of {total:.0f} evaluations{share}; the whole chain takes {chain}")
         if dip:
-            notes += _without_a_dip(rows, problem.operator.completion)
+            notes += compared
             then = "" if dip["made_by_this_run"] else " (measured when the stored fit was made)"
             seconds += f", {cost['fit_seconds']:.1f} s of them for the fit{then}"
-        notes.append(f"time: {seconds}")
+        notes.append(f"time{each}: {seconds}")
     window = record.get("window") or {}
     if window.get("error_source") == "oracle" and (why := window["error_used_by"]):
         start = "DIP output" if "dip" in rows else "start"
@@ -183,5 +200,4 @@ def _notes(folder: Path, problem: Problem, rows: Mapping[str, Row], record: Mapp
             f"the noise was estimated: sigma {sigma:.1f}, which is too low for noise that is not white; where blotches "
             "stay, type a larger noise.sigma=<0-255 scale>"
         )
-    notes.append(f"pictures and metrics.json are in {folder}")
     return notes

@@ -9,13 +9,22 @@ import torch
 
 from dipddpm.config.compose import plain
 from dipddpm.config.degradation_ranges import check_given, enlarged, magnification
-from dipddpm.config.schema import CleanImage, Config, DownscaleOperator, MaskOperator, OwnNoise, reference_of
+from dipddpm.config.schema import (
+    CleanImage,
+    Config,
+    DownscaleOperator,
+    MaskOperator,
+    OwnNoise,
+    mask_of,
+    reference_of,
+)
 from dipddpm.degradation.noise import NOISES, Noise, estimate_sigma
 from dipddpm.degradation.operators import Downscale, Identity, Mask, Operator
 from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.diffusion import prior
 from dipddpm.errors import UserError
 from dipddpm.pictures import masks, read
+from dipddpm.runs.folder import pictures_of
 from dipddpm.runs.inspect import inspect_size
 
 log = logging.getLogger(__name__)
@@ -32,15 +41,53 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
     Raises:
         UserError: When a file cannot be read, a size is not allowed, or noise cannot be added or estimated.
     """
+    size = _size(c, prior_folder)
+    problem, picture = _posed(c, size, _operator(c, size))
+    for note in problem.notes:
+        log.info("%s: %s", c.image.path, note)
+    if problem.sigma:
+        source = "added" if isinstance(c.image, CleanImage) else problem.sigma_source
+        log.info("noise of sigma %.1f (%s)", problem.sigma, source)
+    if problem.operator.partial:
+        log.info("%s", problem.words)
+    _warn_of_noise(c, problem, picture)
+    return problem
+
+
+def problems_of(c: Config, prior_folder: Path | None) -> list[tuple[Config, Problem | UserError]]:
+    """Return each picture of ``image=folder``, as its own configuration, with its problem or why it has none.
+
+    Arguments and errors that concern all pictures are those of `problem_of`.
+    """
+    size = _size(c, prior_folder)
+    operator, mask, answers = _operator(c, size), mask_of(c), []
+    of_mask = read.check(mask, c.image.box, masks.KEY) if mask else None
+    for one in pictures_of(c):
+        try:
+            problem, picture = _posed(one, size, operator)
+            if of_mask:
+                read.check_same(of_mask, picture.size, masks.KEY)
+            answers.append((one, problem))
+        except UserError as error:
+            answers.append((one, error))
+    return answers
+
+
+def _size(c: Config, prior_folder: Path | None) -> int:
     size = c.image.size
     if size == "auto":
         assert prior_folder is not None
         size = prior.sample_size(prior_folder)
     inspect_size(c, size)  # the size of a prior on the Hub is known only now
+    return size
+
+
+def _posed(c: Config, size: int, operator: Operator) -> tuple[Problem, read.Picture]:
+    """Return the problem of one picture, and the picture as it was read."""
     box, times = c.image.box, magnification(c)
     picture = read.load(c.image.path, size // times, box)
     check_given(c, picture.size, size)
-    given, operator, clean = read.to_tensor(picture.pixels), _operator(c, size), None
+    given, clean = read.to_tensor(picture.pixels), None
     if reference := reference_of(c):
         compared = read.load(reference, size, enlarged(box, times), key="image.reference")
         clean = read.to_tensor(compared.pixels)
@@ -52,20 +99,11 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
         else:
             known = c.noise.sigma if isinstance(c.noise, OwnNoise) else 0.0  # None is estimated
             problem = Problem(given, known, clean, operator, notes=picture.notes)
-        sigma = problem.sigma
+        _ = problem.sigma  # it is estimated here, so that a failure is named
     except ValueError as error:
         way_out = "noise=gaussian" if isinstance(c.image, CleanImage) else "noise.sigma=<0-255 scale>"
         raise UserError(f"noise={c.noise.kind.name}: {error}; type {way_out}") from error
-    for note in problem.notes:
-        log.info("%s: %s", c.image.path, note)
-    if sigma:
-        log.info(
-            "noise of sigma %.1f (%s)", sigma, "added" if isinstance(c.image, CleanImage) else problem.sigma_source
-        )
-    if problem.operator.partial:
-        log.info("%s", problem.words)
-    _warn_of_noise(c, problem, picture)
-    return problem
+    return problem, picture
 
 
 def _noise(c: Config) -> Noise:

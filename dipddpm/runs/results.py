@@ -1,14 +1,45 @@
-"""Rows of the table, and figures of cost, from restorations."""
+"""Rows of the table, figures of cost, and the means over many pictures."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from dipddpm.config.schema import Config
 from dipddpm.degradation.problem import Problem
 from dipddpm.diffusion.arithmetic import evaluation_gflop
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.restore import Restoration
 from dipddpm.metrics import quality as metrics
+from dipddpm.metrics.paired import half_width
 from dipddpm.runs.report import Row
 from dipddpm.runs.starts import DirectStart, Start
+
+
+@dataclass
+class Restored:
+    """A restored picture of a job.
+
+    Attributes:
+        c: The configuration of a job of this picture alone.
+        problem: The problem.
+        start: The picture that a window can start from.
+        rows: The restorations, by their names in metrics.json.
+        record: The other entries of metrics.json that concern the picture.
+        result: The restoration by the window; None for a fit.
+    """
+
+    c: Config
+    problem: Problem
+    start: Start
+    rows: dict[str, Row]
+    record: dict[str, Any]
+    result: Restoration | None = None
 
 
 def given_rows(problem: Problem, start: Start) -> dict[str, Row]:
@@ -54,3 +85,47 @@ def cost(start: Start, result: Restoration, prior: Prior, *, from_noise: bool) -
         "total_seconds": seconds + result.nfe * window["evaluation_seconds"],
         "total_evaluations_worth": fit / one + result.nfe,
     }
+
+
+def mean_row(rows: Sequence[Row], picture: torch.Tensor) -> Row:
+    """Return the means over the rows of several pictures, with 95% intervals where there are two or more."""
+    mean, interval = means({name: [row.quality[name] for row in rows] for name in rows[0].quality})
+    return Row(
+        spanned([row.name for row in rows]), picture, mean, merged([row.nfe for row in rows]),
+        fmean(row.seconds for row in rows), merged([row.facts for row in rows]), interval,
+    )  # fmt: skip
+
+
+def means(of_each: Mapping[str, Sequence[float]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the mean of each figure over the pictures, and half the width of its 95% interval, if it has one."""
+    intervals = {name: half_width(values) for name, values in of_each.items() if len(values) > 1}
+    return {name: fmean(values) for name, values in of_each.items()}, intervals
+
+
+def merged(entries: Sequence[Any]) -> Any:
+    """Return the entry of metrics.json for many pictures, from those of the single ones.
+
+    Equal values stay. Numbers become their mean, over the pictures that have one. Mappings are merged key by key. Other
+    values that differ become None.
+    """
+    first = entries[0]
+    if all(entry == first for entry in entries):
+        return first
+    if all(isinstance(entry, Mapping) for entry in entries):
+        return {key: merged([entry.get(key) for entry in entries]) for key in first}
+    known = [entry for entry in entries if entry is not None]
+    numbers = all(isinstance(entry, int | float) and not isinstance(entry, bool) for entry in known)
+    return fmean(known) if numbers else None
+
+
+def spanned(texts: Sequence[str]) -> str:
+    """Return one text for several: ``epoch 610-830 (loss_floor)``. Words that differ are joined, numbers spanned."""
+    words = [re.split(r"(\d+|\s+)", text) for text in dict.fromkeys(texts)]
+    if len({len(of_one) for of_one in words}) > 1:
+        return " / ".join(dict.fromkeys(texts))
+    columns = [list(dict.fromkeys(column)) for column in zip(*words, strict=True)]
+    spans = [
+        f"{min(column, key=int)}-{max(column, key=int)}" if all(map(str.isdigit, column)) and len(column) > 1 else
+        "/".join(column) for column in columns
+    ]  # fmt: skip
+    return "".join(spans)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import shlex
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
+from dipddpm import progress
 from dipddpm.config.checkpoint import parse
 from dipddpm.config.compose import plain
 from dipddpm.config.schema import Config
@@ -26,6 +28,9 @@ from dipddpm.fits import Fit, FitStore
 from dipddpm.fits.choice import Choice
 from dipddpm.fits.fit import Wanted
 from dipddpm.fits.manifest import read_picture
+from dipddpm.fits.many import Obtained, obtain_all
+from dipddpm.fits.store import fit_key
+from dipddpm.runs.folder import is_many
 from dipddpm.runs.inspect import check_kept_file
 from dipddpm.runs.job import Job
 
@@ -112,44 +117,86 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
         UserError: When the start cannot be had: a damaged file, another size, or ``fit=never`` without a stored fit.
     """
     asked = parse(c.checkpoint)
-    if asked.kind == "none":
-        return DirectStart(problem.noisy, problem.words)
     if asked.file is not None:
         return _from_file(asked.file, problem, c.image.path, job)
-    return _from_fit(c, problem, job)
+    (start,) = starts_of(c, [problem], job)
+    if isinstance(start, RuntimeError):
+        raise start
+    if isinstance(start, FittedStart):
+        log.info("%s fit %s: %s", "made" if start.made else "found", start.fit.key, start.label)
+    return start
+
+
+def starts_of(c: Config, problems: Sequence[Problem], job: Job) -> list[Start | RuntimeError]:
+    """Return the start of each problem, or why its fit failed, in order. ``checkpoint`` is no file.
+
+    Raises:
+        UserError: As for `start_of`.
+        OSError: When a fit cannot be written, as on a full disk.
+    """
+    if parse(c.checkpoint).kind == "none":
+        return [DirectStart(problem.noisy, problem.words) for problem in problems]
+    wanted = [wanted_fit(c, problem) for problem in problems]
+    starts: list[Start | RuntimeError] = []
+    for one, answer in zip(wanted, _obtained(c, wanted, job), strict=True):
+        if isinstance(answer, RuntimeError):
+            starts.append(answer)
+        elif isinstance(answer, Exception):
+            raise answer
+        else:
+            picture = one.finished(answer.fit.picture(answer.choice.epoch))
+            starts.append(FittedStart(picture, answer.fit, answer.choice, answer.made))
+    _warn_of_no_stop(c, [s for s in starts if isinstance(s, FittedStart)], wanted[0].rule.threshold)
+    return starts
 
 
 def wanted_fit(c: Config, problem: Problem) -> Wanted:
     """Return the fit that a run wants, and its choice of an epoch."""
     s = c.stopping
     stopping = Stopping(s.rule.name, s.threshold, s.patience)
-    precision = choose_precision(c.dip.precision.name, choose_device(c.device), "dip.precision")
-    settings = DipSettings(**{**plain(c.dip), "precision": precision})
-    return Wanted(problem, settings, stopping, c.seed, c.checkpoint)
+    return Wanted(problem, settings_of(c), stopping, c.seed, c.checkpoint)
 
 
-def _from_fit(c: Config, problem: Problem, job: Job) -> FittedStart:
-    store, wanted = FitStore(expanded(c.store)), wanted_fit(c, problem)
+def settings_of(c: Config) -> DipSettings:
+    """Return the settings of network and optimiser. The precision is that of the device."""
+    values = {name: value for name, value in plain(c.dip).items() if name != "batch"}
+    values["precision"] = choose_precision(c.dip.precision.name, choose_device(c.device), "dip.precision")
+    return DipSettings(**values)
 
-    def work(folder: Path, key: str, before: Fit | None) -> None:
-        store.record_use(key, job.folder)  # before the work: gc then leaves the fit of a killed job
-        device = choose_device(c.device)
-        wanted.make_in(folder, key, before, RunSettings(device, panel_every=c.panel_every, progress=True))
 
+def _obtained(c: Config, wanted: Sequence[Wanted], job: Job) -> list[Obtained | Exception]:
+    """Find, make or extend the fits. Pictures with the same content share one."""
+    store = FitStore(expanded(c.store))
+    distinct = {fit_key(one.request): one for one in wanted}
     if c.fit.name == "never":
         overrides = shlex.join(o for o in job.overrides if not o.startswith("fit="))
         command = f"{typed_as('train_dip.py')} {overrides}".rstrip()
-        fit, choice, made = *store.stored(wanted.request, wanted.choose, command), False
+        found = [Obtained(*store.stored(one.request, one.choose, command), made=False) for one in distinct.values()]
+        answers: dict[str, Obtained | Exception] = dict(zip(distinct, found, strict=True))
     else:
-        fit, choice, made = store.obtain(wanted.request, wanted.choose, work)
-    if not made:
-        store.record_use(fit.key, job.folder)
-    if job.sweep:
-        _link(job.folder, fit)
-    start = FittedStart(wanted.finished(fit.picture(choice.epoch)), fit, choice, made)
-    log.info("%s fit %s: %s", "made" if made else "found", fit.key, start.label)
-    _warn_of_no_stop(c, choice, wanted.rule.threshold)
-    return start
+        device = choose_device(c.device)
+        many = len(distinct) > 1
+        run = RunSettings(device, panel_every=c.panel_every, progress=not many)
+        with progress.bar("fits", threaded=False) if many else nullcontext() as shown:
+            task = shown.add_task("fitting", total=len(distinct), note="") if shown else None
+
+            def ended(_: int) -> None:
+                if shown and task is not None:
+                    shown.advance(task)
+                    shown.refresh()
+
+            made = obtain_all(
+                store, list(distinct.values()), run, batch=c.dip.batch, ended=ended,
+                used=lambda key: store.record_use(key, job.folder),  # before the work, for gc after a kill
+            )  # fmt: skip
+        answers = dict(zip(distinct, made, strict=True))
+    for answer in answers.values():
+        if isinstance(answer, Obtained):
+            if not answer.made:
+                store.record_use(answer.fit.key, job.folder)
+            if job.sweep:
+                _link(job.folder, answer.fit)
+    return [answers[fit_key(one.request)] for one in wanted]
 
 
 def _link(job: Path, fit: Fit) -> None:
@@ -162,17 +209,18 @@ def _link(job: Path, fit: Fit) -> None:
             link(shown, fit.folder)
 
 
-def _warn_of_no_stop(c: Config, choice: Choice, threshold: float | None) -> None:
+def _warn_of_no_stop(c: Config, starts: Sequence[FittedStart], threshold: float | None) -> None:
     """Warn where the stopping rule did not fire."""
-    rule = c.stopping.rule.name
-    if choice.why != "max_epochs" or rule == "never":
+    rule, epochs = c.stopping.rule.name, [s.choice.epoch for s in starts if s.choice.why == "max_epochs"]
+    if not epochs or rule == "never":
         return
     if rule == "loss_floor" and not threshold:
-        log.info("stopping=loss_floor cannot fire without noise: the start is epoch %d (dip.max_epochs)", choice.epoch)
+        log.info("stopping=loss_floor cannot fire without noise: the start is epoch %d (dip.max_epochs)", epochs[0])
         return
+    of_all = f" for {len(epochs)} of {len(starts)} pictures" if is_many(c) else ""
     log.warning(
-        "stopping=%s did not fire in %d epochs, so the start is epoch %d, which may be too early: type "
-        "dip.max_epochs=<more>", rule, c.dip.max_epochs, choice.epoch
+        "stopping=%s did not fire in %d epochs%s, so the start is epoch %d, which may be too early: type "
+        "dip.max_epochs=<more>", rule, c.dip.max_epochs, of_all, epochs[0]
     )  # fmt: skip
 
 

@@ -25,8 +25,11 @@ COLUMNS = [
     "noisy_psnr",
     "dip_psnr",
     "result_psnr",
+    "result_psnr_interval",
     "posterior_mean_psnr",
     "noisy_window_psnr",
+    "result_minus_noisy_window",
+    "result_minus_noisy_window_interval",
     "nfe",
     "fit_seconds",
 ]
@@ -54,7 +57,12 @@ def show(frame: pd.DataFrame) -> None:
     """Print the table of a sweep's first `MOST` jobs, and the summary in sentences."""
     cost = "fit_gflop" if output(frame) == "dip" else "total_evaluations_worth"
     cells = for_people(frame, [*COLUMNS, cost]).map(short)
-    for long, brief in {" PSNR (dB)": "", "cost (evaluations-worth)": "(evals)", "1 evaluation": "1"}.items():
+    for long, brief in {
+        " PSNR (dB)": "",
+        " (dB)": "",
+        "cost (evaluations-worth)": "(evals)",
+        "1 evaluation": "1",
+    }.items():
         cells = cells.rename(columns=lambda head, long=long, brief=brief: head.replace(long, brief))
     if not swept(frame):
         cells.insert(0, "job", frame["job"])

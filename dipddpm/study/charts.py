@@ -103,11 +103,19 @@ def _scatter(figure: go.Figure, frame: pd.DataFrame, found: pd.DataFrame, x: str
             y=part[y],
             mode="markers",
             name=escape(short(name)),
+            error_y=_bars(part),
             text=[escape(name) for name in part["name"]],
             customdata=[[frame.index.get_loc(job) for job in jobs] for jobs in part["jobs"]],
             marker={"size": 9, "symbol": ["circle" if dip else "x" for dip in part["dip"]]},
             hovertemplate="%{text}<br>%{x:.4~g}, %{y:.4~g}<extra></extra>",
         )
+
+
+def _bars(part: pd.DataFrame) -> dict[str, object] | None:
+    """Return the 95% intervals of points that are means over many pictures, as plotly's error bars; None without."""
+    if "interval" not in part or part["interval"].isna().all():
+        return None
+    return {"type": "data", "array": part["interval"].fillna(0), "thickness": 1}
 
 
 def _compare(figure: go.Figure, name: str, x: pd.Series, y: pd.Series) -> None:

@@ -1,7 +1,8 @@
 """The columns of a study: their names for programs and for people, and the paths of their values in metrics.json.
 
 PSNR is in dB, seconds are wall-clock and per picture, NFE counts network evaluations per picture. GFLOP and
-evaluations-worth count floating-point operations; one evaluation-worth is one evaluation of the DDPM network.
+evaluations-worth count floating-point operations; one evaluation-worth is one evaluation of the DDPM network. A column
+with ± is half the width of a 95% interval over the pictures of a job of many.
 """
 
 from __future__ import annotations
@@ -39,12 +40,29 @@ class Column:
 
 def _of_rows(quality: str) -> dict[str, Column]:
     title, digits = QUALITIES[quality]
-    return {f"{row}_{quality}": Column(f"{name} {title}", (f"{row}.{quality}",), digits) for row, name in ROWS.items()}
+    found = {}
+    for row, name in ROWS.items():
+        found[f"{row}_{quality}"] = Column(f"{name} {title}", (f"{row}.{quality}",), digits)
+        found[f"{row}_{quality}_interval"] = Column(f"{name} {title} ±", (f"{row}.interval.{quality}",), digits)
+    return found
+
+
+def _of_differences() -> dict[str, Column]:
+    """Return the columns of the mean difference of the result to each other row, paired by picture, in dB."""
+    found = {}
+    for row, name in ROWS.items():
+        if row != "result":
+            path, title = f"differences.result.{row}", f"result - {name} (dB)"
+            found[f"result_minus_{row}"] = Column(title, (f"{path}.psnr",), 2)
+            found[f"result_minus_{row}_interval"] = Column(f"{title} ±", (f"{path}.interval.psnr",), 2)
+    return found
 
 
 COLUMNS = {
     "status": Column("status"),
+    "pictures": Column("pictures", ("pictures.count",), 0),  # of a job of many: its figures are means
     **_of_rows("psnr"),
+    **_of_differences(),
     "total_evaluations_worth": Column("total cost (evaluations-worth)", ("cost.total_evaluations_worth",), 1),
     "nfe": Column("NFE", ("result.nfe",), 0),
     "fit_seconds": Column("fit (s)", ("cost.fit_seconds", "fit.seconds"), 2),  # cost: 0 without a fit

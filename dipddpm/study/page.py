@@ -72,26 +72,30 @@ def _jobs(frame: pd.DataFrame) -> pd.DataFrame:
     table = for_people(frame)
     front = set(pareto_front(measured(frame))["jobs"].explode())
     folder = Markup('<a href="{}/" title="{}">{}</a>').format
-    panel = Markup('<a href="{}/panel.png">panel</a>').format
+    panel = Markup('<a href="{}/{}.png">{}</a>').format
     names = zip(frame["job"], labels(frame, swept(frame)), strict=True)
     table.insert(0, "job", [folder(quote(job), job, name) for job, name in names])
     table.insert(1, "front", ["●" if index in front else "" for index in frame.index])
-    table["panel"] = [panel(quote(job)) if there else "" for job, there in _having(frame, "panel.png").items()]
+    shown = _having(frame, "panel", "sheet").items()
+    table["panel"] = [panel(quote(job), name, name) if name else "" for job, name in shown]
     return table
 
 
-def _having(frame: pd.DataFrame, name: str) -> dict[str, bool]:
-    """Return, for each job, whether its folder holds the file ``name``."""
+def _having(frame: pd.DataFrame, *names: str) -> dict[str, str | None]:
+    """Return, for each job, the first of the names of which its folder holds the picture."""
     folder = Path(frame["study"].iloc[0])
-    return {job: (folder / job / name).is_file() for job in frame["job"]}
+    return {job: next((n for n in names if (folder / job / f"{n}.png").is_file()), None) for job in frame["job"]}
 
 
 def _pictures(frame: pd.DataFrame) -> list[dict[str, str]]:
-    """Return folder, picture and caption of each complete job's result; of its DIP output if no job ran a window."""
-    there, psnr = _having(frame, f"{output(frame)}.png"), frame[psnr_of(frame)].map(": {:.2f} dB".format)
+    """Return folder, picture and caption of each complete job's result; of its DIP output if no job ran a window.
+
+    The picture of a job of many pictures is its contact sheet.
+    """
+    there, psnr = _having(frame, output(frame), "sheet"), frame[psnr_of(frame)].map(": {:.2f} dB".format)
     rows = zip(frame["job"], frame["status"], labels(frame, swept(frame)), psnr.fillna(""), strict=True)
     return [
-        {"job": quote(job), "src": f"{quote(job)}/{output(frame)}.png", "text": name + quality}
+        {"job": quote(job), "src": f"{quote(job)}/{there[job]}.png", "text": name + quality}
         for job, status, name, quality in rows
         if status == "complete" and there[job]
     ]

@@ -111,10 +111,18 @@ def points(frame: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
 
 
 def measured(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the points with known quality and cost, as columns ``psnr`` (dB) and ``cost``."""
+    """Return the points with known quality and cost, as columns ``psnr`` (dB), ``cost`` and ``interval``.
+
+    ``interval`` is half the 95% interval of the PSNR in dB: of a job of many pictures that is one point, else missing.
+    """
     psnr, cost = psnr_of(frame), cost_of(frame)
     found = points(frame.assign(**{cost: frame[cost].where(frame[cost] > 0)}), [cost, psnr])
-    return found.rename(columns={cost: "cost", psnr: "psnr"})
+    return found.rename(columns={cost: "cost", psnr: "psnr"}).assign(interval=_intervals(frame, found))
+
+
+def _intervals(frame: pd.DataFrame, found: pd.DataFrame) -> list[float]:
+    of_job = frame[f"{psnr_of(frame)}_interval"].astype(float)
+    return [of_job[jobs[0]] if len(jobs) == 1 else float("nan") for jobs in found["jobs"]]
 
 
 def pareto_front(found: pd.DataFrame) -> pd.DataFrame:
@@ -129,8 +137,9 @@ def pareto_front(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def best(frame: pd.DataFrame) -> pd.Series | None:
-    """Return the point with the highest ``psnr``, at any cost; None if no point has a PSNR."""
+    """Return the point with the highest ``psnr``, at any cost, and its ``interval``; None if no point has a PSNR."""
     found = points(frame, [psnr_of(frame)]).rename(columns={psnr_of(frame): "psnr"})
+    found = found.assign(interval=_intervals(frame, found))
     return None if found.empty else found.nlargest(1, "psnr").iloc[0]
 
 

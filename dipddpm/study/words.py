@@ -31,6 +31,7 @@ def summary(frame: pd.DataFrame) -> list[str]:
         _commands(frame),
         _best(frame),
         _best_without_a_dip(frame),
+        _many(frame),
         _against_no_dip(frame),
         _times(frame),
     ]
@@ -74,7 +75,23 @@ def _commands(frame: pd.DataFrame) -> str:
 def _best(frame: pd.DataFrame) -> str:
     found, over = best(frame), problems(frame)
     mean = f", {_mean_of(over)}" if over.averaged else ""
-    return "" if found is None else f"Best {output_name(frame)}: {found['psnr']:.2f} dB ({found['name']}){mean}."
+    if found is None:
+        return ""
+    interval = f" ± {found['interval']:.2f}" if pd.notna(found["interval"]) else ""
+    return f"Best {output_name(frame)}: {found['psnr']:.2f}{interval} dB ({found['name']}){mean}."
+
+
+def _many(frame: pd.DataFrame) -> str:
+    """Return the sentence that explains the figures of jobs of many pictures; empty where there are none."""
+    counts = frame["pictures"].dropna()
+    if counts.empty:
+        return ""
+    least, most = counts.min(), counts.max()
+    of_each = plural(least, "picture") if least == most else f"{least} to {most} pictures"
+    return (
+        f"Figures of a job with many pictures are means over {of_each}; ± is half the width of the 95% interval. "
+        "Differences are paired by picture."
+    )
 
 
 def _best_without_a_dip(frame: pd.DataFrame) -> str:
@@ -103,12 +120,15 @@ def _against_no_dip(frame: pd.DataFrame) -> str:
 
 def _times(frame: pd.DataFrame) -> str:
     """Return the sentence with the seconds of the complete jobs: each fit counted once, and counted for every job."""
-    fits = frame.groupby("fit_key")["fit_seconds"].max()  # up to the last epoch that a job needed
-    windows = (frame["window_seconds"] * frame["samples"].fillna(1)).sum()  # a window's seconds are per picture
-    once, every = fits.sum(), frame["fit_seconds"].sum()
+    pictures = frame["pictures"].fillna(1)  # all seconds are per picture
+    fit_seconds = frame["fit_seconds"] * pictures
+    once = fit_seconds.groupby(frame["fit_key"]).max().sum()  # up to the last epoch that a job needed
+    fits = pictures.groupby(frame["fit_key"]).max().sum()
+    windows = (frame["window_seconds"] * frame["samples"].fillna(1) * pictures).sum()
+    every = fit_seconds.sum()
     if not windows and not once:
         return ""
     return (
-        f"Time of the complete jobs without baselines: windows {duration(windows)}, {plural(len(fits), 'fit')} "
+        f"Time of the complete jobs without baselines: windows {duration(windows)}, {plural(round(fits), 'fit')} "
         f"{duration(once)} with each fit counted once ({duration(every)} if each job had made its own fit)."
     )

@@ -24,6 +24,7 @@ FILES = [(g, c) for g, names in GROUPS.items() for c in names if g != "hydra"]
 NEEDED = {  # beside a choice that is not enough by itself
     ("image", "file"): ["image.path=astronaut"],
     ("image", "noisy"): ["image.path=astronaut"],
+    ("image", "folder"): ["image.path=faces"],
     ("noise", "own"): ["image=noisy", "image.path=astronaut"],
     ("noise", "none"): ["operator=mask"],
 }

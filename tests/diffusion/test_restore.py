@@ -6,9 +6,9 @@ import pytest
 import torch
 from support.gaussian import LINEAR, M, S, data, gaussian_prior
 
-from dipddpm.degradation.noise import NoNoise
-from dipddpm.degradation.operators import Mask
-from dipddpm.degradation.problem import Problem, degrade
+from dipddpm.degradation.noise import Gaussian, NoNoise
+from dipddpm.degradation.operators import Identity, Mask
+from dipddpm.degradation.problem import Problem, degrade, joined
 from dipddpm.diffusion import restore as restoring
 from dipddpm.diffusion.restore import iterate, posterior_mean, restore
 from dipddpm.diffusion.window import Window
@@ -116,3 +116,34 @@ def test_many_pictures_with_missing_pixels_keep_those_that_are_known():
     torch.testing.assert_close(restored[known], clean[known], atol=1e-6, rtol=0)
     with pytest.raises(ValueError, match="samples=2 of 2 pictures cannot agree with y"):
         restore(prior, problem.noisy, Window(57, samples=2), problem)
+
+
+@pytest.mark.parametrize("operator", [None, Mask(0.5)])
+def test_many_pictures_are_restored_exactly_as_each_alone(operator):
+    """Each has its own noise stream, error and estimated sigma."""
+    prior, _ = gaussian_prior()
+    clean = torch.cat([data(25, (8, 6))[0], data(25, (8, 6))[0].flip(-1)]).clamp(0, 1)
+    if operator:
+        alone = [degrade(one, Gaussian(20), operator, seed=2) for one in clean.split(1)]
+    else:  # the sigmas are estimated, and differ
+        a = Identity()
+        alone = [Problem(one + s * torch.randn(one.shape), None, one, a) for s, one in enumerate(clean.split(1), 1)]
+    both, errors = joined(alone), [30.0, 60.0]
+    assert both.sigmas == tuple(problem.sigma for problem in alone) and both.noisy.shape == clean.shape
+    window = Window(40, 3, steps=6, init="matched", seed=3, exact=True)
+    together = restore(prior, both.noisy, window, both, consistent=True, error_sigma=errors)
+    for one, problem, error in zip(together.split(), alone, errors, strict=True):
+        single = restore(prior, problem.noisy, window, problem, consistent=True, error_sigma=error)
+        assert one.picture.equal(single.picture) and one.estimate.equal(single.estimate)
+        assert (one.levels, one.nfe) == (single.levels, single.nfe)
+
+
+def test_pictures_that_start_at_other_levels_are_not_restored_together():
+    prior, _ = gaussian_prior()
+    _, noisy = data(25, (7, 5))
+    pictures = noisy.repeat(2, 1, 1, 1)
+    assert restore(prior, pictures, Window("auto", steps=2), error_sigma=[25, 25.0]).levels[0] == 57
+    with pytest.raises(ValueError, match="start_t='auto' has the noise levels 21 to 57 for these pictures"):
+        restore(prior, pictures, Window("auto"), error_sigma=[25, 10])
+    with pytest.raises(ValueError, match="error_sigma: 3 numbers for 2 pictures; must be one for each"):
+        restore(prior, pictures, Window(9), error_sigma=[1, 2, 3])

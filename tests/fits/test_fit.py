@@ -28,7 +28,7 @@ from dipddpm.fits.request import noise_of, request_of
 from dipddpm.runs import commands
 from dipddpm.runs.job import Job
 from dipddpm.runs.posing import problem_of
-from dipddpm.runs.starts import wanted_fit
+from dipddpm.runs.starts import settings_of, wanted_fit
 
 SMALL = DipSettings(layers=1, channels=8, lr=5e-3, max_epochs=30)
 
@@ -66,7 +66,7 @@ def test_a_fit_from_python_is_bit_equal_to_that_of_a_run(configure, tiny_prior, 
     kept, problem = store.find(key), problem_of(c, Path(tiny_prior))
     assert kept is not None
     stopping = Stopping(c.stopping.rule.name, c.stopping.threshold, c.stopping.patience)
-    fit = fit_dip(problem, settings=DipSettings(**plain(c.dip)), stopping=stopping, seed=c.seed)
+    fit = fit_dip(problem, settings=settings_of(c), stopping=stopping, seed=c.seed)
     assert fit.epoch in kept.kept
     assert torch.equal(fit.picture, problem.put_back(kept.picture(fit.epoch).clamp(0, 1)))
     for name in ("loss_noisy", "loss_clean", "psnr", "window_variance", "moving_variance"):
@@ -93,7 +93,7 @@ def test_a_stored_fit_of_ones_own_noisy_picture_is_the_one_that_a_run_finds(conf
     commands.fit(c, Job(tmp_path / "run"))
     problem = problem_of(c, Path(tiny_prior))
     problem = Problem(problem.y, 25)
-    fit_dip(problem, settings=DipSettings(**plain(c.dip)), stopping="never", store=tmp_path / "fits")
+    fit_dip(problem, settings=settings_of(c), stopping="never", store=tmp_path / "fits")
     assert len(FitStore(tmp_path / "fits").keys()) == 1
 
 
@@ -231,7 +231,7 @@ def test_a_damaged_picture_has_the_key_of_the_run_that_damages_it(configure, tin
     operator = {"mask": Mask(c.operator.missing) if "operator=mask" in typed else None, "downscale": Downscale(2)}
     assert of_run.clean is not None
     mine = degrade(of_run.clean, noise, operator.get(c.operator.kind.name), seed=3)
-    settings = DipSettings(**plain(c.dip))
+    settings = settings_of(c)
     with pytest.raises(ValueError, match="precision=auto: a stored fit has the precision of its device"):
         request_of(mine, replace(settings, precision="auto"), 3, noise_of(mine, 3))
     wanted = wanted_fit(c, of_run).request

@@ -35,9 +35,14 @@ def strip(items):
     return panels.strip([picture for _, picture in items], [label for label, _ in items])
 
 
+def sheet(items):
+    return panels.sheet([items[:3], items[3:]])
+
+
 @pytest.mark.parametrize("draw, count, columns, inches", [
     (strip, 1, 1, 1.6), (strip, 9, 5, 1.6), (panels.result_panel, 1, 1, 3.2), (panels.result_panel, 4, 4, 3.2),
     (panels.result_panel, 5, 3, 3.2), (panels.result_panel, 6, 3, 3.2), (panels.result_panel, 7, 4, 3.2),
+    (sheet, 6, 3, 2.0),
 ])  # fmt: skip
 def test_every_picture_appears_in_reading_order_with_its_shape_and_label(draw, count, columns, inches):
     items = [(f"label {i}", flat(colour)) for i, colour in enumerate(COLOURS[:count])]

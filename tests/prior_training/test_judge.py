@@ -20,9 +20,9 @@ from PIL import Image
 from dipddpm.diffusion import prior
 from dipddpm.diffusion.schedule import Schedule
 from dipddpm.errors import UserError
+from dipddpm.metrics.paired import Difference, paired_difference
 from prior_training import compare, denoisers, judge, pictures
 from prior_training.evaluation import errors_by_level, noisy_states
-from prior_training.paired import Difference, paired_difference
 from prior_training.samples import draw, grid
 from scripts import eval_prior, sample_prior
 

@@ -51,7 +51,7 @@ def test_every_setting_reaches_the_window_and_the_baseline_shares_what_it_can(co
     sample(configure(*(f"ddpm.{k}={v}" for k, v in (typed | more).items())), tmp_path / "run")
     (dip, of_dip, told), (noisy, of_noisy, told_of_noisy) = asked
     assert of_dip == Window(**typed)
-    assert told == {"consistent": False, "error_sigma": 51}
+    assert told == {"consistent": False, "error_sigma": [51]}
     assert of_noisy == replace(of_dip, start_t=57, init="scaled", samples=1), "sigma 25 is level 57"
     assert told_of_noisy == {"consistent": False}
     for name, start in (("dip", dip), ("noisy", noisy)):
