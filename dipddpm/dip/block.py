@@ -1,7 +1,7 @@
 """A block of epochs: optimiser steps, and the rows of the curves, without a pause between them.
 
-On a GPU the steps are captured once in a CUDA graph, and replayed: a step of a small network takes less time than its
-kernels' launches (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
+On a GPU the steps are captured once in a CUDA graph (`dipddpm.gpu`), and replayed: a step of a small network takes less
+time than the launches of its kernels.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Protocol
 
 import torch
 
+from dipddpm import gpu
 from dipddpm.degradation.operators import Operator
 from dipddpm.dip.average import Average
 from dipddpm.dip.settings import DipSettings
@@ -52,10 +53,9 @@ class Block:
     Args:
         module: The module, on its device.
         optimizer: The optimiser of its networks.
-        graphs: Whether steps on a GPU are captured in CUDA graphs.
     """
 
-    def __init__(self, module: Fitted, optimizer: torch.optim.Optimizer, *, graphs: bool = True) -> None:
+    def __init__(self, module: Fitted, optimizer: torch.optim.Optimizer) -> None:
         self.module, self.optimizer = module, optimizer
         y, steps = module.noisy, module.settings.steps_per_epoch
         self.checked = False  # the shape of the output
@@ -71,7 +71,7 @@ class Block:
         _align(optimizer)
         self.first: Step = lambda: self._step(measured=True)
         self.further: Step = lambda: self._step(measured=False)
-        if y.is_cuda and graphs:
+        if gpu.can_capture(y):
             self._capture()
 
     def run(self, epochs: int) -> list[list[dict[str, float]]]:
@@ -97,7 +97,7 @@ class Block:
         steps, one = epochs * self.module.settings.steps_per_epoch, (1, *self.noise.shape[2:])
         drawn = [[torch.randn(one, generator=g) for _ in range(steps)] for g in self.module.input_generators]
         noise = torch.stack([torch.cat(each) for each in zip(*drawn, strict=True)])
-        self.noise[:steps].copy_(noise.pin_memory() if self.noise.is_cuda else noise, non_blocking=True)
+        self.noise[:steps].copy_(gpu.sent(noise, self.noise.device))
 
     def _step(self, *, measured: bool) -> None:
         module = self.module
@@ -145,10 +145,10 @@ class Block:
         tensors += self._of_optimizer()
         before = [tensor.detach().clone() for tensor in tensors]
         try:
-            self.first, self.further = _captured(eager, self.module.z.device)
+            graphs = [gpu.Captured(lambda _, step=step: step(), self.epoch) for step in eager]
+            self.first, self.further = (graph.replay for graph in graphs)
         except RuntimeError as error:  # such as an operation that waits for the device
-            self.first, self.further = eager
-            log.info("the steps of the fit run without a CUDA graph: %s", str(error).splitlines()[0])
+            log.warning("the steps of the fit run without a CUDA graph: %s", str(error).splitlines()[0])
         with torch.no_grad():
             for tensor, value in zip(tensors, before, strict=True):
                 tensor.copy_(value)
@@ -168,18 +168,3 @@ def _align(optimizer: torch.optim.Optimizer) -> None:
         for name, value in state.items():
             if value.shape == weights.shape and value.stride() != weights.stride():
                 state[name] = torch.empty_like(weights, requires_grad=False).copy_(value)
-
-
-def _captured(steps: tuple[Step, Step], device: torch.device) -> tuple[Step, Step]:
-    """Run each step on a side stream, as a capture asks for, and return the replays of their CUDA graphs."""
-    side = torch.cuda.Stream(device)
-    side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):
-        for step in steps * 3:
-            step()
-    torch.cuda.current_stream(device).wait_stream(side)
-    graphs = [torch.cuda.CUDAGraph() for _ in steps]
-    for graph, step in zip(graphs, steps, strict=True):
-        with torch.cuda.graph(graph):
-            step()
-    return graphs[0].replay, graphs[1].replay

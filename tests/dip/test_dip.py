@@ -373,3 +373,27 @@ def test_the_manifest_names_every_file_it_needs(store):
     named = json.loads((made.folder / "manifest.json").read_text())["files"]
     assert there - {"manifest.json"} == set(named)
     assert made.state.is_file() and made.seconds > 0
+
+
+def test_captured_steps_change_nothing_but_their_speed(monkeypatch):
+    """The capture runs steps to warm up. Here a replay calls the captured step."""
+    plain = fitted(dip(input_noise=0.05, ema=0.9, steps_per_epoch=2), 20)
+
+    class Captured:
+        def __init__(self, function, example):
+            self.replay = lambda: function(example)
+            for _ in range(3):
+                function(example)
+
+    monkeypatch.setattr("dipddpm.gpu.can_capture", lambda tensor: True)
+    monkeypatch.setattr("dipddpm.gpu.Captured", Captured)
+    captured = fitted(dip(input_noise=0.05, ema=0.9, steps_per_epoch=2), 20)
+    assert torch.equal(captured.picture(20), plain.picture(20))
+    assert losses_of(captured).tolist() == losses_of(plain).tolist()
+
+    def refused(function, example):
+        function(example)
+        raise RuntimeError("an operation that is not permitted\nin a capture")
+
+    monkeypatch.setattr("dipddpm.gpu.Captured", refused)
+    assert torch.equal(fitted(dip(input_noise=0.05, ema=0.9, steps_per_epoch=2), 20).picture(20), plain.picture(20))
