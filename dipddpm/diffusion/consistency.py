@@ -48,7 +48,10 @@ def data_consistency(
         r, given = schedule.sigma(level), state.to(x0)
         if not any(noises):
             return operator.replace(x0, given.expand_as(x0))
-        w = torch.tensor([r**2 / (r**2 + noise**2) for noise in noises]).to(x0).reshape(-1, 1, 1, 1)
+        weights = [r**2 / (r**2 + noise**2) for noise in noises]
+        w = weights[0]  # a number, which needs no copy to the device
+        if len(set(weights)) > 1:
+            w = torch.tensor(weights).to(x0).reshape(-1, 1, 1, 1)
         nearer = x0 + w * (given - x0)
         return operator.replace(x0, nearer)
 
