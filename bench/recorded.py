@@ -1,6 +1,6 @@
 """One fit of a DIP that records every picture that a fit could keep: each epoch's output, and averages.
 
-The network, z, the seeds and Adam are those of `dipddpm.dip.module.DeepImagePrior`. The kept picture of epoch e is one of
+Network, z, seeds and Adam are those of `dipddpm.dip.module.DeepImagePrior`. The kept picture of epoch e is one of
 
     none      the forward pass of the weights after epoch e
     outputs   the exponential moving average of the outputs of epochs 1 to e, its bias at the start corrected:
@@ -80,7 +80,8 @@ def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0) -> dict[st
 
     ``psnr`` and ``loss`` have a value an epoch, of the output of the training step. ``none``, ``first`` and ``weights``
     have the PSNR of the kept pictures, one every `EVERY` epochs. ``outputs`` has the PSNR of the average after every
-    epoch, and ``outputs_loss`` its loss to y where the operator is the identity. Averages are lists by decay.
+    epoch, and ``outputs_loss`` its loss to y where the operator is the identity. Averages are lists by decay. Known
+    values without noise are put back into kept pictures.
 
     Args:
         problem: One picture with its clean picture.
@@ -129,17 +130,17 @@ def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0) -> dict[st
             moving_variance=moving.update(output) if end.rules else math.nan,
         )  # fmt: skip
         average = outputs.update(output)
-        _add(said["outputs"], _psnr(average, clean))
+        _add(said["outputs"], _psnr(problem.put_back(average), clean))
         if not problem.operator.partial:
             _add(said["outputs_loss"], (average - y).square().flatten(1).mean(1).tolist())
         if weights:
             weights.update(net)
         if epoch % EVERY == 0:
             with torch.no_grad():
-                said["none"] += _psnr(net(z), clean)
-                _add(said["first"], _psnr(outputs.from_first(), clean))
+                said["none"] += _psnr(problem.put_back(net(z)), clean)
+                _add(said["first"], _psnr(problem.put_back(outputs.from_first()), clean))
                 if weights:
-                    _add(said["weights"], _psnr(weights.pictures(z), clean))
+                    _add(said["weights"], _psnr(problem.put_back(weights.pictures(z)), clean))
         until = _until(until, curves, end)
     rules = {"wmv": wmv(curves), "emv": emv(curves)} if end.rules else {}
     if end.threshold is not None:
@@ -203,14 +204,14 @@ class Weights:
     def update(self, net: nn.Module) -> None:
         """Add the weights of the network. The first weights are the first averages."""
         flat = torch.cat([p.detach().reshape(-1) for p in net.parameters()])
-        if self.mean is None:
-            self.mean = flat.repeat(len(self.nets), 1)
-            for row, averaged in zip(self.mean, self.nets, strict=True):
-                parameters = list(averaged.parameters())
-                for p, part in zip(parameters, row.split([p.numel() for p in parameters]), strict=True):
-                    p.data = part.view_as(p)  # the network reads the average where it stands
-        else:
+        if self.mean is not None:
             self.mean.lerp_(flat, 1 - self.decays)
+            return
+        self.mean = flat.repeat(len(self.nets), 1)
+        for row, averaged in zip(self.mean, self.nets, strict=True):
+            parameters = list(averaged.parameters())
+            for p, part in zip(parameters, row.split([p.numel() for p in parameters]), strict=True):
+                p.data = part.view_as(p)  # the network reads the average where it stands
 
     def pictures(self, z: torch.Tensor) -> torch.Tensor:
         """Return the forward pass of each average, shape (decays, 3, H, W)."""
@@ -218,13 +219,13 @@ class Weights:
 
 
 def widen(net: nn.Module, channels: int, generator: torch.Generator) -> None:
-    """Replace each convolution that reads z by one that reads a z of ``channels`` channels."""
-    heads = [net.convs] if isinstance(net, networks.CNN) else [net.down[0], net.skip[0]]
+    """Give each convolution that reads z new weights, for a z of ``channels`` channels."""
+    heads: list[Any] = [net.convs] if isinstance(net, networks.CNN) else [net.down[0], net.skip[0]]  # type: ignore[index]
     for head in heads:
-        old = head[0]
-        head[0] = nn.Conv2d(channels, old.out_channels, old.kernel_size, old.stride, old.padding,
-                            padding_mode=old.padding_mode)  # fmt: skip
-        draw(head[0], generator)
+        conv = head[0]
+        conv.weight = nn.Parameter(torch.empty(conv.out_channels, channels, *conv.kernel_size))
+        conv.in_channels = channels
+        draw(conv, generator)
 
 
 class Records:
