@@ -65,7 +65,7 @@ def recipe(network: str, name: str) -> Recipe:
     """Return a recipe by its name in `RECIPES`, for a network."""
     changes = dict(RECIPES[name])
     z = {key: changes.pop(key) for key in ("z_scale", "z_channels") if key in changes}
-    return Recipe(DipSettings.of(network, **changes), **z, decays=DECAYS, weights=False)
+    return Recipe(DipSettings.of(network, **changes), **z, decays=DECAYS, weights=False, fused=True)
 
 
 def others(paths: Sequence[Path]) -> Pictures:

@@ -49,6 +49,7 @@ class Recipe:
         z_channels: Channels of z. Above 3, the first convolutions are drawn again.
         decays: Decays of the averages.
         weights: Whether weights are averaged, too.
+        fused: Whether Adam's fused form is used. It saves a fifth of a small fit's time, and rounds otherwise.
     """
 
     settings: DipSettings = field(default_factory=DipSettings)
@@ -56,6 +57,7 @@ class Recipe:
     z_channels: int = 3
     decays: Sequence[float] = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
     weights: bool = True
+    fused: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0) -> dict[st
 
     ``psnr`` and ``loss`` have a value an epoch, of the output of the training step. ``none``, ``first`` and ``weights``
     have the PSNR of the kept pictures, one every `EVERY` epochs. ``outputs`` has the PSNR of the average after every
-    epoch, and ``outputs_loss`` its loss to y where the operator is the identity. Averages are lists by decay. Known
-    values without noise are put back into kept pictures.
+    epoch, and ``outputs_loss`` its loss to y, where the operator is the identity; NaN at the other epochs otherwise.
+    Averages are lists by decay. Known values without noise are put back into kept pictures.
 
     Args:
         problem: One picture with its clean picture.
@@ -104,7 +106,7 @@ def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0) -> dict[st
     net.to(memory_format=fast)  # pyright: ignore[reportCallIssue]
     z, y = (one.contiguous(memory_format=fast) for one in (z, y))
     jitter = seeds.generator(seed, "dip input noise", content)
-    adam = torch.optim.Adam(net.parameters(), lr=s.lr)
+    adam = torch.optim.Adam(net.parameters(), lr=s.lr, fused=recipe.fused)
     outputs, weights = Outputs(recipe.decays), Weights(net, recipe.decays) if recipe.weights else None
     windowed, moving, curves = WindowedVariance(), MovingVariance(), Curves()
     said: dict[str, Any] = {key: [] for key in ("psnr", "loss", "none")}
@@ -130,8 +132,11 @@ def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0) -> dict[st
             moving_variance=moving.update(output) if end.rules else math.nan,
         )  # fmt: skip
         average = outputs.update(output)
-        _add(said["outputs"], _psnr(problem.put_back(average), clean))
-        if not problem.operator.partial:
+        if problem.operator.partial:  # measured every ten epochs: it takes time
+            tenth = epoch % EVERY == 0
+            _add(said["outputs"], _psnr(problem.put_back(average), clean) if tenth else [math.nan] * len(average))
+        else:
+            _add(said["outputs"], _psnr(average, clean))
             _add(said["outputs_loss"], (average - y).square().flatten(1).mean(1).tolist())
         if weights:
             weights.update(net)
