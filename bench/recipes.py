@@ -10,7 +10,7 @@ one.
 The recipes (z is uniform in [0, 1] and has 3 channels, unless it says otherwise):
 
     default          the settings of conf/dip
-    noise 1/30       noise of standard deviation 1/30 is added to z at every step; noise 1/10, 1/3 alike. The paper's
+    noise 1/30       noise of standard deviation 1/30 is added to z at every step; noise 1/10 to 1/2 alike. The paper's
                      code adds 1/30 to a z in [0, 0.1]: a third of the range
     z 0.1            z in [0, 0.1]
     z 32             z of 32 channels, as the paper's
@@ -41,15 +41,17 @@ from dipddpm.dip.settings import DipSettings
 from dipddpm.pictures.read import load
 from prior_training.paired import paired_difference
 
-SIGMA = 25.0
+SIGMAS = {"noise": 25.0, "noise 10": 10.0, "noise 50": 50.0}  # problems with noise: its sigma on the 0-255 scale
 PROBLEMS: dict[str, Operator] = {
-    "noise": Identity(), "missing 50%": Mask(0.5), "missing 80%": Mask(0.8), "4 times smaller": Downscale(4),
+    **dict.fromkeys(SIGMAS, Identity()), "missing 50%": Mask(0.5), "missing 80%": Mask(0.8), "4 times smaller": Downscale(4),
 }  # fmt: skip
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "noise 1/30": {"input_noise": 1 / 30},
     "noise 1/10": {"input_noise": 1 / 10},
+    "noise 1/5": {"input_noise": 1 / 5},
     "noise 1/3": {"input_noise": 1 / 3},
+    "noise 1/2": {"input_noise": 1 / 2},
     "z 0.1": {"z_scale": 0.1},
     "z 32": {"z_channels": 32},
     "z 32, noise 1/30": {"z_channels": 32, "input_noise": 1 / 30},
@@ -61,11 +63,11 @@ DECAYS = (0.9, 0.95, 0.99)
 BUDGETS = (500, 1000, 2000)  # epochs
 
 
-def recipe(network: str, name: str) -> Recipe:
-    """Return a recipe by its name in `RECIPES`, for a network."""
+def recipe(network: str, name: str, weights: bool) -> Recipe:
+    """Return a recipe by its name in `RECIPES`, for a network, with or without averages of weights."""
     changes = dict(RECIPES[name])
     z = {key: changes.pop(key) for key in ("z_scale", "z_channels") if key in changes}
-    return Recipe(DipSettings.of(network, **changes), **z, decays=DECAYS, weights=False, fused=True)
+    return Recipe(DipSettings.of(network, **changes), **z, decays=DECAYS, weights=weights, fused=True)
 
 
 def others(paths: Sequence[Path]) -> Pictures:
@@ -78,7 +80,7 @@ def run(args: Namespace, records: Records, pictures: Pictures) -> None:
     done = records.names()
     for name, clean in pictures:
         for kind in args.problems:
-            sigma = SIGMA if kind == "noise" else 0.0
+            sigma = SIGMAS.get(kind, 0.0)
             problem = degrade(clean, Gaussian(sigma), PROBLEMS[kind])
             for tried in args.recipes:
                 fit = {"network": args.network, "problem": kind, "picture": name, "recipe": tried,
@@ -86,7 +88,7 @@ def run(args: Namespace, records: Records, pictures: Pictures) -> None:
                 end = End(3000, (sigma / 255) ** 2) if sigma else End(args.epochs)
                 if json.dumps(fit | {"epochs": end.epochs}) in done:
                     continue
-                said = record(problem, recipe(args.network, tried), end)
+                said = record(problem, recipe(args.network, tried, args.weights), end)
                 records.append(fit | {"epochs": end.epochs}, said)
                 print(f"{kind}, {name}, {tried}: {said['epochs']} epochs, {said['seconds']:.1f} s", flush=True)
 
@@ -98,7 +100,7 @@ def tables(records: Records, network: str, groups: dict[str, Sequence[str]]) -> 
         for words, names in groups.items():
             of = {(s["fit"]["recipe"], s["fit"]["picture"]): s for s in found
                   if s["fit"]["problem"] == kind and s["fit"]["picture"] in names}  # fmt: skip
-            ends = (0,) if kind == "noise" else BUDGETS
+            ends = (0,) if kind in SIGMAS else BUDGETS
             lines = [line for end in ends for line in _rows(of, end)]
             if lines:
                 yield f"\n{network}, {kind}, {words}\n\n{HEAD}"
@@ -119,7 +121,8 @@ def _rows(of: dict[tuple[str, str], dict[str, Any]], end: int) -> Iterator[str]:
         if len(both) < 2:
             continue
         for variant in variants(both[0][0]):
-            if not variant.startswith(("none", "outputs")):
+            kind, _, decay = variant.partition(" ")
+            if kind == "first" or (kind == "weights" and not both[0][0]["weights"][decay]):
                 continue
             psnr = [kept(a, variant, i) for a, _, i, _ in both]
             gain = paired_difference(psnr, [kept(b, "none", j) for _, b, _, j in both])
@@ -132,11 +135,13 @@ def main() -> None:
     parser.add_argument("pictures", type=Path, help="folder or tar of faces")
     parser.add_argument("--others", type=Path, nargs="*", default=[], help="pictures that are no faces")
     parser.add_argument("--network", default="skip", help="cnn, skip (skip)")
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS),
+                        help="noise is that of sigma 25 (all)")  # fmt: skip
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=[name for name in RECIPES if "lr" not in name])
     parser.add_argument("--first", type=int, default=0, help="faces that are left out before the first (0)")
     parser.add_argument("--count", type=int, default=6, help="number of faces (6)")
     parser.add_argument("--epochs", type=int, default=1000, help="epochs without noise (1000)")
+    parser.add_argument("--weights", action="store_true", help="average weights, too; needs an --out of its own")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
     parser.add_argument("--out", type=Path, default=Path("outputs/recipes"), help="folder of the records")
     parser.add_argument("--only-table", action="store_true", help="fit nothing, print the tables of recorded fits")
