@@ -43,8 +43,11 @@ from prior_training.paired import paired_difference
 
 SIGMAS = {"noise": 25.0, "noise 10": 10.0, "noise 50": 50.0}  # problems with noise: its sigma on the 0-255 scale
 PROBLEMS: dict[str, Operator] = {
-    **dict.fromkeys(SIGMAS, Identity()), "missing 50%": Mask(0.5), "missing 80%": Mask(0.8), "4 times smaller": Downscale(4),
-}  # fmt: skip
+    **dict.fromkeys(SIGMAS, Identity()),
+    "missing 50%": Mask(0.5),
+    "missing 80%": Mask(0.8),
+    "4 times smaller": Downscale(4),
+}
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "noise 1/30": {"input_noise": 1 / 30},
