@@ -29,8 +29,9 @@ from torch import nn
 from dipddpm import seeds
 from dipddpm.degradation.problem import Problem
 from dipddpm.dip import networks
+from dipddpm.dip.block import DARK
 from dipddpm.dip.curves import Curves
-from dipddpm.dip.module import DARK, fixed_input
+from dipddpm.dip.module import fixed_input
 from dipddpm.dip.networks import draw
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import emv, loss_floor, wmv
@@ -116,7 +117,7 @@ def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0) -> dict[st
         epoch = len(curves) + 1
         noise = torch.randn(z.shape, generator=jitter) if s.input_noise else None
         output = net(z if noise is None else z + s.input_noise * recipe.z_scale * noise)
-        loss = problem.operator.loss(output - y).sum()
+        loss = problem.operator.losses(output - y).sum()
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -128,8 +129,8 @@ def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0) -> dict[st
         said["psnr"] += _psnr(output, clean)
         curves.append(
             loss_noisy=loss.item(), loss_clean=math.nan, psnr=said["psnr"][-1], lr=s.lr, seconds=0,
-            window_variance=windowed.update(output) if end.rules else math.nan,
-            moving_variance=moving.update(output) if end.rules else math.nan,
+            window_variance=float(windowed.update(output)) if end.rules else math.nan,
+            moving_variance=float(moving.update(output)) if end.rules else math.nan,
         )  # fmt: skip
         average = outputs.update(output)
         if problem.operator.partial:  # measured every ten epochs: it takes time
