@@ -70,7 +70,7 @@ def recipe(network: str, name: str, weights: bool) -> Recipe:
     """Return a recipe by its name in `RECIPES`, for a network, with or without averages of weights."""
     changes = dict(RECIPES[name])
     z = {key: changes.pop(key) for key in ("z_scale", "z_channels") if key in changes}
-    return Recipe(DipSettings.of(network, **changes), **z, decays=DECAYS, weights=weights, fused=True)
+    return Recipe(DipSettings.of(network, **changes), **z, decays=DECAYS, weights=weights)
 
 
 def others(paths: Sequence[Path]) -> Pictures:
