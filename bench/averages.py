@@ -32,7 +32,7 @@ from dipddpm import seeds
 from dipddpm.degradation.noise import Gaussian
 from dipddpm.degradation.problem import degrade
 from dipddpm.dip.settings import DipSettings
-from prior_training.paired import paired_difference
+from dipddpm.metrics.paired import paired_difference
 from prior_training.pictures import read
 
 SIZE = 64

@@ -38,8 +38,8 @@ from dipddpm.degradation.noise import Gaussian
 from dipddpm.degradation.operators import Downscale, Identity, Mask, Operator
 from dipddpm.degradation.problem import degrade
 from dipddpm.dip.settings import DipSettings
+from dipddpm.metrics.paired import paired_difference
 from dipddpm.pictures.read import load
-from prior_training.paired import paired_difference
 
 SIGMAS = {"noise": 25.0, "noise 10": 10.0, "noise 50": 50.0}  # problems with noise: its sigma on the 0-255 scale
 PROBLEMS: dict[str, Operator] = {
