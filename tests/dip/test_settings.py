@@ -13,7 +13,8 @@ def test_the_defaults_are_those_of_conf(network):
     values = {}
     for name in files:
         values |= yaml.safe_load((ROOT / f"conf/dip/{name}.yaml").read_text())
-    values.pop("defaults", None)
+    for of_the_job in ("defaults", "batch"):
+        values.pop(of_the_job, None)
     assert DipSettings.of(network) == DipSettings(**values)
 
 
