@@ -137,7 +137,7 @@ class KeepEpochs(Checkpoint):
         self._keep(trainer, pl_module, commit=True)
 
     def _keep(self, trainer: pl.Trainer, module: DeepImagePrior, *, commit: bool) -> None:
-        """Keep the newest epoch of each fit that has grown since its last commit, and commit it."""
+        """Keep the newest epoch of each fit that reached it. Commit all of them, or those that have stopped."""
         grown = [i for i, member in enumerate(self.members) if member.committed < len(member.curves) == module.epochs]
         if not grown:
             return
