@@ -122,6 +122,7 @@ def _by_processes(
     """Make fits in forked processes of one thread, as torch's data loader forks its workers."""
     global _WORK
     _WORK = store, wanted, run, used
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), initializer=_begin)
     try:
         futures = {pool.submit(_in_process, i): i for i in missing}
@@ -133,6 +134,10 @@ def _by_processes(
                                                     made=True))  # fmt: skip
             except Exception as failed:  # such as a process that was killed
                 end(i, failed)
+    except BaseException:  # such as Ctrl-C: a stored fit goes on from its last commit, and nobody waits for the others
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         _WORK = None

@@ -1,7 +1,10 @@
 """The fits of many pictures: each like the one that is made alone, in processes and in stacks."""
 
+import multiprocessing
 import os
 import signal
+import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -74,6 +77,21 @@ def test_a_process_that_is_killed_is_a_failure_of_its_fits_alone(tmp_path, two_t
     answers = obtain_all(FitStore(tmp_path), fits, CPU, used=killed)
     assert [isinstance(answer, RuntimeError) for answer in answers] == [True, True]
     assert all(one.made for one in obtained(obtain_all(FitStore(tmp_path), fits, CPU)))
+
+
+def test_an_interrupt_ends_the_processes_at_once(tmp_path, two_threads):
+    slow = replace(SMALL, max_epochs=10_000)
+
+    def interrupt(i):
+        raise KeyboardInterrupt
+
+    fits = [*wanted(1), *wanted(3, settings=slow)[1:]]
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        obtain_all(FitStore(tmp_path), fits, CPU, ended=interrupt)
+    for process in multiprocessing.active_children():
+        process.join(10)
+    assert not multiprocessing.active_children() and time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("operator", [None, Mask(0.2)], ids=["identity", "mask"])
