@@ -89,9 +89,9 @@ def test_an_interrupt_ends_the_processes_at_once(tmp_path, two_threads):
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         obtain_all(FitStore(tmp_path), fits, CPU, ended=interrupt)
-    for process in multiprocessing.active_children():
-        process.join(10)
-    assert not multiprocessing.active_children() and time.monotonic() - began < 30
+    while multiprocessing.active_children() and time.monotonic() - began < 30:  # the pool's thread collects them, too
+        time.sleep(0.05)
+    assert not multiprocessing.active_children(), "10,000 epochs take minutes"
 
 
 @pytest.mark.parametrize("operator", [None, Mask(0.2)], ids=["identity", "mask"])
