@@ -9,48 +9,13 @@ and 2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from torch.linalg import vecdot
 
-
-class _Running:
-    """Running sums over the outputs of N pictures. Each tensor has a row for each picture, but for ``count``."""
-
-    NAMES: tuple[str, ...]  # the attributes that are the state
-    count: torch.Tensor | None = None  # outputs so far, 0-d int64
-
-    def start(self, like: torch.Tensor) -> None:
-        """Make room for outputs of the shape (N, ...) of ``like``, on its device; a loaded state moves there."""
-        if self.count is None:
-            self.count = torch.zeros((), dtype=torch.int64)
-            self._zero(len(like), like[0].numel())
-        for name in self.NAMES:
-            setattr(self, name, getattr(self, name).to(like.device))
-
-    def _zero(self, n: int, values: int) -> None:
-        raise NotImplementedError
-
-    def tensors(self) -> list[torch.Tensor]:
-        return [getattr(self, name) for name in self.NAMES]
-
-    def state_dict(self, i: int = 0) -> dict[str, Any]:
-        """Return the state of picture ``i`` as tensors. After `load_state_dicts` the next values are bit-equal."""
-        if self.count is None:
-            return {}
-        values = {name: getattr(self, name) for name in self.NAMES}
-        return {name: (t if name == "count" else t[i]).clone() for name, t in values.items()}
-
-    def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
-        """Restore the states of N pictures, after the same number of outputs."""
-        for name in self.NAMES if states[0] else ():
-            parts = [state[name] for state in states]
-            setattr(self, name, parts[0].clone() if name == "count" else torch.stack(parts).clone())
+from dipddpm.dip.running import Running
 
 
-class WindowedVariance(_Running):
+class WindowedVariance(Running):
     """The variance of the last ``window`` outputs: the mean of |x - their mean|^2.
 
     It is computed with a ring buffer and running sums. The sums are float64: otherwise rounding would hide a variance
@@ -68,7 +33,8 @@ class WindowedVariance(_Running):
     def __init__(self, window: int = 100) -> None:
         self.window = window
 
-    def _zero(self, n: int, values: int) -> None:
+    def _zero(self, like: torch.Tensor) -> None:
+        n, values = len(like), like[0].numel()
         self.ring = torch.zeros(n, self.window, values)
         self.sum, self.squares = torch.zeros(n, values, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
 
@@ -88,7 +54,7 @@ class WindowedVariance(_Running):
         return variance.clamp(min=0).masked_fill(self.count < self.window, torch.nan)
 
 
-class MovingVariance(_Running):
+class MovingVariance(Running):
     """Exponential moving variance. It needs no buffer, but is noisier than the windowed variance.
 
         mean' = (1 - a) mean + a x,   variance' = (1 - a) variance + a (1 - a) |x - mean|^2
@@ -104,8 +70,8 @@ class MovingVariance(_Running):
     def __init__(self, alpha: float = 0.1) -> None:
         self.alpha = alpha
 
-    def _zero(self, n: int, values: int) -> None:
-        self.mean, self.variance = torch.zeros(n, values), torch.zeros(n, dtype=torch.float64)
+    def _zero(self, like: torch.Tensor) -> None:
+        self.mean, self.variance = torch.zeros(len(like), like[0].numel()), torch.zeros(len(like), dtype=torch.float64)
 
     def update(self, x: torch.Tensor) -> torch.Tensor:
         """Add the next outputs, shape (N, ...); return their variances, float64, shape (N,), 0 for the first ones."""

@@ -129,11 +129,13 @@ def _by_processes(
         for future in as_completed(futures):
             i = futures[future]
             try:
-                error = future.result()
-                end(i, error if error else Obtained(*store.obtain(wanted[i].request, wanted[i].choose, _no_work)[:2],
-                                                    made=True))  # fmt: skip
+                answer: Obtained | Exception | None = future.result()
+                if answer is None:
+                    there = store.there(wanted[i].request, wanted[i].choose)
+                    answer = Obtained(*there, made=True) if there else RuntimeError("the new fit is gone or damaged")
             except Exception as failed:  # such as a process that was killed
-                end(i, failed)
+                answer = failed
+            end(i, answer)
     except BaseException:  # such as Ctrl-C: a stored fit goes on from its last commit, and nobody waits for the others
         for process in set(multiprocessing.active_children()) - others:
             process.kill()
@@ -141,10 +143,6 @@ def _by_processes(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         _WORK = None
-
-
-def _no_work(folder: Path, key: str, before: Fit | None) -> None:
-    raise RuntimeError(f"the fit {key} was removed while it was made")
 
 
 def _begin() -> None:
