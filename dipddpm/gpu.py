@@ -34,6 +34,20 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
+def fetched(tensor: Tensor) -> Tensor:
+    """Return a contiguous copy on the CPU. A copy from a GPU is whole once `reached` is."""
+    return tensor.detach().to("cpu", non_blocking=tensor.is_cuda, copy=True, memory_format=torch.contiguous_format)
+
+
+def reached(tensor: Tensor) -> torch.cuda.Event | None:
+    """Return an event that a GPU reaches after the work that it has so far; None where the tensor is on a CPU."""
+    if not tensor.is_cuda:
+        return None
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(tensor.device))
+    return event
+
+
 class Captured:
     """A function as a CUDA graph, for arguments of fixed shapes on one GPU.
 
@@ -52,6 +66,7 @@ class Captured:
 
     def __init__(self, function: Callable[..., Any], *examples: Tensor) -> None:
         device = examples[0].device
+        self.function = function  # the graph reads the memory of all tensors that the function holds
         self.inputs = tuple(one.detach().to(device, copy=True) for one in examples)
         self.graph = torch.cuda.CUDAGraph()
         current, own = torch.cuda.current_stream(device), torch.cuda.Stream(device)

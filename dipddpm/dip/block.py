@@ -7,7 +7,8 @@ time than the launches of its kernels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -46,9 +47,57 @@ class Fitted(Protocol):
 
     def clip(self) -> None: ...
 
+    def kept(self) -> Kept: ...
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The N kept pictures after an epoch, and the weights of their networks.
+
+    Attributes:
+        pictures: float32, shape (N, 3, H, W), not clipped.
+        weights: The weights by name, each of shape (N, ...).
+    """
+
+    pictures: torch.Tensor
+    weights: Mapping[str, torch.Tensor]
+
+    def sent(self) -> Kept:
+        """Return a copy on the CPU. A copy from a GPU is whole once the GPU has done its work so far."""
+        weights = {name: gpu.fetched(w) for name, w in self.weights.items()}
+        return Kept(gpu.fetched(self.pictures), weights)
+
+    def of(self, i: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Return the weights of picture ``i`` by name, and the picture, shape (1, 3, H, W)."""
+        return {name: w[i] for name, w in self.weights.items()}, self.pictures[i : i + 1]
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of a block, which a GPU may not have reached yet."""
+
+    epochs: int
+    rows: list[list[dict[str, float]]]  # for each picture, of the pieces before the last one
+    table: torch.Tensor  # the rows of the last piece, on the CPU
+    kept: Kept
+    reached: torch.cuda.Event | None
+
+    def wait(self) -> list[list[dict[str, float]]]:
+        """Return for each picture a row of `MEASURED` for each epoch, once the device has reached the end."""
+        if self.reached:
+            self.reached.synchronize()
+        tables = self.table.transpose(0, 1).tolist()
+        return [
+            rows + [dict(zip(MEASURED, values, strict=True)) for values in table]
+            for rows, table in zip(self.rows, tables, strict=True)
+        ]
+
 
 class Block:
     """The steps of a fit. All state is in tensors on the device: of the module, of its optimiser and of this object.
+
+    A GPU need not wait while the host works at the end of a block: the next block can be begun ahead. `settle` undoes
+    its epochs.
 
     Args:
         module: The module, on its device.
@@ -71,22 +120,62 @@ class Block:
         _align(optimizer)
         self.first: Step = lambda: self._step(measured=True)
         self.further: Step = lambda: self._step(measured=False)
+        self.begun: End | None = None  # the block that was begun ahead
+        self.before: list[torch.Tensor] = []  # the state before that block
+        self.generators: list[torch.Tensor] = []
         if gpu.can_capture(y):
             self._capture()
 
-    def run(self, epochs: int) -> list[list[dict[str, float]]]:
-        """Run epochs; return for each picture a row of `MEASURED` for each epoch."""
+    def run(self, epochs: int, ahead: int = 0) -> tuple[list[list[dict[str, float]]], Kept]:
+        """Run a block; return for each picture a row of `MEASURED` for each epoch, and what is kept of its end.
+
+        Args:
+            epochs: Epochs of the block: those of ``ahead`` in the call before, where the block was begun.
+            ahead: Epochs of the next block, which is begun before the rows are read; 0 begins none.
+        """
+        end, self.begun = self.begun or self._begin(epochs), None
+        assert end.epochs == epochs
+        if ahead and ahead <= self.most:  # a longer block reads rows between its pieces
+            self._remember()
+            self.begun = self._begin(ahead)
+        return end.wait(), end.kept
+
+    def settle(self) -> None:
+        """Undo the epochs that were begun ahead, so that the state is that of the last block's end."""
+        if not self.begun:
+            return
+        self.begun = None
+        with torch.no_grad():
+            for tensor, value in zip(self._state(), self.before, strict=True):
+                tensor.copy_(value)
+        for generator, state in zip(self.module.input_generators, self.generators, strict=True):
+            generator.set_state(state)
+
+    def _remember(self) -> None:
+        state = [tensor.detach() for tensor in self._state()]
+        if not self.before:
+            self.before = [torch.empty_like(tensor) for tensor in state]
+        for tensor, value in zip(self.before, state, strict=True):
+            tensor.copy_(value)
+        self.generators = [generator.get_state() for generator in self.module.input_generators]
+
+    def _begin(self, epochs: int) -> End:
         rows: list[list[dict[str, float]]] = [[] for _ in self.module.noisy]
+        end = None
         for begun in range(0, epochs, self.most):
+            if end:
+                rows = end.wait()
             piece = min(self.most, epochs - begun)
             self._draw(piece)
             for _ in range(piece):
                 self.first()
                 for _ in range(self.module.settings.steps_per_epoch - 1):
                     self.further()
-            for row, table in zip(rows, self.table[:piece].transpose(0, 1).tolist(), strict=True):
-                row += [dict(zip(MEASURED, values, strict=True)) for values in table]
-        return rows
+            kept = self.module.kept().sent()
+            table, reached = gpu.fetched(self.table[:piece]), gpu.reached(self.table)
+            end = End(epochs, rows, table, kept, reached)
+        assert end is not None
+        return end
 
     def _draw(self, epochs: int) -> None:
         """Draw the input noise of some epochs on the CPU, one step after the other, and reset the counters."""
@@ -137,16 +226,13 @@ class Block:
 
     def _capture(self) -> None:
         """Replace both kinds of step by the replays of their graphs."""
-        eager = self.first, self.further
-        parts = (self.module.windowed, self.module.moving, self.module.average)
-        tensors = [*self.module.net.parameters(), *self.module.net.buffers(), self.epoch, self.step]
-        tensors += [tensor for part in parts for tensor in part.tensors()]
-        fresh = not self.optimizer.state
-        tensors += self._of_optimizer()
+        fresh, tensors = not self.optimizer.state, self._state()
         before = [tensor.detach().clone() for tensor in tensors]
+        several = self.module.settings.steps_per_epoch > 1
         try:
-            graphs = [gpu.Captured(lambda _, step=step: step(), self.epoch) for step in eager]
-            self.first, self.further = (graph.replay for graph in graphs)
+            first = gpu.Captured(lambda _: self._step(measured=True), self.epoch)
+            further = gpu.Captured(lambda _: self._step(measured=False), self.epoch) if several else first
+            self.first, self.further = first.replay, further.replay
         except RuntimeError as error:  # such as an operation that waits for the device
             log.warning("the steps of the fit run without a CUDA graph: %s", str(error).splitlines()[0])
         with torch.no_grad():
@@ -154,6 +240,12 @@ class Block:
                 tensor.copy_(value)
             for tensor in self._of_optimizer() if fresh else ():
                 tensor.zero_()
+
+    def _state(self) -> list[torch.Tensor]:
+        parts = (self.module.windowed, self.module.moving, self.module.average)
+        tensors = [*self.module.net.parameters(), *self.module.net.buffers(), self.epoch, self.step]
+        tensors += [tensor for part in parts for tensor in part.tensors()]
+        return tensors + self._of_optimizer()
 
     def _of_optimizer(self) -> list[torch.Tensor]:
         states = self.optimizer.state.values()

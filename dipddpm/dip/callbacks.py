@@ -1,4 +1,4 @@
-"""The work at the end of each block of epochs: curves, stopping rule, kept weights and pictures, TensorBoard."""
+"""The work at the end of each block of epochs: curves, stopping rule, kept epochs, commits, and the progress bar."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch.utils.tensorboard import SummaryWriter
 
 from dipddpm import progress
-from dipddpm.dip import tracking
-from dipddpm.dip.curves import Curves, best_kept
+from dipddpm.dip.curves import Curves
 from dipddpm.dip.keeping import Keeper, Trajectory
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.stopping import Rule
+from dipddpm.dip.writing import Answer, Beside, Entry, Here
 from dipddpm.environment import changes
 from dipddpm.files import replacing
 from dipddpm.metrics import quality as metrics
@@ -109,15 +108,17 @@ class StopByRule(EarlyStopping):
 class KeepEpochs(Checkpoint):
     """Keep weights and pictures every ``checkpoint_every`` epochs and at the last epoch, and commit them.
 
-    A commit first stores the newest state (optimiser, generators, average, ring buffer), which takes 84 MB at 256x256.
-    Commits take at most `STATE_SHARE` of the time. A kill loses the epochs since the last commit.
+    The rows of the epochs are written to TensorBoard, too. A commit first stores the newest state (optimiser,
+    generators, average, ring buffer), which takes 84 MB at 256x256. Commits take at most `STATE_SHARE` of the time. A
+    kill loses the epochs since the last commit.
 
     Args:
         members: The fits, in the order of the module's pictures.
+        writer: Writes files and events.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.members = members
+    def __init__(self, members: Sequence[Member], writer: Here | Beside) -> None:
+        self.members, self.writer = members, writer
         self._began = time.perf_counter()
         self._committed = self._commit_took = 0.0
 
@@ -126,34 +127,46 @@ class KeepEpochs(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DeepImagePrior)
-        last = trainer.should_stop
-        if pl_module.epochs % pl_module.settings.checkpoint_every == 0 or last:
-            waited = time.perf_counter() - self._committed
-            self._keep(trainer, pl_module, commit=last or waited >= self._commit_took / STATE_SHARE)
+        last, waited = trainer.should_stop, time.perf_counter() - self._committed
+        self._keep(trainer, pl_module, commit=last or waited >= self._commit_took / STATE_SHARE)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep and commit the last epoch of a fit that another callback or a limit of the Trainer ended."""
+        """Commit the last epoch of a fit that another callback or a limit of the Trainer ended."""
         assert isinstance(pl_module, DeepImagePrior)
         self._keep(trainer, pl_module, commit=True)
 
     def _keep(self, trainer: pl.Trainer, module: DeepImagePrior, *, commit: bool) -> None:
         """Keep the newest epoch of each fit that reached it. Commit all of them, or those that have stopped."""
         grown = [i for i, member in enumerate(self.members) if member.committed < len(member.curves) == module.epochs]
-        if not grown:
+        began = time.perf_counter()
+        if fresh := [i for i in grown if module.epochs not in self.members[i].kept]:
+            self._write(module, fresh, last=commit)
+        ended = [i for i in grown if commit or self.members[i].stopped]
+        if not ended:
             return
-        pictures, began = module.render(), time.perf_counter()
-        for i in grown:
-            member, picture = self.members[i], pictures[i : i + 1]
-            epoch = len(member.curves)
-            if epoch not in member.kept:
-                psnr = None if module.clean is None else metrics.psnr(picture, module.clean[i : i + 1]).item()
-                member.keeper.keep(epoch, module.weights(i), picture)
-                member.kept[epoch] = psnr
-            if commit or member.stopped:
-                self._commit(trainer, module, i)
+        self._note(self.writer.wait())
+        module.settle()
+        for i in ended:
+            self._commit(trainer, module, i)
         if commit:
             self._committed = time.perf_counter()
             self._commit_took = self._committed - began
+
+    def _write(self, module: DeepImagePrior, fresh: Sequence[int], *, last: bool) -> None:
+        kept, entries = module.newest, {}
+        assert kept is not None
+        for i in fresh:
+            member, psnr = self.members[i], None
+            if module.clean is not None:
+                psnr = metrics.psnr(kept.pictures[i : i + 1], module.clean[i : i + 1].cpu()).item()
+            member.kept[module.epochs] = psnr
+            entries[i] = Entry(module.epochs, module.rows[i], psnr, last or member.stopped)
+        self._note(self.writer.write(entries, kept))
+
+    def _note(self, answers: Sequence[Answer]) -> None:
+        for i, epoch, answer in answers:
+            if answer is not None:
+                self.members[i].keeper.noted(epoch, answer)
 
     def _commit(self, trainer: pl.Trainer, module: DeepImagePrior, i: int) -> None:
         member = self.members[i]
@@ -166,53 +179,6 @@ class KeepEpochs(Checkpoint):
         revived = before.revived if before else module.revived[i]
         member.keeper.commit(Trajectory(member.curves, dict(member.kept), seconds, revived, list(member.environments)))
         member.committed = epochs
-
-
-class Events(Callback):
-    """Write the rows of a fit to TensorBoard, and five pictures every ``every`` epochs.
-
-    The pictures are y, the clean picture, z, the newest kept output, and the kept output of best PSNR. They are written
-    at the end of a block, and at the end of the fit.
-
-    Args:
-        every: Epochs between the pictures.
-        member: The fit.
-        events: The event writer.
-        i: The index of the fit among the module's pictures.
-    """
-
-    def __init__(self, every: int, member: Member, events: SummaryWriter, i: int = 0) -> None:
-        self.every, self.member, self.events, self.i = every, member, events, i
-        self.written = self.shown = len(member.curves)
-        self.described: set[str] = set()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, DeepImagePrior)
-        epochs = len(self.member.curves)
-        if epochs == self.written:  # the fit has stopped, and others go on
-            return
-        for epoch, row in enumerate(pl_module.rows[self.i], self.written + 1):
-            tracking.log_epoch(self.events, row, epoch, self.described)
-        self.written = epochs
-        if epochs // self.every > self.shown // self.every:
-            self._show(pl_module)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, DeepImagePrior)
-        if self.shown < self.written == pl_module.epochs:
-            self._show(pl_module)
-
-    def _show(self, module: DeepImagePrior) -> None:
-        i, kept = slice(self.i, self.i + 1), dict(self.member.kept)
-        self.shown, output = self.written, module.render()[i]
-        y = module.operator.project(module.noisy)[i]
-        pictures = {"noisy": y, "z": module.z[i], "output": output}
-        if module.clean is not None:
-            clean = module.clean[i]
-            best = best_kept({**kept, self.written: metrics.psnr(output, clean).item()})
-            old = best is not None and best[0] != self.written
-            pictures |= {"clean": clean, "best": self.member.keeper.picture(best[0]) if best and old else output}
-        tracking.log_pictures(self.events, "dip", pictures, self.written)
 
 
 class Bar(Callback):

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.plugins.environments import LightningEnvironment
-from torch.utils.tensorboard import SummaryWriter
 
 from dipddpm import environment
-from dipddpm.dip import networks, tracking
+from dipddpm.dip import networks, writing
 from dipddpm.dip.alone import alone
-from dipddpm.dip.callbacks import Bar, Events, KeepEpochs, Member, StopByRule, WholeFile
+from dipddpm.dip.block import Kept
+from dipddpm.dip.callbacks import Bar, KeepEpochs, Member, StopByRule, WholeFile
+from dipddpm.dip.curves import best_kept
 from dipddpm.dip.keeping import Keeper
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.stopping import Rule
 from dipddpm.errors import suggestion
-from dipddpm.files import utf8_path
 
 log = logging.getLogger(__name__)
 
@@ -112,10 +114,11 @@ def run(
     callbacks = [*([Bar()] if settings.progress else []), *(given if isinstance(given, list | tuple) else [given])]
     kind, _, index = settings.device.partition(":")
     with _quiet(), environment.arithmetic(module.settings.precision), ExitStack() as stack:
-        for i, member in enumerate(members):
-            if writer := _events(member.keeper, len(member.curves) + 1, stack):
-                callbacks.append(Events(settings.panel_every, member, writer, i))
-        callbacks = [StopByRule(members), *callbacks, KeepEpochs(members)]
+        makers = _parts(module, members, settings.panel_every)
+        beside = kind == "cuda" and hasattr(os, "fork") and all(member.keeper.folder for member in members)
+        like = Kept(module.noisy, module.weights())
+        writer = stack.enter_context(writing.opened(makers, like, beside=beside))
+        callbacks = [StopByRule(members), *callbacks, KeepEpochs(members, writer)]
         trainer = pl.Trainer(
             accelerator="gpu" if kind == "cuda" else kind,
             devices=[int(index)] if index else 1,
@@ -149,15 +152,22 @@ def _say(members: Sequence[Member], epochs: int, now: Mapping[str, Any]) -> None
             log.info("fitting %s, up to %d epochs", member.keeper.name, epochs)
 
 
-def _events(keeper: Keeper, first: int, stack: ExitStack) -> SummaryWriter | None:
-    """Open the TensorBoard events of a kept fit, from epoch ``first`` on; None for a fit without a folder."""
-    if keeper.folder is None:
-        return None
-    folder = stack.enter_context(utf8_path(keeper.folder))
-    # A killed run may have logged epochs after its last commit.
-    events = stack.enter_context(SummaryWriter(str(folder), purge_step=first))
-    events.add_custom_scalars(tracking.LAYOUT)
-    return events
+def _parts(module: DeepImagePrior, members: Sequence[Member], every: int) -> list[writing.Maker]:
+    """Return what is written of each fit: kept epochs, and for a fit with a folder TensorBoard's events."""
+    y = module.operator.project(module.noisy)
+    makers: list[writing.Maker] = []
+    for i, member in enumerate(members):
+        keeper, epochs = member.keeper, len(member.curves)
+        makers.append((i, partial(writing.Epochs, keeper)))
+        if keeper.folder is None:
+            continue
+        fixed = {"noisy": y[i : i + 1], "z": module.z[i : i + 1]}
+        if module.clean is not None:
+            fixed["clean"] = module.clean[i : i + 1]
+        sparse = len(members) > writing.FEW
+        best = best_kept(member.kept)
+        makers.append((i, partial(writing.Charts, keeper, every, fixed, epochs, best, sparse=sparse)))
+    return makers
 
 
 @contextmanager

@@ -59,8 +59,15 @@ class Keeper(Protocol):
         """Return the trajectory to continue and the file of its state; None for a new fit."""
         ...
 
-    def keep(self, epoch: int, weights: Mapping[str, torch.Tensor], picture: torch.Tensor) -> None:
-        """Keep the weights after an epoch, by name, and their picture: shape (1, 3, H, W), not clipped."""
+    def keep(self, epoch: int, weights: Mapping[str, torch.Tensor], picture: torch.Tensor) -> Any:
+        """Keep the weights after an epoch, by name, and their picture: shape (1, 3, H, W), not clipped.
+
+        A keeper with a folder may be asked in a forked process. What it returns reaches `noted` of the keeper here.
+        """
+        ...
+
+    def noted(self, epoch: int, answer: Any) -> None:
+        """Take what `keep` returned for an epoch."""
         ...
 
     def picture(self, epoch: int) -> torch.Tensor:
@@ -98,6 +105,8 @@ class Memory:
         # Clones, because the next step overwrites the tensors of a network on the CPU.
         copies = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
         self._kept[epoch] = copies, picture.detach().float().cpu().contiguous().clone()
+
+    def noted(self, epoch: int, answer: None) -> None: ...
 
     def picture(self, epoch: int) -> torch.Tensor:
         return self._kept[epoch][1]

@@ -14,12 +14,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from dipddpm import seeds
+from dipddpm import gpu, seeds
 from dipddpm.degradation.operators import Identity, Operator
 from dipddpm.degradation.problem import content_hashes
 from dipddpm.dip import networks
 from dipddpm.dip.average import Average
-from dipddpm.dip.block import Block
+from dipddpm.dip.block import Block, Kept
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
 from dipddpm.metrics import quality as metrics
@@ -108,11 +108,13 @@ class DeepImagePrior(pl.LightningModule):
         self.last_epoch = s.max_epochs
         self.clipping: tuple[float | None, str | None] = (None, None)  # Lightning's gradient_clip_val and its algorithm
         self.rows: list[list[dict[str, float]]] = []  # for each picture the rows of the newest block
+        self.newest: Kept | None = None  # what is kept of its end, on the CPU
         self.watched = True
         self.errors: dict[int, RuntimeError] = {}  # of the pictures of a stack whose fits have failed
         self.saved = 0  # the picture whose state the next checkpoint has
         self.states: Sequence[dict[str, Any]] = ()  # the checkpoints of all pictures, when a stack is continued
         self._block: Block | None = None
+        self._ended = 0.0  # the time at which the newest block ended
 
     def _revive(self, net: torch.nn.Module, z: torch.Tensor, content: str) -> int:
         """Redraw the last layer until no output channel is dead; return the number of redraws.
@@ -131,9 +133,15 @@ class DeepImagePrior(pl.LightningModule):
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
             return self.net(z).float()
 
-    def weights(self, i: int = 0) -> dict[str, torch.Tensor]:
-        """Return the weights of the network of picture ``i``, by name."""
-        return self.net.weights(i) if isinstance(self.net, networks.Stacked) else self.net.state_dict()
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return the weights of the networks by name, each of shape (N, ...)."""
+        if isinstance(self.net, networks.Stacked):
+            return self.net.weights()
+        return {name: tensor[None] for name, tensor in self.net.state_dict().items()}
+
+    def kept(self) -> Kept:
+        """Return the kept pictures and the weights of their networks."""
+        return Kept(self.render(), self.weights())
 
     @torch.no_grad()
     def render(self) -> torch.Tensor:
@@ -154,20 +162,27 @@ class DeepImagePrior(pl.LightningModule):
         if value:
             self.clip_gradients(self.optimizers(), value, algorithm)  # pyright: ignore[reportArgumentType]
 
-    def block_end(self) -> int:
-        """Return the last epoch of the next block: the next kept epoch, or the end of the fit."""
+    def block_end(self, epochs: int) -> int:
+        """Return the last epoch of the block after ``epochs``: the next kept epoch, or the end of the fit."""
         every = self.settings.checkpoint_every
-        return min(self.last_epoch, (self.epochs // every + 1) * every)
+        return min(self.last_epoch, (epochs // every + 1) * every)
+
+    def settle(self) -> None:
+        """Undo epochs that were begun ahead. Networks, optimiser and averages are those of the newest row then."""
+        if self._block:
+            self._block.settle()
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        """Run a block of epochs, and read its rows."""
+        """Run a block of epochs, and read its rows. A GPU begins the next block before they are read."""
         if self._block is None:
             optimizer = self.optimizers(use_pl_optimizer=False)
             assert isinstance(optimizer, torch.optim.Optimizer)
             self._block = Block(self, optimizer)
-        epochs, began = self.block_end() - self.epochs, time.perf_counter()
-        measured = self._block.run(epochs)
-        seconds = (time.perf_counter() - began) / (epochs * self.settings.steps_per_epoch)
+        end = self.block_end(self.epochs)
+        epochs, began = end - self.epochs, self._ended if self._block.begun else time.perf_counter()
+        measured, self.newest = self._block.run(epochs, self._ahead(end))
+        self._ended = time.perf_counter()
+        seconds = (self._ended - began) / (epochs * self.settings.steps_per_epoch)
         self.rows = [self._rows(i, rows, seconds) for i, rows in enumerate(measured)]
         self.epochs += epochs
         # Lightning counts the steps of its own optimisers only: max_steps and the step of a checkpoint need the number.
@@ -177,6 +192,10 @@ class DeepImagePrior(pl.LightningModule):
             count.completed += epochs * self.settings.steps_per_epoch
         if self.watched:
             self._log_newest()
+
+    def _ahead(self, end: int) -> int:
+        """Return the epochs of the block after ``end`` that are begun before the rows up to there are read."""
+        return self.block_end(end) - end if gpu.can_capture(self.z) and not self.watched else 0
 
     def _log_newest(self) -> None:
         if newest := [rows[-1] for rows in self.rows if rows]:
@@ -226,7 +245,7 @@ class DeepImagePrior(pl.LightningModule):
             **{name: getattr(self, name).state_dict(i) for name in ("windowed", "moving", "average")},
         }
         if stacked:
-            checkpoint["state_dict"] = {f"net.{name}": tensor for name, tensor in self.weights(i).items()}
+            checkpoint["state_dict"] = {f"net.{name}": tensor[i].clone() for name, tensor in self.weights().items()}
             checkpoint["optimizer_states"] = [networks.of_one(checkpoint["optimizer_states"][0], i)]
             checkpoint["hyper_parameters"] = {**checkpoint["hyper_parameters"], "content": self.contents[i]}
 

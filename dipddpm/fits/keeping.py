@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,12 +25,16 @@ class FolderKeeper:
 
     def __init__(self, folder: Path, key: str, content: str, fit: Fit | None) -> None:
         self.folder, self.name, self.content, self.fit = folder, key, content, fit
+        self.facts: dict[str, Any] = {}  # hash and size of the files of kept epochs
 
     def before(self) -> tuple[Trajectory, Path] | None:
         return (self.fit, self.fit.state) if self.fit else None
 
-    def keep(self, epoch: int, weights: Mapping[str, torch.Tensor], picture: torch.Tensor) -> None:
-        manifest.write_epoch(self.folder, epoch, weights, picture, self.content)
+    def keep(self, epoch: int, weights: Mapping[str, torch.Tensor], picture: torch.Tensor) -> Any:
+        return manifest.write_epoch(self.folder, epoch, weights, picture, self.content)
+
+    def noted(self, epoch: int, answer: Any) -> None:
+        self.facts[manifest.epoch_name(epoch)] = answer
 
     def picture(self, epoch: int) -> torch.Tensor:
         return manifest.read_picture(self.folder / manifest.epoch_name(epoch))
@@ -38,4 +43,4 @@ class FolderKeeper:
         return self.folder / manifest.state_name(epoch)
 
     def commit(self, trajectory: Trajectory) -> None:
-        manifest.commit(self.folder, self.name, trajectory)
+        manifest.commit(self.folder, self.name, trajectory, self.facts)

@@ -165,8 +165,8 @@ def _fit_that_lists(path: Path) -> Path | None:
 
 def write_epoch(
     folder: Path, epoch: int, weights: Mapping[str, torch.Tensor], picture: torch.Tensor, pixels: str
-) -> None:
-    """Write a kept epoch's file.
+) -> dict[str, Any]:
+    """Write a kept epoch's file; return its hash and size, as the manifest lists them.
 
     Args:
         folder: The folder of the fit.
@@ -175,27 +175,30 @@ def write_epoch(
         picture: The output of the network, shape (1, 3, H, W).
         pixels: Content hash of the loaded picture.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {f"net.{k}": v.detach().cpu().contiguous() for k, v in weights.items()}
     tensors["picture"] = picture[0].detach().float().cpu().contiguous()
+    content = save(tensors, metadata={"epoch": str(epoch), "pixels": pixels})
     with replacing(folder / epoch_name(epoch)) as temporary:
-        save_file(tensors, temporary, metadata={"epoch": str(epoch), "pixels": pixels})
+        temporary.write_bytes(content)
+    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
 
-def commit(folder: Path, key: str, trajectory: Trajectory) -> None:
+def commit(folder: Path, key: str, trajectory: Trajectory, written: Mapping[str, Any] | None = None) -> None:
     """Make the trajectory so far the stored one. Its state and epoch files must be written already.
 
     Args:
         folder: The folder of the fit.
         key: The name of the fit in the store.
         trajectory: The fit so far.
+        written: Hash and size of new files of kept epochs, by name. Other new files are read for theirs.
     """
     epochs, kept = trajectory.epochs, trajectory.kept
     with replacing(folder / curves_name(epochs)) as temporary:
         trajectory.curves.save(temporary)
     names = [epoch_name(e) for e in kept] + [curves_name(epochs), state_name(epochs), "fit.json"]
-    known = files_of(folder)  # kept epochs are never rewritten, so their hashes stay valid
+    known = {**files_of(folder), **(written or {})}  # kept epochs are never rewritten, so their hashes stay valid
     files = {}
     for name in names:
         fresh = not name.startswith("epochs/") or name not in known

@@ -6,10 +6,8 @@ in processes of one thread, as many as the cores.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import multiprocessing
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -24,6 +22,7 @@ from dipddpm.dip import fitting, networks
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.stopping import Stopping
+from dipddpm.dip.writing import end_with_parent
 from dipddpm.fits.choice import Choice
 from dipddpm.fits.fit import Wanted
 from dipddpm.fits.keeping import FolderKeeper
@@ -123,7 +122,7 @@ def _by_processes(
     global _WORK
     _WORK = store, wanted, run, used
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), initializer=_begin)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), initializer=end_with_parent)
     try:
         futures = {pool.submit(_in_process, i): i for i in missing}
         for future in as_completed(futures):
@@ -143,13 +142,6 @@ def _by_processes(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         _WORK = None
-
-
-def _begin() -> None:
-    """Prepare a process: one thread, and an end with its parent, which may be killed."""
-    torch.set_num_threads(1)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _in_process(i: int) -> Exception | None:

@@ -2,22 +2,26 @@
 
 import json
 import math
+import os
 import time
 from dataclasses import replace
-from typing import Any
+from multiprocessing import active_children
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn.functional import mse_loss
 
 from dipddpm.degradation.operators import Downscale, Mask
-from dipddpm.dip import fitting, networks
-from dipddpm.dip.callbacks import Events, Member, WholeFile
+from dipddpm.dip import fitting, networks, writing
+from dipddpm.dip.callbacks import WholeFile
+from dipddpm.dip.curves import COLUMNS
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.keeping import Memory
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
-from dipddpm.dip.stopping import Stopping
+from dipddpm.dip.stopping import Stop, Stopping
+from dipddpm.dip.writing import Charts, Entry
 from dipddpm.fits import FitStore
 from dipddpm.fits.choice import choose
 from dipddpm.fits.keeping import FolderKeeper
@@ -76,8 +80,6 @@ def test_a_row_belongs_to_the_weights_before_its_step_and_the_picture_to_those_a
 
 @pytest.mark.parametrize("network", [{}, SKIP], ids=["cnn", "skip"])
 def test_a_kept_picture_is_the_forward_pass_of_the_weights_beside_it(store, network):
-    from safetensors.torch import load_file
-
     made = fit(store, 20, **network)
     tensors = load_file(made.epoch_file(20))
     module = dip(**network)
@@ -312,18 +314,75 @@ def test_a_rule_that_fires_at_once_still_leaves_a_first_kept_epoch(store):
 
 
 def test_the_best_picture_so_far_is_that_of_all_kept_epochs(store, monkeypatch):
-    made = fit(store, 30)
-    member = Member(FolderKeeper(made.folder, made.key, "c", None), lambda curves: None, made.environments[0], made)
-    member.kept = {10: 21.0, 20: 95.0, 30: 23.0}
-    writer: Any = None
-    shown, events = [], Events(30, member, writer)
-    monkeypatch.setattr("dipddpm.dip.tracking.log_pictures", lambda writer, tag, pictures, step: shown.append(pictures))
-    module = dip()
-    events._show(module)
-    assert torch.equal(shown[0]["best"], made.picture(20)), "also between two grids"
-    member.kept = {}
-    events._show(module)
-    assert torch.equal(shown[1]["best"], shown[1]["output"]), "before the first is kept"
+    made, shown = fit(store, 30), []
+    monkeypatch.setattr("dipddpm.dip.tracking.log_pictures", lambda *args: shown.append(args[2]))
+    keeper = FolderKeeper(made.folder, made.key, "c", None)
+    y, a, b = (torch.full((1, 3, 4, 4), value) for value in (0.1, 0.2, 0.3))
+    row: dict[str, float] = {name: 1.0 for name in COLUMNS}
+    charts = Charts(keeper, 20, {"noisy": y}, 30, (20, 22.0))
+    for epoch, psnr, picture in [(40, 21.0, a), (50, 23.0, b), (60, 20.0, a), (61, 20.0, b)]:
+        charts.write(Entry(epoch, [row], psnr, last=epoch == 61), {}, picture)
+    charts.close()
+    assert [sorted(one) for one in shown] == [["best", "noisy", "output"], ["best", "output"], ["best", "output"]]
+    assert torch.equal(shown[0]["best"], made.picture(20)), "the best one of an earlier process"
+    assert torch.equal(shown[1]["best"], b), "that of an epoch between two grids"
+    charts = Charts(keeper, 10, {}, 30, None)
+    charts.write(Entry(40, [row], None, last=False), {}, a)
+    charts.close()
+    assert list(shown[-1]) == ["output"], "no PSNR, no best one"
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Let fits begin blocks ahead, and write in forked processes, as they do on a GPU."""
+    opened, ahead = writing.opened, DeepImagePrior.block_end
+    monkeypatch.setattr(DeepImagePrior, "_ahead", lambda module, end: ahead(module, end) - end)
+    monkeypatch.setattr(writing, "opened", lambda makers, like, beside: opened(makers, like, beside=True))
+
+
+@pytest.mark.parametrize("more", [{"ema": 0.8, "input_noise": 0.1, "steps_per_epoch": 2}, {"ema": 0, **SKIP}])
+def test_a_fit_whose_blocks_are_begun_ahead_and_written_by_others_has_the_same_bits(tmp_path, request, more):
+    """It stops by its rule, is killed between two commits, and is extended."""
+
+    def killed(curves):
+        if len(curves) == 30:
+            raise KeyError("killed")
+
+    def fits(folder):
+        store = FitStore(tmp_path / folder)
+        stopped = fit(store, 90, lambda curves: Stop(18, 20) if len(curves) >= 20 else None, **more)
+        with pytest.raises(KeyError):
+            fit(store, 40, killed, **more)
+        return stopped, fit(store, 45, **more)
+
+    plain, last = fits("plain"), ()
+    request.getfixturevalue("as_on_a_gpu")
+    for one, other in zip(fits("ahead"), plain, strict=True):
+        assert one.epochs == other.epochs and one.kept == other.kept
+        for column in ("loss_noisy", "psnr", "moving_variance"):
+            assert one.curves.column(column).tolist() == other.curves.column(column).tolist()
+        for epoch in one.kept:
+            a, b = (load_file(made.epoch_file(epoch)) for made in (one, other))
+            assert all(torch.equal(tensor, b[name]) for name, tensor in a.items())
+        last = one, other
+    a, b = (torch.load(made.state, weights_only=True) for made in last)
+    assert torch.equal(a["dip"]["windowed"]["ring"], b["dip"]["windowed"]["ring"])
+    assert torch.equal(a["dip"]["input_generator"], b["dip"]["input_generator"])
+    assert all(map(torch.equal, a["state_dict"].values(), b["state_dict"].values()))
+    assert plain[1].epochs == 45 and not active_children()
+
+
+def test_what_stops_a_writer_stops_the_fit(store, as_on_a_gpu, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dipddpm.fits.manifest.write_epoch", full)
+    with pytest.raises(OSError, match="No space left"):
+        fit(store, 40)
+    monkeypatch.setattr("dipddpm.fits.manifest.write_epoch", lambda *_: os.kill(os.getpid(), 9))
+    with pytest.raises(RuntimeError, match="has ended: start it again"):
+        fit(store, 40)
+    assert not active_children()
 
 
 def test_states_that_take_long_are_stored_seldom_and_a_kill_between_two_changes_nothing(tmp_path, monkeypatch):

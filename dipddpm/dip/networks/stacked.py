@@ -41,9 +41,9 @@ class Stacked(nn.Module):
 
         return vmap(one)(dict(zip(self.names, self.stacked, strict=True)), z)
 
-    def weights(self, i: int) -> dict[str, torch.Tensor]:
-        """Return the weights of network ``i``, by their names in the one network."""
-        return {name: p.detach()[i].clone() for name, p in zip(self.names, self.stacked, strict=True)}
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return the weights of all networks, by their names in the one network, each of shape (N, ...)."""
+        return {name: p.detach() for name, p in zip(self.names, self.stacked, strict=True)}
 
     def joined(self, weights: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         """Return the state of this module from the weights of N networks."""

@@ -1,0 +1,265 @@
+"""Write the kept epochs and the TensorBoard events of fits: in this process, or beside a GPU in processes of their own.
+
+A GPU fits a small network faster than Python writes files and encodes pictures. So that the GPU does not wait, this
+process forks others before the first block. They share the memory of some ends of blocks, and write them while the fit
+goes on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import mmap
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from dipddpm.dip import tracking
+from dipddpm.dip.block import Kept
+from dipddpm.dip.keeping import Keeper
+from dipddpm.files import utf8_path
+
+PROCESSES = 8  # at most, and one core stays for this process
+SLOTS = 4  # ends of blocks that wait to be written
+FEW = 16  # fits at once whose charts have a point for each epoch, and pictures
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The end of a block of one fit.
+
+    Attributes:
+        epoch: The newest epoch.
+        rows: The rows of the block's epochs.
+        psnr: PSNR of the kept picture in dB; None without a clean picture.
+        last: Whether the fit ends here.
+    """
+
+    epoch: int
+    rows: Sequence[Mapping[str, float]]
+    psnr: float | None
+    last: bool
+
+
+class Part(Protocol):
+    """A part of the work at the end of a block. What ``write`` returns must be picklable."""
+
+    def write(self, entry: Entry, weights: Mapping[str, torch.Tensor], picture: torch.Tensor) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+class Epochs:
+    """The files of the kept epochs of a fit."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.keeper = keeper
+
+    def write(self, entry: Entry, weights: Mapping[str, torch.Tensor], picture: torch.Tensor) -> Any:
+        return self.keeper.keep(entry.epoch, weights, picture)
+
+    def close(self) -> None: ...
+
+
+class Charts:
+    """TensorBoard's events of a fit: the rows of all epochs, and pictures every ``every`` epochs and at the end.
+
+    The pictures are the kept one, and that of the highest PSNR so far, where it is a new one. The first time y, z and
+    the clean picture are written, too.
+
+    Args:
+        keeper: The keeper of the fit. It has a folder.
+        every: Epochs between the pictures.
+        fixed: y, z and the clean picture by name, each of shape (1, 3, H, W).
+        epochs: Epochs that the fit has had.
+        best: The kept epoch of the highest PSNR so far and its PSNR, or None.
+        sparse: Whether there is a point for kept epochs only, and no picture.
+    """
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        every: int,
+        fixed: Mapping[str, torch.Tensor],
+        epochs: int,
+        best: tuple[int, float] | None,
+        *,
+        sparse: bool = False,
+    ) -> None:
+        self.every, self.fixed, self.sparse = every, dict(fixed), sparse
+        self.shown = epochs
+        self.best = best[1] if best else -math.inf
+        self.best_picture = keeper.picture(best[0]) if best and not sparse else None
+        self.described: set[str] = set()
+        self.stack = ExitStack()
+        assert keeper.folder is not None
+        folder = self.stack.enter_context(utf8_path(keeper.folder))
+        # A killed run may have logged epochs after its last commit.
+        self.events = self.stack.enter_context(SummaryWriter(str(folder), purge_step=epochs + 1))
+        self.events.add_custom_scalars(tracking.LAYOUT)
+
+    def write(self, entry: Entry, weights: Mapping[str, torch.Tensor], picture: torch.Tensor) -> None:
+        rows = entry.rows[-1:] if self.sparse else entry.rows
+        for epoch, row in enumerate(rows, entry.epoch - len(rows) + 1):
+            tracking.log_epoch(self.events, row, epoch, self.described)
+        if self.sparse:
+            return
+        if self.best_picture is None or (entry.psnr is not None and entry.psnr > self.best):
+            self.best, self.best_picture = entry.psnr or self.best, picture.clone()
+        if entry.epoch // self.every > self.shown // self.every or entry.last:
+            self._show(entry.epoch, picture)
+
+    def _show(self, epoch: int, picture: torch.Tensor) -> None:
+        pictures = {**self.fixed, "output": picture}
+        if self.best > -math.inf and self.best_picture is not None:
+            pictures["best"] = self.best_picture
+        tracking.log_pictures(self.events, "dip", pictures, epoch)
+        self.shown, self.fixed = epoch, {}
+
+    def close(self) -> None:
+        self.stack.close()
+
+
+Maker = tuple[int, Callable[[], Part]]  # the index of a picture, and a function that makes a part of its work
+Answer = tuple[int, int, Any]  # the index of a picture, an epoch, and what the part returned for it
+
+
+class Here:
+    """Write at once, in this process."""
+
+    def __init__(self, makers: Sequence[Maker]) -> None:
+        self.parts = [(i, maker()) for i, maker in makers]
+
+    def write(self, entries: Mapping[int, Entry], kept: Kept) -> list[Answer]:
+        """Write the ends of blocks, by the index of their picture. ``kept`` may change after the call."""
+        given = [(i, part) for i, part in self.parts if i in entries]
+        return [(i, entries[i].epoch, part.write(entries[i], *kept.of(i))) for i, part in given]
+
+    def wait(self) -> list[Answer]:
+        """Wait until all is written. Return the answers of the parts that `write` has not returned."""
+        return []
+
+    def close(self) -> None:
+        for _, part in self.parts:
+            part.close()
+
+
+class Beside:
+    """Write in forked processes, which make and own the parts. None of them may use a GPU.
+
+    Args:
+        makers: The parts.
+        like: The form of what is kept.
+
+    Raises:
+        RuntimeError: In `write` and `wait`, when a process ended before its work.
+        Exception: In `write` and `wait`, an exception of a part.
+    """
+
+    def __init__(self, makers: Sequence[Maker], like: Kept) -> None:
+        self.slots = [_shared(like) for _ in range(SLOTS)]
+        self.written = 0  # ends of blocks
+        fork = multiprocessing.get_context("fork")
+        count = max(1, min(PROCESSES, len(os.sched_getaffinity(0)) - 1, len(makers)))
+        self.pipes: list[Connection] = []
+        self.answered = [0] * count
+        self.processes = []
+        for j in range(count):
+            ours, theirs = fork.Pipe()
+            process = fork.Process(target=_serve, args=(theirs, makers[j::count], self.slots), daemon=True)
+            process.start()
+            theirs.close()
+            self.pipes.append(ours)
+            self.processes.append(process)
+
+    def write(self, entries: Mapping[int, Entry], kept: Kept) -> list[Answer]:
+        answers = self._answers(self.written - SLOTS + 1)
+        slot = self.slots[self.written % SLOTS]
+        slot.pictures.copy_(kept.pictures)
+        for name, tensor in kept.weights.items():
+            slot.weights[name].copy_(tensor)
+        for pipe in self.pipes:
+            pipe.send((self.written % SLOTS, entries))
+        self.written += 1
+        return answers
+
+    def wait(self) -> list[Answer]:
+        return self._answers(self.written)
+
+    def _answers(self, wanted: int) -> list[Answer]:
+        """Read answers until each process has written the first ``wanted`` ends of blocks."""
+        found: list[Answer] = []
+        for j, pipe in enumerate(self.pipes):
+            while self.answered[j] < wanted:
+                try:
+                    answer = pipe.recv()
+                except EOFError:
+                    raise RuntimeError("a process that writes the files of the fit has ended: start it again") from None
+                if isinstance(answer, BaseException):
+                    raise answer
+                self.answered[j] += 1
+                found += answer
+        return found
+
+    def close(self) -> None:
+        for pipe, process in zip(self.pipes, self.processes, strict=True):
+            with suppress(OSError):
+                pipe.send(None)
+            pipe.close()
+            process.join()
+
+
+def _shared(like: Kept) -> Kept:
+    """Return room for what is kept, in memory that forked processes share."""
+
+    def room(tensor: torch.Tensor) -> torch.Tensor:
+        memory = mmap.mmap(-1, max(1, tensor.numel() * tensor.element_size()))
+        return torch.frombuffer(memory, dtype=tensor.dtype, count=tensor.numel()).view(tensor.shape)
+
+    return Kept(room(like.pictures), {name: room(tensor) for name, tensor in like.weights.items()})
+
+
+def end_with_parent() -> None:
+    """Prepare a forked process: torch uses one thread, and the process ends with its parent, which may be killed."""
+    torch.set_num_threads(1)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _serve(pipe: Connection, makers: Sequence[Maker], slots: Sequence[Kept]) -> None:
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it, too, and ends this process
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    here = Here(makers)
+    while (message := pipe.recv()) is not None:
+        slot, entries = message
+        try:
+            answer: Any = here.write(entries, slots[slot])
+        except Exception as error:
+            answer = error
+        pipe.send(answer)
+    here.close()
+
+
+@contextmanager
+def opened(makers: Sequence[Maker], like: Kept, *, beside: bool) -> Iterator[Here | Beside]:
+    """Yield a writer, and close it at the end of the block. After an exception its processes are killed."""
+    writer = Beside(makers, like) if beside else Here(makers)
+    try:
+        yield writer
+    except BaseException:
+        if isinstance(writer, Beside):
+            for process in writer.processes:
+                process.kill()
+        raise
+    finally:
+        writer.close()
