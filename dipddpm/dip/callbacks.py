@@ -140,7 +140,7 @@ class KeepEpochs(Checkpoint):
         grown = [i for i, member in enumerate(self.members) if member.committed < len(member.curves) == module.epochs]
         began = time.perf_counter()
         if fresh := [i for i in grown if module.epochs not in self.members[i].kept]:
-            self._write(module, fresh, last=commit)
+            self._write(module, fresh, last=trainer.should_stop)
         ended = [i for i in grown if commit or self.members[i].stopped]
         if not ended:
             return

@@ -99,7 +99,7 @@ def pictures_in(folder: Path) -> list[str]:
 
 def save_panel(path: Path, events: SummaryWriter, tag: str, panel: np.ndarray) -> None:
     write.save_picture(path, panel / 255)
-    events.add_image(tag, panel, 0, dataformats="HWC")
+    tracking.log_pixels(events, tag, panel, 0)
 
 
 def _titled(problem: Problem, rows: Mapping[str, Row], cost: Mapping[str, float]) -> list[tuple[str, torch.Tensor]]:
