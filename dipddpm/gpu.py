@@ -77,8 +77,10 @@ class Captured:
                     function(*self.inputs)
             current.wait_stream(own)
             # thread_local: work of other threads, such as a writer of events, does not disturb the capture.
+            _forget_workspaces()
             with torch.cuda.graph(self.graph, stream=own, capture_error_mode="thread_local"):
                 self.outputs = function(*self.inputs)
+            _forget_workspaces()
 
     def replay(self) -> None:
         """Start the graph: it reads `inputs` and overwrites `outputs`."""
@@ -90,6 +92,15 @@ class Captured:
             own.copy_(given, non_blocking=True)
         self.replay()
         return self.outputs.clone()
+
+
+def _forget_workspaces() -> None:
+    """Let cuBLAS take new memory for its matrix products, which in a capture is the graph's own.
+
+    Otherwise a graph would use memory that others free: Lightning frees the workspaces at the end of each fit.
+    """
+    if forget := getattr(torch._C, "_cuda_clearCublasWorkspaces", None):
+        forget()
 
 
 class Graphs:

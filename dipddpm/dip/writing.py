@@ -8,6 +8,7 @@ goes on.
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import mmap
 import multiprocessing
@@ -237,6 +238,7 @@ def end_with_parent() -> None:
 
 def _serve(pipe: Connection, makers: Sequence[Maker], slots: Sequence[Kept]) -> None:
     end_with_parent()
+    gc.freeze()  # objects of the parent, such as its tensors on the GPU, are never collected here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it, too, and ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     here = Here(makers)

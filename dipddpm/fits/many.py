@@ -86,7 +86,7 @@ def obtain_all(
     if run.device.startswith("cuda") and batch != 1:
         missing = _by_stacks(store, wanted, missing, replace(run, progress=False), batch, used, end)
     workers = min(torch.get_num_threads(), len(missing), batch if isinstance(batch, int) else len(missing))
-    if run.device == "cpu" and workers > 1:
+    if run.device == "cpu" and workers > 1 and not torch.cuda.is_initialized():  # CUDA does not outlive a fork
         _by_processes(store, wanted, missing, replace(run, progress=False), workers, used, end)
     else:
         for i in missing:

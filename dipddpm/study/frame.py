@@ -26,6 +26,7 @@ from dipddpm.study.columns import COLUMNS, FIXED, MACHINE, OUTPUTS, STOPPED, Col
 from dipddpm.study.find import check_holds_jobs, job_folders
 from dipddpm.study.labels import as_text, is_number, natural
 
+TEXT = pd.StringDtype("python")  # with pyarrow installed, plain "string" is another type, with other results
 PROBLEM_GROUPS = ("image", "noise", "operator", "degrade", "seed")  # groups whose keys define the problem of a job
 
 
@@ -64,8 +65,8 @@ def read_frame(folder: Path | str, *more: Path | str) -> pd.DataFrame:
             overrides |= _composed(path, missing)
     frame = pd.DataFrame(records, columns=list(FIXED), dtype=object)
     frame["fit_jobs"] = frame.groupby("fit_key")["job"].transform("count")
-    kinds = {name: {None: "string", 0: "Int64"}.get(column.digits, "Float64") for name, column in COLUMNS.items()}
-    frame = frame.astype({"study": "string", "job": "string", **kinds})
+    kinds = {name: {None: TEXT, 0: "Int64"}.get(column.digits, "Float64") for name, column in COLUMNS.items()}
+    frame = frame.astype({"study": TEXT, "job": TEXT, **kinds})
     values = {key if key not in FIXED else f"override.{key}": _typed([o.get(key) for o in typed]) for key in keys}
     return pd.concat([frame[["study", "job"]], pd.DataFrame(values, frame.index), frame[list(COLUMNS)]], axis=1)
 
@@ -198,7 +199,7 @@ def _composed(folder: Path, keys: Collection[str]) -> dict[str, str]:
 
 def _typed(texts: Sequence[str | None]) -> pd.Series:
     """Return the values of a key in the narrowest type that holds them all."""
-    values = pd.Series([None if text == "null" else text for text in texts], dtype="string")
+    values = pd.Series([None if text == "null" else text for text in texts], dtype=TEXT)
     known = values.dropna()
     for kind in ("Int64", "Float64") if all(map(is_number, known)) else ():
         with suppress(ValueError, OverflowError):

@@ -59,7 +59,7 @@ def labels(frame: pd.DataFrame, keys: Sequence[str], among: Sequence[str] = ()) 
     names = short_names(among or keys)
     told = [
         ", ".join(f"{names[key]}={as_text(value)}" for key, value in zip(keys, row, strict=True))
-        for row in frame[list(keys)].astype(object).itertuples(index=False, name=None)
+        for row in frame[list(keys)].astype(object).to_numpy().tolist()  # of no keys: empty rows, in each pandas
     ]
     no_key = frame[list(keys)].isna().all(axis=1)
     return pd.Series(told, frame.index, dtype="object").mask(no_key, frame["job"])

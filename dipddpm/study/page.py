@@ -74,10 +74,12 @@ def _jobs(frame: pd.DataFrame) -> pd.DataFrame:
     folder = Markup('<a href="{}/" title="{}">{}</a>').format
     panel = Markup('<a href="{}/{}.png">{}</a>').format
     names = zip(frame["job"], labels(frame, swept(frame)), strict=True)
-    table.insert(0, "job", [folder(quote(job), job, name) for job, name in names])
+    links = [folder(quote(job), job, name) for job, name in names]
+    table.insert(0, "job", pd.Series(links, table.index, dtype=object))  # with pyarrow other types lose the markup
     table.insert(1, "front", ["●" if index in front else "" for index in frame.index])
     shown = _having(frame, "panel", "sheet").items()
-    table["panel"] = [panel(quote(job), name, name) if name else "" for job, name in shown]
+    links = [panel(quote(job), name, name) if name else "" for job, name in shown]
+    table["panel"] = pd.Series(links, table.index, dtype=object)
     return table
 
 

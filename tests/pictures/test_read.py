@@ -329,11 +329,10 @@ def test_a_failing_write_leaves_the_old_picture(tmp_path, monkeypatch):
     write.save_picture(tmp_path / "a.png", COLOUR / 255)
     before = (tmp_path / "a.png").read_bytes()
 
-    def full(self, path, **_):
-        path.write_bytes(b"half")
+    def full(descriptor):
         raise OSError("no space left")
 
-    monkeypatch.setattr(Image.Image, "save", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="no space"):
         write.save_picture(tmp_path / "a.png", 1 - COLOUR / 255)
     assert (tmp_path / "a.png").read_bytes() == before
