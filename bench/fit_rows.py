@@ -139,7 +139,7 @@ def many(setting: Setting, wanted: list[Wanted], device: str, singles: int) -> P
         Side("in turn", lambda: obtained(wanted[:singles], True)),
         close(f"mean PSNR in dB of {singles} kept pictures", 0.3),
         floor=floor,
-        warm_up=device != "cpu",
+        warm_up=False,
         notes=[f"torch uses {torch.get_num_threads()} threads for a fit in turn", *counted],
     )
 

@@ -83,4 +83,4 @@ class Setting:
 
 
 QUICK = Setting(rounds=3, seconds=20.0, epochs=100, levels=1, starts=2)
-GPU = Setting(rounds=2, seconds=40.0, levels=20)
+GPU = Setting(rounds=2, seconds=25.0, levels=20)

@@ -25,6 +25,7 @@ from dipddpm.files import replacing
 from dipddpm.metrics import quality as metrics
 
 STATE_SHARE = 0.02  # largest share of a fit's time that commits may take
+FIRST_COMMIT = 0.02  # seconds that a commit is taken for before the first one, for each further fit of a stack
 
 
 class WholeFile(TorchCheckpointIO):
@@ -119,8 +120,8 @@ class KeepEpochs(Checkpoint):
 
     def __init__(self, members: Sequence[Member], writer: Here | Beside) -> None:
         self.members, self.writer = members, writer
-        self._began = time.perf_counter()
-        self._committed = self._commit_took = 0.0
+        self._began = self._committed = time.perf_counter()
+        self._commit_took = FIRST_COMMIT * (len(members) - 1)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._began = time.perf_counter()
