@@ -57,15 +57,18 @@ class Kept:
     Attributes:
         pictures: float32, shape (N, 3, H, W), not clipped.
         weights: The weights by name, each of shape (N, ...).
+        errors: Mean squared errors of the clipped pictures to the clean ones, shape (N,); None without clean pictures.
     """
 
     pictures: torch.Tensor
     weights: Mapping[str, torch.Tensor]
+    errors: torch.Tensor | None = None
 
     def sent(self) -> Kept:
         """Return a copy on the CPU. A copy from a GPU is whole once the GPU has done its work so far."""
         weights = {name: gpu.fetched(w) for name, w in self.weights.items()}
-        return Kept(gpu.fetched(self.pictures), weights)
+        errors = None if self.errors is None else gpu.fetched(self.errors)
+        return Kept(gpu.fetched(self.pictures), weights, errors)
 
     def of(self, i: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Return the weights of picture ``i`` by name, and the picture, shape (1, 3, H, W)."""

@@ -25,7 +25,7 @@ from dipddpm.files import replacing
 from dipddpm.metrics import quality as metrics
 
 STATE_SHARE = 0.02  # largest share of a fit's time that commits may take
-FIRST_COMMIT = 0.02  # seconds that a commit is taken for before the first one, for each further fit of a stack
+FIRST_COMMIT = 0.02  # seconds of a commit of one fit beside a GPU, as long as none is known
 
 
 class WholeFile(TorchCheckpointIO):
@@ -121,7 +121,7 @@ class KeepEpochs(Checkpoint):
     def __init__(self, members: Sequence[Member], writer: Here | Beside) -> None:
         self.members, self.writer = members, writer
         self._began = self._committed = time.perf_counter()
-        self._commit_took = FIRST_COMMIT * (len(members) - 1)
+        self._commit_took = FIRST_COMMIT * len(members) if isinstance(writer, Beside) else 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._began = time.perf_counter()
@@ -156,10 +156,9 @@ class KeepEpochs(Checkpoint):
     def _write(self, module: DeepImagePrior, fresh: Sequence[int], *, last: bool) -> None:
         kept, entries = module.newest, {}
         assert kept is not None
+        errors = None if kept.errors is None else kept.errors.tolist()
         for i in fresh:
-            member, psnr = self.members[i], None
-            if module.clean is not None:
-                psnr = metrics.psnr(kept.pictures[i : i + 1], module.clean[i : i + 1].cpu()).item()
+            member, psnr = self.members[i], None if errors is None else metrics.psnr_of(errors[i])
             member.kept[module.epochs] = psnr
             entries[i] = Entry(module.epochs, module.rows[i], psnr, last or member.stopped)
         self._note(self.writer.write(entries, kept))

@@ -140,8 +140,10 @@ class DeepImagePrior(pl.LightningModule):
         return {name: tensor[None] for name, tensor in self.net.state_dict().items()}
 
     def kept(self) -> Kept:
-        """Return the kept pictures and the weights of their networks."""
-        return Kept(self.render(), self.weights())
+        """Return the kept pictures, the weights of their networks, and the pictures' errors."""
+        pictures, clean = self.render(), self.clean
+        errors = None if clean is None else (pictures.clamp(0, 1) - clean).square().flatten(1).mean(1)
+        return Kept(pictures, self.weights(), errors)
 
     @torch.no_grad()
     def render(self) -> torch.Tensor:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
@@ -185,11 +186,13 @@ class Beside:
     def write(self, entries: Mapping[int, Entry], kept: Kept) -> list[Answer]:
         answers = self._answers(self.written - SLOTS + 1)
         slot = self.slots[self.written % SLOTS]
-        slot.pictures.copy_(kept.pictures)
+        # By numpy: torch would start a thread on each core, which takes longer than such a copy.
+        np.copyto(slot.pictures.numpy(), kept.pictures.numpy())
         for name, tensor in kept.weights.items():
-            slot.weights[name].copy_(tensor)
+            np.copyto(slot.weights[name].numpy(), tensor.numpy())
         for pipe in self.pipes:
-            pipe.send((self.written % SLOTS, entries))
+            with suppress(BrokenPipeError):  # the process has ended: `_answers` says so, or why
+                pipe.send((self.written % SLOTS, entries))
         self.written += 1
         return answers
 
@@ -203,7 +206,7 @@ class Beside:
             while self.answered[j] < wanted:
                 try:
                     answer = pipe.recv()
-                except EOFError:
+                except (EOFError, ConnectionResetError):
                     raise RuntimeError("a process that writes the files of the fit has ended: start it again") from None
                 if isinstance(answer, BaseException):
                     raise answer
