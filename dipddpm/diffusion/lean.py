@@ -1,7 +1,10 @@
-"""Residual blocks of diffusers that write into their own results, where no gradient is wanted.
+"""Faster parts for diffusers' UNet2DModel, where no gradient is wanted.
 
-The values are bit-equal. A block makes no copy for its activations, its sums and its division by 1, and so takes less
-time and memory.
+A residual block writes into its own results: it makes no copy for its activations, its sums and its division by 1. The
+values are bit-equal.
+
+On a GPU, group norms of bfloat16 have another arithmetic. PyTorch computes the moments of a group in one thread block,
+and copies a picture in channels_last to the other order. At 256x256 that is half of an evaluation's time.
 """
 
 from __future__ import annotations
@@ -17,12 +20,14 @@ if TYPE_CHECKING:
 
 
 def lighten(network: torch.nn.Module) -> None:
-    """Let the plain residual blocks of a network write into their own results. Other blocks stay as they are."""
+    """Give a network the faster parts. Residual blocks that are not plain stay as they are."""
     from diffusers.models.resnet import ResnetBlock2D
 
     for block in network.modules():
         if isinstance(block, ResnetBlock2D) and _is_plain(block):
             block.forward = MethodType(_forward, block)
+        if isinstance(block, torch.nn.GroupNorm) and block.affine:
+            block.forward = MethodType(_normalise, block)
 
 
 def _is_plain(block: ResnetBlock2D) -> bool:
@@ -40,3 +45,27 @@ def _forward(self: Any, x: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:
     h = self.conv2(F.silu(self.norm2(h), inplace=True))
     h += x if self.conv_shortcut is None else self.conv_shortcut(x)
     return h if self.output_scale_factor == 1 else h.div_(self.output_scale_factor)
+
+
+def _normalise(self: torch.nn.GroupNorm, x: torch.Tensor) -> torch.Tensor:
+    if x.is_cuda and x.dtype == torch.bfloat16 and x.ndim == 4 and not torch.is_grad_enabled():
+        return group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+    return type(self).forward(self, x)
+
+
+def group_norm(
+    x: torch.Tensor, groups: int, weight: torch.Tensor, bias: torch.Tensor, eps: float = 1e-5
+) -> torch.Tensor:
+    """Return the group norm of x, shape (N, C, H, W), in any memory format, by moments in float32.
+
+    Wu and He, Group Normalization, 2018, https://arxiv.org/abs/1803.08494, as a scale and a shift of each channel.
+    """
+    channels = x.shape[1] // groups
+    of_group = x.unflatten(1, (groups, channels))
+    mean = of_group.mean((2, 3, 4), dtype=torch.float32)
+    length = torch.linalg.vector_norm(of_group, dim=(2, 3, 4), dtype=torch.float32)
+    variance = length.square() / (of_group[0, 0].numel()) - mean.square()
+    mean, scale = (each.repeat_interleave(channels, 1) for each in (mean, (variance + eps).rsqrt()))
+    scale = scale * weight
+    shift = bias - mean * scale
+    return torch.addcmul(shift.to(x.dtype)[:, :, None, None], x, scale.to(x.dtype)[:, :, None, None])

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from dipddpm import environment
 from dipddpm.diffusion import folder as prior_folder
-from dipddpm.diffusion import layout, prior
+from dipddpm.diffusion import layout, lean, prior
 from dipddpm.diffusion.lean import lighten
 from dipddpm.errors import UserError
 from scripts.random_prior import ARCHITECTURE, write_prior
@@ -420,3 +420,12 @@ def test_the_tiny_random_prior_has_the_same_blocks_and_depends_on_its_seed(writt
     saved = written.unet.state_dict()
     assert all(w.equal(saved[key]) for key, w in again.items())
     assert not other["conv_in.weight"].equal(saved["conv_in.weight"])
+
+
+@pytest.mark.parametrize("size", [(2, 32, 6, 5), (1, 64, 3, 7)])
+def test_the_group_norm_for_a_gpu_is_that_of_pytorch(size):
+    generator = torch.Generator().manual_seed(0)
+    x, weight, bias = (torch.randn(shape, generator=generator) for shape in (size, size[1], size[1]))
+    for given in (x + 3, (x + 3).contiguous(memory_format=torch.channels_last)):
+        expected = torch.nn.functional.group_norm(given, 8, weight, bias, 1e-3)
+        torch.testing.assert_close(lean.group_norm(given, 8, weight, bias, 1e-3), expected, atol=1e-4, rtol=1e-4)
