@@ -31,6 +31,14 @@ def tiny_prior(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def on_cpu(monkeypatch):
+    """Let ``device=auto`` mean the CPU: the test compares bits with those of a CPU, or counts on its way of working."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture
 def short_fits(monkeypatch):
     """Let `dd.fit_dip` end after 20 epochs: documentation shows real fits, and its tests need none."""
     from dataclasses import replace

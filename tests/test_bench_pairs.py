@@ -89,6 +89,7 @@ def test_the_floor_is_the_operations_over_the_rate():
     assert report.cells(outcome)[-1] == "10 ms (5 GFLOP); A takes 3.0 times that"
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_rows_run_through_the_harness_and_leave_a_table_and_json(tiny, tmp_path, capsys):
     names = ("demo", "plain", "skip", "evaluation", "gpu-job")
     output = tmp_path / "new" / "found"

@@ -16,6 +16,7 @@ DECAYS = (0.5, 0.9)
 
 
 @pytest.mark.parametrize(("network", "input_noise"), [("skip", 0.1), ("cnn", 0.0)])
+@pytest.mark.usefixtures("on_cpu")
 def test_a_recorded_fit_is_bit_equal_to_the_projects(network, input_noise):
     small = {"layers": 1, "channels": 4, "input_noise": input_noise, "max_epochs": 20}
     problem = dd.degrade(torch.rand(1, 3, 7, 11, generator=torch.Generator().manual_seed(0)), dd.Gaussian(25))

@@ -44,6 +44,7 @@ def test_from_noise_at_the_last_level_it_is_diffusers_ddpm(pipeline, tiny_prior,
 
 
 @pytest.mark.parametrize("scheduler", ["ddpm", "ddim"])
+@pytest.mark.usefixtures("on_cpu")
 def test_it_is_the_window_of_this_package(pipeline, tiny_prior, picture, scheduler):
     if scheduler == "ddim":
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
@@ -114,6 +115,7 @@ def test_a_call_that_cannot_be_is_refused(pipeline, picture, arguments, message)
         pipeline(image=picture, **arguments)
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_a_noisy_picture_beyond_the_range_is_taken_as_it_is(pipeline, tiny_prior, picture):
     noisy = degrade(picture, Gaussian(50)).noisy
     assert noisy.min() < 0 and noisy.max() > 1

@@ -59,6 +59,7 @@ def same(a, b):
         ["operator=mask", "noise=none"],
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("on_cpu")
 def test_a_fit_from_python_is_bit_equal_to_that_of_a_run(configure, tiny_prior, tmp_path, overrides):
     c = configure(*overrides)
     commands.fit(c, Job(tmp_path / "run"))
@@ -114,6 +115,7 @@ def test_several_pictures_are_fitted_each_as_if_alone():
         both.epoch  # noqa: B018
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_the_network_is_the_one_that_made_the_picture():
     settings = DipSettings.of("skip", layers=2, channels=8, max_epochs=20, ema=0)
     fit = fit_dip(Problem(pictures(), 25), "skip", settings)
@@ -250,6 +252,7 @@ class Seen(Callback):
         self.metrics.append(dict(trainer.callback_metrics))
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_callbacks_and_options_of_the_trainer_can_be_given(tmp_path):
     """A user's EarlyStopping, ModelCheckpoint and logger find the columns of the curves, and change no number."""
     problem = degrade(pictures(), Gaussian(25))

@@ -18,7 +18,8 @@ def folder(request, tmp_path_factory):
     """A fit whose kept epochs are 10, 20 and 25; its clean picture lies beside it."""
     clean = torch.rand(1, 3, 17, 19, generator=torch.Generator().manual_seed(0)) / 2 + 0.25
     settings = DipSettings.of(request.param, layers=2, channels=8, max_epochs=25, ema=0)
-    fit = fit_dip(degrade(clean, Gaussian(25)), settings=settings, stopping="never", store=tmp_path_factory.mktemp("s"))
+    store = tmp_path_factory.mktemp("s")
+    fit = fit_dip(degrade(clean, Gaussian(25)), settings=settings, stopping="never", store=store, device="cpu")
     folder = fit.pictures[0].folder
     assert folder is not None
     torch.save(clean, folder / "clean.pt")

@@ -38,6 +38,10 @@ def obtained(answers):
 
 @pytest.fixture
 def two_threads():
+    if torch.cuda.is_initialized():
+        pytest.skip(
+            "an earlier test of this process used the GPU: fits run in turn, because CUDA does not outlive a fork"
+        )
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     yield

@@ -122,6 +122,7 @@ def test_what_cannot_be_restored_is_named_left_out_and_counted(configure, faces,
     assert shown.Scalars("PSNR/result")[0].value == pytest.approx(metrics["result"]["psnr"], rel=1e-6)
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_a_fit_that_fails_is_left_out_and_a_full_disk_ends_the_job(configure, faces, tmp_path, monkeypatch):
     real, failing = Wanted.make_in, []
 
