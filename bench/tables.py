@@ -109,7 +109,7 @@ SETS = {
             *all_of("skip", "10 25 50 100"), Row("skip", "50", "one"), Row("skip", "50", "each"),
             *(Row("skip", "50", init=init) for init in INITS),
             *all_of("skip_z", "10 25 50"), Row("skip_z", "25", "one"),
-            *all_of("cnn", "25 50 100"), *all_of("cnn6", "25 50 100"), *ORIGINAL,
+            *all_of("cnn", "25 50 100"), Row("cnn", "25", "each"), *all_of("cnn6", "25 50 100"), *ORIGINAL,
         ], [
             (ORIGINAL[1], ORIGINAL[0]), (ORIGINAL[3], ORIGINAL[2]), (Row("skip", "50"), Row("skip")),
             (Row("skip_z", "25"), Row("skip_z")), (Row("skip", "50"), Row("skip", "50", "each")),
