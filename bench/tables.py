@@ -41,7 +41,7 @@ from dipddpm.runs.job import Job
 
 log = logging.getLogger(__name__)
 DATA = Path(__file__).parents[2] / "shared/data"
-COSTLY = ("skip_z", "skip_z_500", "cnn", "cnn6", "hundred", "each")  # starts and ways
+COSTLY = {"skip_z", "skip_z_500", "cnn", "cnn6", "hundred", "each", "raw", "diffused"}  # starts, ways and inits
 STARTS = {  # words for people, overrides; in the order in which jobs run
     "y": ("no DIP", "checkpoint=none"),
     "skip": ("skip DIP", "dip=skip"),
@@ -106,13 +106,13 @@ SETS = {
     "starts": [
         Problem("gaussian", "noise=gaussian", "noisy picture", [
             Row("y"), Row("y", "auto", "one"), *rows("y", "50 auto 100"), Row("y", "auto", "each"),
-            *all_of("skip", "10 25 50 100"), Row("skip", "50", "one"), Row("skip", "50", "each"),
+            *all_of("skip", "25 50 100"), Row("skip", "50", "one"), Row("skip", "25", "each"),
             *(Row("skip", "50", init=init) for init in INITS),
-            *all_of("skip_z", "10 25 50"), Row("skip_z", "25", "one"),
-            *all_of("cnn", "25 50 100"), Row("cnn", "25", "each"), *all_of("cnn6", "25 50 100"), *ORIGINAL,
+            *all_of("skip_z", "25 50"), *all_of("cnn", "50"), Row("cnn", "25", "each"), *all_of("cnn6", "50"),
+            *ORIGINAL,
         ], [
             (ORIGINAL[1], ORIGINAL[0]), (ORIGINAL[3], ORIGINAL[2]), (Row("skip", "50"), Row("skip")),
-            (Row("skip_z", "25"), Row("skip_z")), (Row("skip", "50"), Row("skip", "50", "each")),
+            (Row("skip_z", "25"), Row("skip_z")), (Row("skip", "25"), Row("skip", "25", "each")),
             (Row("skip", "50"), Row("skip", "50", "one")),
             *((Row("skip", "50", init=init), Row("skip", "50")) for init in INITS),
             (Row("skip_z", "25"), Row("skip", "50")), (Row("skip"), Row("cnn")), (Row("skip", "50"), Row("cnn", "50")),
@@ -121,18 +121,18 @@ SETS = {
     ],
     "noises": [
         Problem(kind, f"noise={kind}", "noisy picture",
-                [Row("y"), Row("y", "auto", "one"), *rows("y", "auto 75 150"), *all_of("skip", "50 75 150")])
+                [Row("y"), Row("y", "auto", "one"), *rows("y", "auto 75 150"), *all_of("skip", "50 150")])
         for kind in ("gaussian", "poisson", "correlated", "impulse")
     ],
     "operators": [
         Problem(title, overrides, "completed picture",
-                [Row("y"), Row("noise", "1000"), Row("noise", "1000", "hundred"), *rows("y", "200 600 800"),
-                 *all_of("skip_300", "200 600 800"), *all_of("skip_z_500", "200 600"), *all_of("cnn", "200 600")],
-                [(Row(start, t), Row("y", t)) for start, t in product(("skip_300", "skip_z_500"), ("200", "600"))])
-        for title, overrides in (
-            ("half of the pixels missing", "experiment=inpaint operator.missing=0.5"),
-            ("a square of a quarter missing", "experiment=inpaint operator.file={hole}"),
-            ("4 times smaller", "experiment=superres operator.factor=4"),
+                [Row("y"), Row("noise", "1000"), Row("noise", "1000", "hundred"), *rows("y", levels),
+                 *all_of("skip_300", levels), *all_of("skip_z_500", levels), *all_of("cnn", levels)],
+                [(Row("skip_300", t), Row("y", t)) for t in levels.split()])
+        for title, levels, overrides in (
+            ("half of the pixels missing", "200 600", "experiment=inpaint operator.missing=0.5"),
+            ("a square of a quarter missing", "600 800", "experiment=inpaint operator.file={hole}"),
+            ("4 times smaller", "400 600", "experiment=superres operator.factor=4"),
         )
     ],
 }  # fmt: skip
@@ -150,7 +150,7 @@ class Bench:
     def job(self, problem: Problem, row: Row) -> tuple[Path, list[str]]:
         """Return the folder and the overrides of a row's job. Starts themselves are in the jobs of their windows."""
         of = row if row.level else next(r for r in problem.rows if r.level and (r.start, r.way) == (row.start, row.way))
-        count = self.few if of.start in COSTLY or of.way in COSTLY else self.count
+        count = self.few if {of.start, of.way, of.init} & COSTLY else self.count
         own = problem.overrides.format(hole=self.out / "hole.png").split()
         typed = [*own, *of.overrides, "image=folder", f"image.path={self.out}/faces-{count}", "baselines=false"]
         return self.out / f"jobs-{count}" / "-".join((*own, *of.overrides)).replace("/", "_"), typed
