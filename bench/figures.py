@@ -57,13 +57,14 @@ def quality_cost(table: pd.DataFrame) -> Figure:
     ax.plot(best["evaluations_worth"], best["psnr"], "*", color=BLUE, markersize=20)
     ax.annotate(f"no DIP: {best['psnr']:.1f} dB\nfor one evaluation", (best["evaluations_worth"], best["psnr"]),
                 (14, 4), textcoords="offset points", color=BLUE, weight="bold", va="top", fontsize=11)  # fmt: skip
+    for start, (name, colour) in STARTS.items():
+        if (table["start"] == start).any():
+            ax.plot([], [], color=colour, linewidth=5, label=name)
     _frame(ax, best["faces"])
     return figure
 
 
 def _frame(ax: Axes, faces: int) -> None:
-    for name, colour in STARTS.values():
-        ax.plot([], [], color=colour, linewidth=5, label=name)
     ax.plot([], [], "o", color="black", label="ten ddim steps")
     ax.plot([], [], "s", color="black", markerfacecolor="white", label="ddpm, one step a level")
     ax.axvline(1000, color="black", linestyle=":", linewidth=1)
@@ -79,7 +80,7 @@ def _frame(ax: Axes, faces: int) -> None:
     ax.text(
         0.5,
         1.02,
-        f"sigma 25, which is the noise of level 57; means of {faces} faces at 64x64",
+        f"sigma 25, which is the noise of level 57; means of 50 to {faces} faces at 64x64",
         transform=ax.transAxes,
         ha="center",
         fontsize=10,
