@@ -1,15 +1,13 @@
-r"""Draw the two figures of the README: quality against cost, and the chain with its terms.
+"""Draw the two figures of the README: quality against cost, and the chain with its terms.
 
-    python bench/figures.py                                    # from docs/results/quality_cost.csv
-    python bench/figures.py --table multirun/quality-cost      # writes that table anew from a sweep, then draws
+    python bench/figures.py
 
-The sweep's commands stand in docs/results/starts.md. The chain shows a real fit and a real window of the built-in
-picture, which take some seconds.
+The first is drawn from docs/results/starts.csv, a copy of the file that ``python -m bench.tables starts`` leaves. The
+chain shows a real fit and a real window of the built-in picture, which take some seconds.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,18 +23,12 @@ from matplotlib.patches import FancyBboxPatch
 import dipddpm as dd
 
 DOCS = Path(__file__).parents[1] / "docs"
-TABLE = DOCS / "results/quality_cost.csv"
-KEYS = ["start", "scheduler", "start_t", "nfe"]
-FIGURES = {
-    "result_psnr": "psnr",
-    "result_ssim": "ssim",
-    "result_stlpips": "stlpips",
-    "total_evaluations_worth": "evaluations_worth",
-}
-BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#666666"  # of Okabe and Ito: told apart without red and green
+TABLE = DOCS / "results/starts.csv"
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#e69f00", "#009e73", "#666666"  # Okabe and Ito's: for all kinds of sight
 STARTS = {  # name for people, colour
-    "direct": ("no DIP: the noisy picture itself", BLUE),
+    "y": ("no DIP: the noisy picture itself", BLUE),
     "skip": ("small DIP (dip=skip)", ORANGE),
+    "skip_z": ("small DIP with noise on z", GREEN),
     "cnn": ("plain DIP (dip=cnn)", GREY),
 }
 # The chain, in inches
@@ -47,48 +39,32 @@ TOP = 4.0  # bottom of those pictures
 AXIS = 3.72
 
 
-def summarised(folder: Path) -> pd.DataFrame:
-    """Return the means over a sweep's pictures: one row for each setting that all of them have."""
-    jobs = dd.read_frame(folder)
-    jobs = jobs[jobs["status"] == "complete"].rename(columns={**FIGURES, "ddpm.start_t": "start_t"})
-    jobs["start"] = jobs["dip"].where(jobs["checkpoint"] != "none", "direct")
-    jobs["scheduler"] = jobs["ddpm.scheduler"]
-    groups = jobs.groupby(KEYS)
-    table = groups[list(FIGURES.values())].mean().astype(float).round(4)
-    table = table[groups["image.path"].nunique() == jobs["image.path"].nunique()]
-    return table.assign(measured="sweep").reset_index()
-
-
-def renewed(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a sweep, and those of the old table whose settings the sweep lacks."""
-    return pd.concat([new, old]).drop_duplicates(KEYS).sort_values(KEYS)
-
-
 def quality_cost(table: pd.DataFrame) -> Figure:
     """Draw PSNR against total cost: a colour a start, a marker a way to step, a number a noise level."""
     figure = Figure(figsize=(8, 5), dpi=160, layout="constrained")
     ax = figure.subplots()
     for start, (_, colour) in STARTS.items():
-        rows = table[table["start"] == start]
-        for scheduler, marker in {"ddim": "o", "ddpm": "s"}.items():
-            several = rows[(rows["scheduler"] == scheduler) & (rows["nfe"] > 1)].sort_values("psnr", ascending=False)
+        for way, marker in {"ten": "o", "each": "s"}.items():
+            rows = table[(table["start"] == start) & (table["way"] == way) & (table["init"] != "diffused")]
+            several = rows.drop_duplicates("level").sort_values("psnr", ascending=False)
             ax.plot(several["evaluations_worth"], several["psnr"], marker, color=colour, markersize=8,
-                    markerfacecolor=colour if scheduler == "ddim" else "white")  # fmt: skip
+                    markerfacecolor=colour if way == "ten" else "white")  # fmt: skip
             for i, (_, row) in enumerate(several.iterrows()):
                 side = {"xytext": (7, 0), "ha": "left"} if i % 2 else {"xytext": (-7, 0), "ha": "right"}
-                ax.annotate(f"{row['start_t']:.0f}", (row["evaluations_worth"], row["psnr"]), va="center",
+                ax.annotate(f"{row['level']:.0f}", (row["evaluations_worth"], row["psnr"]), va="center",
                             textcoords="offset points", color=colour, fontsize=10, **side)  # fmt: skip
-    best = table[(table["start"] == "direct") & (table["nfe"] == 1)].iloc[0]
+    best = table[(table["start"] == "y") & (table["way"] == "one")].iloc[0]
     ax.plot(best["evaluations_worth"], best["psnr"], "*", color=BLUE, markersize=20)
     ax.annotate(f"no DIP: {best['psnr']:.1f} dB\nfor one evaluation", (best["evaluations_worth"], best["psnr"]),
                 (14, 4), textcoords="offset points", color=BLUE, weight="bold", va="top", fontsize=11)  # fmt: skip
-    _frame(ax)
+    for start, (name, colour) in STARTS.items():
+        if (table["start"] == start).any():
+            ax.plot([], [], color=colour, linewidth=5, label=name)
+    _frame(ax, best["faces"])
     return figure
 
 
-def _frame(ax: Axes) -> None:
-    for name, colour in STARTS.values():
-        ax.plot([], [], color=colour, linewidth=5, label=name)
+def _frame(ax: Axes, faces: int) -> None:
     ax.plot([], [], "o", color="black", label="ten ddim steps")
     ax.plot([], [], "s", color="black", markerfacecolor="white", label="ddpm, one step a level")
     ax.axvline(1000, color="black", linestyle=":", linewidth=1)
@@ -104,7 +80,7 @@ def _frame(ax: Axes) -> None:
     ax.text(
         0.5,
         1.02,
-        "sigma 25, which is the noise of level 57; means of four faces at 64x64",
+        f"sigma 25, which is the noise of level 57; means of 50 to {faces} faces at 64x64",
         transform=ax.transAxes,
         ha="center",
         fontsize=10,
@@ -120,7 +96,7 @@ def chain(table: pd.DataFrame) -> Figure:
     prior = dd.load_prior("faces64", device="cpu")
     window = dd.Window(50, steps=10, scheduler="ddim", snapshot_every=25)
     result = dd.restore(prior, fit.picture, window, problem)
-    rows = table[(table["start"] == "skip") & (table["nfe"] == 10)]
+    rows = table[(table["start"] == "skip") & (table["way"] == "ten")]
     cost = float((rows["evaluations_worth"] - rows["nfe"]).mean())
 
     figure = Figure(figsize=(10, 6), dpi=160)
@@ -217,11 +193,6 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path, metavar="SWEEP", help="folder of a sweep to make the table from")
-    sweep = parser.parse_args().table
-    if sweep:
-        renewed(pd.read_csv(TABLE), summarised(sweep)).to_csv(TABLE, index=False)
     table = pd.read_csv(TABLE)
     save(quality_cost(table), DOCS / "quality-cost.png")
     save(chain(table), DOCS / "chain.png")
