@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, suppress
@@ -30,6 +29,7 @@ from dipddpm.fits.manifest import Damaged, Fit
 from dipddpm.fits.store import FitStore, fit_key
 
 log = logging.getLogger(__name__)
+MOST = 1024  # fits in a stack
 OF_MEMORY = 0.6  # share of a GPU's free memory that a stack may take, by the estimate of `bytes_of`
 Used = Callable[[str], None]
 
@@ -164,7 +164,7 @@ def _by_stacks(
 
     Once half of the fits of a stack have stopped, the others go on in a smaller stack.
     """
-    left, waiting, most = [], list(missing), batch if isinstance(batch, int) else sys.maxsize
+    left, waiting, most = [], list(missing), min(MOST, batch) if isinstance(batch, int) else MOST
     while waiting:
         group = _group(store, wanted, waiting)
         size = min(most, room_for(wanted[group[0]], run.device)) if batch == "auto" else most
