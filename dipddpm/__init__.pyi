@@ -1,8 +1,10 @@
 """The public names of the package. `dipddpm/__init__.py` imports each one when it is used."""
 
+from .degradation.masks import Mask
 from .degradation.noise import NOISES, Correlated, Gaussian, Impulse, Noise, NoNoise, Poisson
-from .degradation.operators import OPERATORS, Downscale, Identity, Mask, Operator
+from .degradation.operators import OPERATORS, Identity, Operator
 from .degradation.problem import Problem, degrade
+from .degradation.scaling import Downscale
 from .diffusion.inits import INITS
 from .diffusion.pipeline import WindowPipeline
 from .diffusion.prior import Prior, load_prior

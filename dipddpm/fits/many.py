@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from dipddpm.degradation.operators import Mask
+from dipddpm.degradation.masks import Mask
 from dipddpm.dip import fitting, networks
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.module import DeepImagePrior
@@ -253,6 +253,7 @@ def _fit_stack(
     clean = [p.clean for p in problems if p.clean is not None]
     module = DeepImagePrior(
         torch.cat([p.noisy for p in problems]), torch.cat(clean) if clean else None,
+        y=torch.cat([p.y for p in problems]),
         operator=operators[0] if same else type(operators[0]).joined(operators), settings=members[0].settings,
         seed=members[0].seed, contents=[p.content for p in problems],
     )  # fmt: skip

@@ -18,9 +18,11 @@ from dipddpm.config.schema import (
     mask_of,
     reference_of,
 )
+from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.noise import NOISES, Noise, estimate_sigma
-from dipddpm.degradation.operators import Downscale, Identity, Mask, Operator
+from dipddpm.degradation.operators import Identity, Operator
 from dipddpm.degradation.problem import Problem, degrade
+from dipddpm.degradation.scaling import Downscale
 from dipddpm.diffusion import prior
 from dipddpm.errors import UserError
 from dipddpm.pictures import masks, read
