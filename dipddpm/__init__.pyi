@@ -1,5 +1,6 @@
 """The public names of the package. `dipddpm/__init__.py` imports each one when it is used."""
 
+from .degradation.blur import Blur
 from .degradation.masks import Mask
 from .degradation.noise import NOISES, Correlated, Gaussian, Impulse, Noise, NoNoise, Poisson
 from .degradation.operators import OPERATORS, Identity, Operator
@@ -25,6 +26,7 @@ from .pictures.write import save_picture
 from .study import read_frame
 
 __all__ = [
+    "Blur",
     "Correlated",
     "Curves",
     "DipSettings",

@@ -32,6 +32,10 @@ def test_a_noise(kind):
 def test_an_operator():
     assert dd.Mask().missing == values_of("operator", "mask")["missing"]
     assert dd.Downscale().factor == values_of("operator", "downscale")["factor"]
+    blur = values_of("operator", "blur")
+    for made in (dd.Blur.gaussian(), dd.Blur.motion()):
+        shape = made.shape | {"border": made.border}
+        assert shape == {"kernel": shape["kernel"]} | {name: blur[name] for name in shape if name != "kernel"}
 
 
 def test_the_rule_and_the_prior():

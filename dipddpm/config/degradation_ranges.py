@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from dipddpm.config import operator_ranges
 from dipddpm.config.schema import (
     AddedNoise,
     CleanImage,
@@ -24,7 +25,7 @@ from dipddpm.config.schema import (
     of_picture,
 )
 from dipddpm.errors import UserError, need
-from dipddpm.names import LARGEST, SMALLEST
+from dipddpm.names import LARGEST, NOISE_SHOWS, SMALLEST
 
 # Least and largest noise.sigma (0-255 scale). Below 0.1 photons are too many to count; above 127.5 a picture may have
 # too few values to hit.
@@ -67,6 +68,7 @@ def _check_image(image: ImageConfig) -> None:
 
 def _check_operator(c: Config, given: str) -> None:
     a = c.operator
+    operator_ranges.check(a)
     if isinstance(a, DownscaleOperator):
         need(a.factor >= 2, "operator.factor", a.factor, "2 or more (times smaller)")
     if not isinstance(a, MaskOperator) or a.file:
@@ -96,13 +98,14 @@ def _check_pair(image: ImageConfig, noise: NoiseConfig) -> None:
 def _check_own(c: Config, partial: bool, given: str) -> None:
     assert isinstance(c.noise, OwnNoise)
     sigma, without = c.noise.sigma, "noise=none" if given == "image=noisy" else "noise.sigma=0"
-    if partial and sigma is None:
+    if c.operator.kind.name not in NOISE_SHOWS and sigma is None:
         raise UserError(
             f"operator={c.operator.kind.name} with {given} needs noise.sigma, which is estimated only from a whole "
             f"picture: type noise.sigma=<0-255 scale>, or {without} if the picture has no noise"
         )
     inside = sigma is None or 0 < sigma <= 255 or (partial and sigma == 0)
-    allowed = "from 0 to 255 (0-255 scale)" if partial else "above 0, to 255 (0-255 scale), or null to estimate it"
+    allowed = "from 0 to 255 (0-255 scale)" if partial else "above 0, to 255 (0-255 scale)"
+    allowed += ", or null to estimate it" * (c.operator.kind.name in NOISE_SHOWS)
     need(inside, "noise.sigma", sigma, allowed)
 
 
@@ -130,8 +133,9 @@ def check_sides(c: Config, size: int) -> None:
         size: Pixels a side of the picture.
 
     Raises:
-        UserError: When ``operator.factor`` does not divide the size, or the blur of the noise is too wide for y.
+        UserError: When ``operator.factor`` does not divide the size, or a blur is too wide for its picture.
     """
+    operator_ranges.check_size(c.operator, size)
     if isinstance(c.operator, DownscaleOperator):
         whole = [f for f in range(2, size // SMALLEST + 1) if size % f == 0]
         allowed = f"{', '.join(map(str, whole)) or 'no factor'} at image.size={size}"
@@ -152,7 +156,7 @@ def check_given(c: Config, given: tuple[int, int], size: int) -> None:
 
     Raises:
         UserError: With ``operator=downscale``, when a clean picture is smaller than ``size``, or y is not
-            ``operator.factor`` times smaller. When y has a mask and its sides are not ``size``.
+            ``operator.factor`` times smaller. When y has a mask or is blurred, and its sides are not ``size``.
     """
     if isinstance(c.image, NoisyImage) and (mask := mask_of(c)) and min(given) != size:
         raise UserError(
@@ -160,6 +164,7 @@ def check_given(c: Config, given: tuple[int, int], size: int) -> None:
             "mixes missing pixels with known ones; cut both with image.box=[left,top,right,bottom], or give both at "
             f"{size}x{size}"
         )
+    operator_ranges.check_given(c, given, size)
     if not isinstance(c.operator, DownscaleOperator):
         return
     f, (width, height) = c.operator.factor, given

@@ -11,7 +11,19 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from dipddpm.names import FitMode, ImageKind, Init, Network, NoiseKind, OperatorKind, Precision, Rule, Scheduler
+from dipddpm.names import (
+    KERNELS,
+    Border,
+    FitMode,
+    ImageKind,
+    Init,
+    Network,
+    NoiseKind,
+    OperatorKind,
+    Precision,
+    Rule,
+    Scheduler,
+)
 
 
 @dataclass
@@ -89,6 +101,17 @@ class DownscaleOperator(OperatorConfig):
     factor: int = MISSING
 
 
+@dataclass
+class BlurOperator(OperatorConfig):
+    """A blur. Keys that shape another kernel than the chosen one become null."""
+
+    kernel: str = MISSING
+    width: float | None = None
+    length: float | None = None
+    angle: float | None = None
+    border: Border = MISSING
+
+
 CHOICES: dict[str, dict[str, type]] = {
     "image": {"clean": CleanImage, "noisy": NoisyImage, "folder": FolderImage},
     "noise": {
@@ -97,7 +120,12 @@ CHOICES: dict[str, dict[str, type]] = {
         "none": NoNoise,
         "own": OwnNoise,
     },
-    "operator": {"identity": IdentityOperator, "mask": MaskOperator, "downscale": DownscaleOperator},
+    "operator": {
+        "identity": IdentityOperator,
+        "mask": MaskOperator,
+        "downscale": DownscaleOperator,
+        "blur": BlurOperator,
+    },
 }
 
 
@@ -207,11 +235,16 @@ def mask_of(c: Config) -> str | None:
     return c.operator.file if isinstance(c.operator, MaskOperator) else None
 
 
+def kernel_of(c: Config) -> str | None:
+    """Return the path of a kernel, or None."""
+    return c.operator.kernel if isinstance(c.operator, BlurOperator) and c.operator.kernel not in KERNELS else None
+
+
 def factor_of(c: Config) -> int:
     """Return the side of the picture divided by the side of y: 1, or ``operator.factor``."""
     return c.operator.factor if isinstance(c.operator, DownscaleOperator) else 1
 
 
 def is_partial(c: Config) -> bool:
-    """Return whether y holds only a part of the picture: pixels are missing, or y is smaller."""
+    """Return whether y lacks a part of the picture."""
     return not isinstance(c.operator, IdentityOperator)

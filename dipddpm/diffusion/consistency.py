@@ -125,7 +125,7 @@ def gradient_steps(
     """
 
     def at(v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        output, back = torch.func.vjp(operator.measure, v)
+        output, back = torch.func.vjp(operator.measure, v)[:2]
         return _square(output - y) + _square(rho**0.5 * (v - x)), back(output - y)[0] + rho * (v - x)
 
     v = best = x

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 from dipddpm.config.checkpoint import parse
 from dipddpm.config.degradation_ranges import check_given, check_sides, enlarged, magnification
 from dipddpm.config.ranges import check_halvings, check_levels, check_memory, need_an_error
-from dipddpm.config.schema import Config, has_clean, is_partial, mask_of, reference_of
+from dipddpm.config.schema import Config, has_clean, is_partial, kernel_of, mask_of, reference_of
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import layout
 from dipddpm.errors import UserError, error_unknown, need, typed_as
@@ -153,6 +153,10 @@ class _Look:
         size = self._at_prior()
         self._at_checkpoint(size)
         inspect_size(self.c, size)
+        if kernel := kernel_of(self.c):
+            from dipddpm.pictures import kernels
+
+            self._once(kernels.check, kernel, size)
         return size
 
     def _at_checkpoint(self, size: int | None) -> None:

@@ -10,6 +10,7 @@ import torch
 from dipddpm.config.compose import plain
 from dipddpm.config.degradation_ranges import check_given, enlarged, magnification
 from dipddpm.config.schema import (
+    BlurOperator,
     CleanImage,
     Config,
     DownscaleOperator,
@@ -18,6 +19,7 @@ from dipddpm.config.schema import (
     mask_of,
     reference_of,
 )
+from dipddpm.degradation.blur import Blur
 from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.noise import NOISES, Noise, estimate_sigma
 from dipddpm.degradation.operators import Identity, Operator
@@ -25,7 +27,7 @@ from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.degradation.scaling import Downscale
 from dipddpm.diffusion import prior
 from dipddpm.errors import UserError
-from dipddpm.pictures import masks, read
+from dipddpm.pictures import kernels, masks, read
 from dipddpm.runs.folder import pictures_of
 from dipddpm.runs.inspect import inspect_size
 
@@ -125,7 +127,20 @@ def _operator(c: Config, size: int) -> Operator:
             return Mask(known=torch.from_numpy(known)[None, None])
         assert a.missing is not None
         return Mask(a.missing)
+    if isinstance(a, BlurOperator):
+        return _blur(a)
     return Identity()
+
+
+def _blur(a: BlurOperator) -> Blur:
+    border = a.border.name
+    if a.kernel == "gaussian":
+        assert a.width is not None
+        return Blur.gaussian(a.width, border)
+    if a.kernel == "motion":
+        assert a.length is not None and a.angle is not None
+        return Blur.motion(a.length, a.angle, border)
+    return Blur(torch.from_numpy(kernels.drawn(a.kernel)), border)
 
 
 def _warn_of_noise(c: Config, problem: Problem, picture: read.Picture) -> None:
@@ -137,7 +152,8 @@ def _warn_of_noise(c: Config, problem: Problem, picture: read.Picture) -> None:
         )  # fmt: skip
     if problem.sigma_source == "given":
         return
-    if problem.sigma < HARDLY_NOISY and (part := _noisier_part(c, picture)):
+    hardly = problem.sigma < HARDLY_NOISY and not problem.operator.partial  # a blurred picture is sharpened
+    if hardly and (part := _noisier_part(c, picture)):
         box, sigma = part
         log.warning(
             "%s has hardly any noise (estimated sigma %.1f), because resizing from %dx%d to %dx%d averages noise away: "
@@ -145,7 +161,7 @@ def _warn_of_noise(c: Config, problem: Problem, picture: read.Picture) -> None:
             c.image.path, problem.sigma, *2 * (min(picture.size),), *picture.pixels.shape[:2], sigma,
             ",".join(map(str, box)),
         )  # fmt: skip
-    elif problem.sigma < HARDLY_NOISY:
+    elif hardly:
         log.warning(
             "%s has hardly any noise (estimated sigma %.1f), so the run removes hardly any: to add noise to a clean "
             "picture, type image=file noise.sigma=25", c.image.path, problem.sigma

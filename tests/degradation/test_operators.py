@@ -75,11 +75,13 @@ def test_the_loss_is_over_what_y_tells(a, size):
     """The mean square of white noise of variance 1 under A, over the values of y, is 1 / spread^2."""
     rs, y = torch.randn(300, 2, 3, *size, generator=generator()), a.measure(draw(2, 3, *size, seed=5).float())
     nothing = torch.zeros_like(y)
+    assert a.spread is not None
+    strength = 1 / a.spread**2
     if isinstance(a, Mask):  # the values of y are the known pixels
         known = known_pixels(a).expand(2, 3, *size)
         each = [(r - of)[k].square().mean().item() for r, of, k in zip(rs[0], y, known, strict=True)]
         assert a.losses(rs[0], torch.where(known, y, torch.nan)).tolist() == pytest.approx(each)
-    assert sum(a.losses(r, nothing).mean().item() for r in rs) / len(rs) == pytest.approx(1 / a.spread**2, rel=0.03)
+    assert sum(a.losses(r, nothing).mean().item() for r in rs) / len(rs) == pytest.approx(strength, rel=0.03)
     assert a.losses(rs[0] - a.project(rs[0]), nothing).tolist() == pytest.approx([0, 0], abs=1e-9)
 
 
