@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dipddpm.config import operator_ranges
 from dipddpm.config.schema import (
     AddedNoise,
+    BlurDownscaleOperator,
     CleanImage,
     Config,
     CorrelatedNoise,
     DownscaleOperator,
     FolderImage,
     ImageConfig,
+    JpegOperator,
     MaskOperator,
     NoiseConfig,
     NoisyImage,
@@ -30,6 +32,7 @@ from dipddpm.names import LARGEST, NOISE_SHOWS, SMALLEST
 # Least and largest noise.sigma (0-255 scale). Below 0.1 photons are too many to count; above 127.5 a picture may have
 # too few values to hit.
 STRENGTHS = {"poisson": (0.1, 255.0), "impulse": (0.1, 127.5)}
+SHRINKING = (DownscaleOperator, BlurDownscaleOperator)
 BLURS = 16  # least side of y in widths of the blur; on a smaller y the strength of the noise varies by chance
 
 
@@ -68,8 +71,8 @@ def _check_image(image: ImageConfig) -> None:
 
 def _check_operator(c: Config, given: str) -> None:
     a = c.operator
-    operator_ranges.check(a)
-    if isinstance(a, DownscaleOperator):
+    operator_ranges.check(c, given)
+    if isinstance(a, SHRINKING):
         need(a.factor >= 2, "operator.factor", a.factor, "2 or more (times smaller)")
     if not isinstance(a, MaskOperator) or a.file:
         return
@@ -98,6 +101,8 @@ def _check_pair(image: ImageConfig, noise: NoiseConfig) -> None:
 def _check_own(c: Config, partial: bool, given: str) -> None:
     assert isinstance(c.noise, OwnNoise)
     sigma, without = c.noise.sigma, "noise=none" if given == "image=noisy" else "noise.sigma=0"
+    if isinstance(c.operator, JpegOperator) and sigma is None:
+        return  # a JPEG has no noise of its own
     if c.operator.kind.name not in NOISE_SHOWS and sigma is None:
         raise UserError(
             f"operator={c.operator.kind.name} with {given} needs noise.sigma, which is estimated only from a whole "
@@ -136,7 +141,7 @@ def check_sides(c: Config, size: int) -> None:
         UserError: When ``operator.factor`` does not divide the size, or a blur is too wide for its picture.
     """
     operator_ranges.check_size(c.operator, size)
-    if isinstance(c.operator, DownscaleOperator):
+    if isinstance(c.operator, SHRINKING):
         whole = [f for f in range(2, size // SMALLEST + 1) if size % f == 0]
         allowed = f"{', '.join(map(str, whole)) or 'no factor'} at image.size={size}"
         need(c.operator.factor in whole, "operator.factor", c.operator.factor, allowed)
@@ -165,7 +170,7 @@ def check_given(c: Config, given: tuple[int, int], size: int) -> None:
             f"{size}x{size}"
         )
     operator_ranges.check_given(c, given, size)
-    if not isinstance(c.operator, DownscaleOperator):
+    if not isinstance(c.operator, SHRINKING):
         return
     f, (width, height) = c.operator.factor, given
     named = f"image.path={c.image.path} is {width}x{height}"

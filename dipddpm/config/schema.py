@@ -14,15 +14,18 @@ from omegaconf import MISSING
 from dipddpm.names import (
     KERNELS,
     Border,
+    Chroma,
     FitMode,
     ImageKind,
     Init,
+    Method,
     Network,
     NoiseKind,
     OperatorKind,
     Precision,
     Rule,
     Scheduler,
+    Transform,
 )
 
 
@@ -99,6 +102,7 @@ class MaskOperator(OperatorConfig):
 @dataclass
 class DownscaleOperator(OperatorConfig):
     factor: int = MISSING
+    method: Method = Method.mean
 
 
 @dataclass
@@ -110,6 +114,28 @@ class BlurOperator(OperatorConfig):
     length: float | None = None
     angle: float | None = None
     border: Border = MISSING
+
+
+@dataclass
+class BlurDownscaleOperator(BlurOperator):
+    factor: int = MISSING
+
+
+@dataclass
+class SensingOperator(OperatorConfig):
+    share: float = MISSING
+    transform: Transform = MISSING
+
+
+@dataclass
+class JpegOperator(OperatorConfig):
+    quality: int | None = None
+    chroma: Chroma = MISSING
+
+
+@dataclass
+class ClipOperator(OperatorConfig):
+    threshold: float = MISSING
 
 
 CHOICES: dict[str, dict[str, type]] = {
@@ -125,6 +151,10 @@ CHOICES: dict[str, dict[str, type]] = {
         "mask": MaskOperator,
         "downscale": DownscaleOperator,
         "blur": BlurOperator,
+        "blur_downscale": BlurDownscaleOperator,
+        "sensing": SensingOperator,
+        "jpeg": JpegOperator,
+        "clip": ClipOperator,
     },
 }
 
@@ -242,7 +272,12 @@ def kernel_of(c: Config) -> str | None:
 
 def factor_of(c: Config) -> int:
     """Return the side of the picture divided by the side of y: 1, or ``operator.factor``."""
-    return c.operator.factor if isinstance(c.operator, DownscaleOperator) else 1
+    return c.operator.factor if isinstance(c.operator, DownscaleOperator | BlurDownscaleOperator) else 1
+
+
+def is_own_jpeg(c: Config) -> bool:
+    """Return whether the tables of a JPEG are those of the file of the picture."""
+    return isinstance(c.operator, JpegOperator) and isinstance(c.image, NoisyImage) and c.operator.quality is None
 
 
 def is_partial(c: Config) -> bool:

@@ -6,6 +6,6 @@ A. A `Problem` of `dipddpm.degradation.problem` is a picture to restore; `degrad
 All operators are imported here: each registers its name.
 """
 
-from dipddpm.degradation import blur, masks, scaling
+from dipddpm.degradation import blur, chain, clip, jpeg, masks, scaling, sensing
 
-__all__ = ["blur", "masks", "scaling"]
+__all__ = ["blur", "chain", "clip", "jpeg", "masks", "scaling", "sensing"]

@@ -106,6 +106,10 @@ class Mask(Operator):
             raise ValueError(NOT_DRAWN)
         return {"mask": seeds.content_hash(self.known.cpu())}
 
+    @property
+    def alike(self) -> str:
+        return self.name
+
     def record(self) -> dict[str, Any]:
         return super().record() | {"missing": self.missing}
 

@@ -38,23 +38,23 @@ class Operator(torch.nn.Module):
     Attributes:
         name: The operator's word in the configuration and in metrics.json.
         partial: Whether y lacks a part of the picture.
-        linear: Whether A is linear.
         noise_first: Whether noise is added before A is applied: y = A (x + noise). With A A' = I the noise of y is as
             strong.
         noise_shows: Whether the noise of y can be estimated from y.
         shown_as: File name, without ``.png``, of the picture that shows y to people.
         completion: A past participle for the result of `complete`, such as ``filled``.
+        linear: Whether A is linear.
         spread: s of A A' = I / s^2, or None where A A' is no multiple of the identity. Noise of sigma in y becomes
             noise of s sigma in the measured part of A+ y.
     """
 
     name: ClassVar[str]
     partial: ClassVar[bool] = True
-    linear: ClassVar[bool] = True
     noise_first: ClassVar[bool] = False
     noise_shows: ClassVar[bool] = False
     shown_as: ClassVar[str] = "measured"
     completion: ClassVar[str] = "completed"
+    linear: bool = True
     spread: float | None = None
 
     @property
@@ -157,6 +157,11 @@ class Operator(torch.nn.Module):
         """
         raise ValueError(f"{type(self).__name__} has no request(): a stored fit needs the values that it depends on")
 
+    @property
+    def alike(self) -> str:
+        """A text that is the same for operators that `joined` can join."""
+        return f"{self.name} {self.request()}"
+
     def record(self) -> dict[str, Any]:
         """Return the entry ``operator`` of metrics.json: name, share of missing pixels, ratio of sides, own values."""
         return {"kind": self.name, "missing": 0.0, "factor": None}
@@ -173,13 +178,14 @@ class Operator(torch.nn.Module):
 
     @classmethod
     def joined(cls, bound: Sequence[Operator]) -> Operator:
-        """Return one operator for a batch of pictures, from the bound operators of its pictures.
+        """Return one operator for a batch of pictures, from the bound operators of its pictures, which are `alike`.
 
         Raises:
             ValueError: Where each picture has its own operator, and a subclass does not define how they are joined.
         """
-        if any(one is not bound[0] for one in bound):
-            raise ValueError(f"{cls.__name__} has no joined(): damage the pictures one by one")
+        for one in bound:
+            if one is not bound[0] and (cls.request is Operator.request or one.alike != bound[0].alike):
+                raise ValueError(f"{cls.__name__} has no joined(): damage the pictures one by one")
         return bound[0]
 
 

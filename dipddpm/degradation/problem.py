@@ -77,6 +77,11 @@ class Problem:
             check_finite("clean", clean)
             if clean.shape != self.noisy.shape:
                 raise ValueError(f"clean has the shape {tuple(clean.shape)}: must be {tuple(self.noisy.shape)}")
+        if self.operator.partial and (made := self.operator.measure(self.noisy).shape) != y.shape:
+            raise ValueError(
+                f"A of the completed picture has the shape {tuple(made)}, and y {tuple(y.shape)}: the operator "
+                f"({self.operator.words}) must complete y to full size"
+            )
         self.contents = content_hashes(y) if contents is None else tuple(contents)
         if len(self.contents) != len(y):
             raise ValueError(f"contents has {len(self.contents)} hashes: must be one for each of {len(y)} pictures")

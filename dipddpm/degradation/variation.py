@@ -1,7 +1,7 @@
 """A picture of small total variation whose A is near y: the cheap start of linear operators.
 
 The picture v has the least |A v - y|^2 / 2 + lambda TV(v), where TV is the sum of the lengths of the gradients, each
-over both directions and one channel. lambda follows from the noise.
+over both directions and one channel.
 
 References:
     Rudin, Osher and Fatemi, Nonlinear total variation based noise removal algorithms, 1992,
@@ -17,26 +17,20 @@ import torch.nn.functional as F
 
 from dipddpm.degradation.operators import Operator
 
-STRENGTH = 0.07  # lambda = STRENGTH (sigma + LEAST) / 255
-LEAST = 0.5  # 0-255 scale: sigma is taken as larger by this, for a y without noise
 ITERATIONS = 200
 POWERS = 15  # multiplications by A'A that estimate |A|^2
 
 
 @torch.no_grad()
-def total_variation(
-    operator: Operator, y: torch.Tensor, start: torch.Tensor, sigma: float, strength: float = STRENGTH
-) -> torch.Tensor:
+def total_variation(operator: Operator, y: torch.Tensor, start: torch.Tensor, weight: float) -> torch.Tensor:
     """Return the picture of small total variation, shape (N, 3, H, W).
 
     Args:
         operator: A linear A.
         y: Shape (N, 3, h, w), in [0, 1] units.
         start: The picture that the iteration starts from, shape (N, 3, H, W).
-        sigma: rms of the noise of y on the 0-255 scale.
-        strength: lambda in units of the noise.
+        weight: lambda, above 0.
     """
-    weight = strength * (sigma + LEAST) / 255
     pull, v = operator.pull(start), start
     bend = 1.2 * _largest(operator, start)
     dual = min(max((weight / 0.1) ** 2 / bend, 1e-3), 1.0)  # step of the dual variable: pictures are wrong by about 0.1

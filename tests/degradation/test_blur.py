@@ -155,7 +155,7 @@ REFUSED = [
     ("operator.kernel=BLACK", "BLACK is black everywhere: give a kernel that is bright where light goes"),
     ("operator.kernel=LARGE", "a kernel of at most 64x64 pixels at image.size=64; it has 3x65"),
     ("operator.kernel=CLEAR", "is transparent in places: give a kernel without transparency"),
-    ("operator.factor=2", "operator.factor is a key of operator=downscale only"),
+    ("operator.factor=2", "operator.factor is a key of operator=downscale, blur_downscale only"),
 ]
 
 
