@@ -64,6 +64,7 @@ class Blur(Operator):
             raise ValueError(f"border={border!r}: must be one of {', '.join(BORDERS)}")
         self.register_buffer("kernel", (kernel.double() / kernel.double().sum()).float(), persistent=False)
         self.border = border
+        self._transfers: dict[tuple[Any, ...], torch.Tensor] = {}  # K by size, type and device of a picture
         self.shape: dict[str, Any] = {"kernel": seeds.content_hash(self.kernel.cpu())}
         self.said = f"blurred by {kernel.shape[0]}x{kernel.shape[1]} pixels"
 
@@ -140,8 +141,11 @@ class Blur(Operator):
     def _transfer(self, x: torch.Tensor) -> torch.Tensor:
         """Return K, the Fourier transform of the kernel with its middle at the first pixel."""
         (height, width), (rows, columns) = x.shape[-2:], self.kernel.shape
-        spread = F.pad(self.kernel.to(x), (0, width - columns, 0, height - rows))
-        return torch.fft.rfft2(spread.roll((-(rows // 2), -(columns // 2)), (0, 1)))
+        key = (height, width, x.dtype, x.device)
+        if key not in self._transfers:
+            spread = F.pad(self.kernel.to(x.device, x.dtype), (0, width - columns, 0, height - rows))
+            self._transfers[key] = torch.fft.rfft2(spread.roll((-(rows // 2), -(columns // 2)), (0, 1)))
+        return self._transfers[key]
 
     def replace(self, x: torch.Tensor, y: torch.Tensor, weight: Weight = 1.0) -> torch.Tensor:
         """Return the exact step for a circular border; w must be below 1."""

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 
 from dipddpm import seeds
 from dipddpm.degradation.operators import OPERATORS, Operator, Weight
-from dipddpm.degradation.transforms import dct_matrix
+from dipddpm.degradation.transforms import constant, dct_matrix
 
 LUMA = (
     *(16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56),
@@ -64,7 +64,6 @@ class Jpeg(Operator):
     shown_as = "compressed"
     completion = "decoded"
     tables: torch.Tensor
-    dct: torch.Tensor
 
     def __init__(self, quality: int = 10, chroma: str = "half", *, tables: torch.Tensor | None = None):
         super().__init__()
@@ -76,8 +75,6 @@ class Jpeg(Operator):
             raise ValueError(f"tables has the shape {tuple(tables.shape)}: must be (2, 8, 8), 1 or more")
         self.quality, self.half = quality if tables is None else None, chroma == "half"
         self.register_buffer("tables", standard_tables(quality) if tables is None else tables.float(), persistent=False)
-        self.register_buffer("dct", dct_matrix(8), persistent=False)
-        self.register_buffer("colours", torch.tensor(COLOURS, dtype=torch.float64), persistent=False)
 
     @property
     def words(self) -> str:
@@ -91,7 +88,7 @@ class Jpeg(Operator):
         planes = [c + (c.round() - c).detach() for c in self._coefficients(self._planes(x))]
         y, colour = (self._values(c, table) for c, table in zip(planes, self.tables, strict=True))
         if self.half:
-            rows, columns = (_interpolation(side).to(x) for side in colour.shape[-2:])
+            rows, columns = (constant(_interpolation, side, like=x) for side in colour.shape[-2:])
             colour = rows @ colour @ columns.T
         decoded = self._picture(y, colour, x.shape[-2:]) + 128 / 255
         return decoded + (decoded.clamp(0, 1) - decoded).detach()
@@ -100,7 +97,7 @@ class Jpeg(Operator):
         """Return x moved by w towards the bins of y. It reaches them with w = 1 where blocks end at the border."""
         of_y = self._planes(y.to(x))
         if self.half:  # what the interpolation of the decoder did to the means over 2x2 pixels is undone
-            rows, columns = (torch.linalg.inv(_means(side) @ _interpolation(side)).to(x) for side in of_y[1].shape[-2:])
+            rows, columns = (constant(_undone, side, like=x) for side in of_y[1].shape[-2:])
             of_y = of_y[0], rows @ of_y[1] @ columns.T
         moved = []
         for here, there, table in zip(
@@ -118,29 +115,26 @@ class Jpeg(Operator):
         step = 16 if self.half else 8
         bottom, right = (-side % step for side in x.shape[-2:])
         padded = F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
-        planes = torch.einsum("ij,njhw->nihw", self.colours.to(x), 255 * padded)
+        planes = torch.einsum("ij,njhw->nihw", constant(_from_rgb, like=x), 255 * padded)
         luma, colour = planes[:, :1] - 128, planes[:, 1:]
         return luma, F.avg_pool2d(colour, 2) if self.half else colour
 
     def _coefficients(self, planes: Planes) -> Planes:
         """Return the coefficients in units of their tables, shape (N, planes, rows, columns, 8, 8)."""
-        luma, colour = (
-            self.dct.to(p) @ p.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4) @ self.dct.to(p).T
-            / table.to(p)
-            for p, table in zip(planes, self.tables, strict=True)
-        )  # fmt: skip
+        dct = constant(dct_matrix, 8, like=planes[0])
+        blocks = [p.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4) for p in planes]
+        luma, colour = (dct @ b @ dct.T / table.to(b) for b, table in zip(blocks, self.tables, strict=True))
         return luma, colour
 
     def _values(self, coefficients: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
         """Return the values of planes, shape (N, planes, H, W)."""
-        dct = self.dct.to(coefficients)
+        dct = constant(dct_matrix, 8, like=coefficients)
         return (dct.T @ (coefficients * table.to(coefficients)) @ dct).transpose(3, 4).flatten(2, 3).flatten(3, 4)
 
     def _picture(self, luma: torch.Tensor, colour: torch.Tensor, size: torch.Size) -> torch.Tensor:
         """Return planes as pictures of a size, in [0, 1] units; the grey of a plane of zeros is 0."""
         planes = torch.cat([luma, colour], 1)
-        back = torch.linalg.inv(self.colours).to(planes)
-        return torch.einsum("ij,njhw->nihw", back, planes)[..., : size[0], : size[1]] / 255
+        return torch.einsum("ij,njhw->nihw", constant(_to_rgb, like=planes), planes)[..., : size[0], : size[1]] / 255
 
     def request(self) -> dict[str, Any]:
         named = {"quality": self.quality} if self.quality else {"tables": seeds.content_hash(self.tables.cpu())}
@@ -160,3 +154,16 @@ def _interpolation(size: int) -> torch.Tensor:
     eye = torch.eye(size, dtype=torch.float64)
     before, after = torch.cat([eye[:1], eye[:-1]]), torch.cat([eye[1:], eye[-1:]])
     return torch.stack([0.75 * eye + 0.25 * before, 0.75 * eye + 0.25 * after], 1).flatten(0, 1)
+
+
+def _undone(size: int) -> torch.Tensor:
+    """Return the matrix that gives the means over pairs back after they were interpolated, shape (size, size)."""
+    return torch.linalg.inv(_means(size) @ _interpolation(size))
+
+
+def _from_rgb() -> torch.Tensor:
+    return torch.tensor(COLOURS, dtype=torch.float64)
+
+
+def _to_rgb() -> torch.Tensor:
+    return torch.linalg.inv(_from_rgb())

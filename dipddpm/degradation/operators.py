@@ -83,13 +83,19 @@ class Operator(torch.nn.Module):
         raise NotImplementedError
 
     def pull(self, x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return the function u -> J' u, where J is the derivative of A at x: A' for a linear A.
+        """Return the function u -> J' u, where J is the derivative of A at x: A' for a linear A. See `measure_at`."""
+        return self.measure_at(x)[1]
+
+    def measure_at(self, x: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+        """Return A x and the function u -> J' u, where J is the derivative of A at x, also where grad mode is off.
 
         Args:
             x: Shape (N, 3, H, W).
         """
-        back = torch.func.vjp(self.measure, x)[1]
-        return lambda u: back(u)[0]
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            y = self.measure(x)
+        return y.detach(), lambda u: torch.autograd.grad(y, x, u, retain_graph=True)[0]
 
     def complete(self, y: torch.Tensor, sigma: float = 0.0) -> torch.Tensor:
         """Return a picture of full size, made of y without a network: the best cheap start. The default is y itself.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from dipddpm.degradation.operators import OPERATORS, Operator, Weight
+from dipddpm.degradation.transforms import constant
 from dipddpm.pictures.check import check_area
 
 
@@ -116,12 +116,15 @@ class BicubicDownscale(Operator):
     def measure(self, x: torch.Tensor) -> torch.Tensor:
         """Return A x, shape (N, 3, H / factor, W / factor)."""
         self.means.check(x)
-        left, right = (_bicubic(side, self.factor).to(x) for side in x.shape[-2:])
+        left, right = (constant(_bicubic, side, self.factor, like=x) for side in x.shape[-2:])
         return left @ x @ right.T
 
     def replace(self, x: torch.Tensor, y: torch.Tensor, weight: Weight = 1.0) -> torch.Tensor:
         error = y.to(x) - self.measure(x)
-        (u, s, v), (p, q, w) = (_singular(side, self.factor, x) for side in x.shape[-2:])
+        (u, s, v), (p, q, w) = (
+            torch.linalg.svd(constant(_bicubic, side, self.factor, like=x), full_matrices=False)
+            for side in x.shape[-2:]
+        )
         values = s[:, None] * q
         inner = u.T @ error @ p * (values / (values.square() + (1 - weight) / weight))
         return x + v.T @ inner @ w
@@ -137,13 +140,7 @@ class BicubicDownscale(Operator):
         return super().record() | {"factor": self.factor, "method": "bicubic"}
 
 
-@functools.lru_cache(maxsize=8)
 def _bicubic(size: int, factor: int) -> torch.Tensor:
     """Return the matrix of a line, float64, shape (size / factor, size)."""
     eye = torch.eye(size, dtype=torch.float64)[None, None]
     return F.interpolate(eye, (size // factor, size), mode="bicubic", antialias=True)[0, 0]
-
-
-def _singular(size: int, factor: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return U, S and V' of the matrix of a line."""
-    return tuple(part.to(like) for part in torch.linalg.svd(_bicubic(size, factor), full_matrices=False))  # pyright: ignore[reportReturnType]

@@ -1,10 +1,24 @@
-"""Matrices of orthonormal transforms. Applied to rows and to columns they transform a picture: T x = L x R'."""
+"""Matrices of lines. Applied to rows and to columns they transform a picture: T x = L x R'."""
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 
 import torch
+
+
+def constant(make: Callable[..., torch.Tensor], *arguments: int, like: torch.Tensor) -> torch.Tensor:
+    """Return a matrix in the type and on the device of a tensor, made once: a CUDA graph takes no copy to a GPU."""
+    return _made(make, arguments, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=64)
+def _made(
+    make: Callable[..., torch.Tensor], arguments: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    return make(*arguments).to(device, dtype)
 
 
 def dct_matrix(size: int) -> torch.Tensor:

@@ -31,7 +31,9 @@ from dipddpm.degradation.operators import Operator, Weight
 from dipddpm.diffusion.schedule import Schedule, to_picture, to_state
 
 ROUNDING = 0.29  # 0-255 scale: rms of rounding to 8 bits
-TOLERANCE = 1e-4  # |residual| / |right-hand side| at which conjugate gradients end, for each picture
+# |residual| / |right-hand side| at which conjugate gradients end, for each picture. With 1e-4 they take up to 1.6 times
+# as long. A window from a picture blurred by a motion then gains nothing with noise, and 2 dB at 42 dB without.
+TOLERANCE = 1e-3
 MOST = 100  # iterations of conjugate gradients
 STEPS = 10  # gradient steps
 
@@ -78,7 +80,12 @@ def data_consistency(
 
 
 def conjugate_gradients(
-    operator: Operator, x: torch.Tensor, y: torch.Tensor, rho: Weight, start: torch.Tensor | None = None
+    operator: Operator,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    rho: Weight,
+    start: torch.Tensor | None = None,
+    tolerance: float = TOLERANCE,
 ) -> torch.Tensor:
     """Return the picture v with the least |A v - y|^2 + rho |v - x|^2 for a linear A.
 
@@ -90,6 +97,7 @@ def conjugate_gradients(
         y: Shape (1 or N, 3, h, w).
         rho: Above 0; one number, or one for each picture, shape (N, 1, 1, 1).
         start: A picture near the answer, shape (N, 3, H, W); None: x. For each picture the nearer one is taken.
+        tolerance: |residual| / |right-hand side| of the end.
     """
     pull = operator.pull(x)
 
@@ -102,7 +110,7 @@ def conjugate_gradients(
         other = right - normal(start - x)
         nearer = _square(other) < _square(residual)
         d, residual = torch.where(nearer, start - x, d), torch.where(nearer, other, residual)
-    least, square = TOLERANCE**2 * _square(right), _square(residual)
+    least, square = tolerance**2 * _square(right), _square(residual)
     direction = residual
     for _ in range(MOST):
         active = square > least
@@ -125,8 +133,8 @@ def gradient_steps(
     """
 
     def at(v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        output, back = torch.func.vjp(operator.measure, v)[:2]
-        return _square(output - y) + _square(rho**0.5 * (v - x)), back(output - y)[0] + rho * (v - x)
+        output, back = operator.measure_at(v)
+        return _square(output - y) + _square(rho**0.5 * (v - x)), back(output - y) + rho * (v - x)
 
     v = best = x
     least, slope = at(v)

@@ -201,7 +201,7 @@ REFUSED = [
     ("+image.reference=clean.png", "image.reference is a key of image=noisy only: type image=noisy image.reference"),
     ("+noise.correlation=1", "noise.correlation is a key of noise=correlated only: type noise=correlated noise.corr"),
     ("experiment=inpaint +noise.sigma=25", "a key of noise=gaussian, poisson, impulse, correlated, own only: type no"),
-    ("+operator.factor=2", "operator.factor is a key of operator=downscale, blur_downscale only: type operator=downscale op"),
+    ("+operator.factor=2", "operator.factor is a key of operator=downscale, blur_downscale only: type operator="),
     ("operator=mask noise.sigma=-1", "noise.sigma=-1.0 is not allowed: from 0 to 255"),
     ("noise=correlated noise.correlation=0", "noise.correlation=0.0 is not allowed: above 0 pixels"),
     ("noise=correlated noise.sigma=0 operator=mask", "noise.sigma=0.0 is not allowed: above 0, to 255 (0-255 scale)"),

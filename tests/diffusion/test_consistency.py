@@ -98,9 +98,11 @@ def test_conjugate_gradients_solve_what_a_dense_solver_solves_for_each_picture(s
     )
     exact = exact.reshape(x.shape)
     begin = None if start is None else torch.full_like(x, 9.0) if start == "far" else exact + 1e-3
-    v = conjugate_gradients(Smear(), x, y, rho, begin)
-    assert (v - exact).abs().max() < 2e-2 and (v - exact).square().mean().sqrt() < 2e-3
-    alone = conjugate_gradients(Smear(), x[1:], y, 0.001, None if begin is None else begin[1:])
+    v = conjugate_gradients(Smear(), x, y, rho, begin, 1e-6)
+    assert (v - exact).abs().max() < 2e-3
+    rough = conjugate_gradients(Smear(), x, y, rho, begin)
+    assert 1e-6 < (rough - exact).square().mean().sqrt() < 2e-2 or start == "near"
+    alone = conjugate_gradients(Smear(), x[1:], y, 0.001, None if begin is None else begin[1:], 1e-6)
     assert torch.allclose(v[1:], alone, atol=1e-9), "a picture does not depend on the others of its batch"
     v = gradient_steps(Smear(), x, y, rho, steps=300)
     assert (v - exact).square().mean().sqrt() < 2e-3
@@ -120,7 +122,7 @@ def test_an_operator_without_a_closed_form_agrees_too_in_the_units_of_states(sig
     x = agree(x0, 300).requires_grad_()
     (slope,) = torch.autograd.grad(objective(x), x)
     (before,) = torch.autograd.grad(objective(x0.requires_grad_()), x0)
-    assert slope.norm() < 1e-3 * before.norm()
+    assert slope.norm() < 2e-3 * before.norm()
     again = agree(x.detach(), 299)
     assert torch.isfinite(again).all() and (Smear().measure((again + 1) / 2) - y).abs().max() < 0.1
 
