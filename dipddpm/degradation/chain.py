@@ -79,7 +79,7 @@ class BlurDownscale(Chain):
 
     def complete(self, y: torch.Tensor, sigma: float = 0.0) -> torch.Tensor:
         """Return the picture of small total variation that, blurred and made smaller, is near y."""
-        return total_variation(self, y, self.operators[1].complete(y), WEIGHT * (sigma + LEAST) / 255)
+        return total_variation(self, y, self._each()[1].complete(y), WEIGHT * (sigma + LEAST) / 255)
 
     def record(self) -> dict[str, Any]:
         return self.blur.record() | {"kind": self.name, "factor": self.factor}

@@ -73,7 +73,7 @@ class Jpeg(Operator):
             raise ValueError(f"chroma={chroma!r}: must be half or full")
         if tables is not None and (tables.shape != (2, 8, 8) or not (tables >= 1).all()):
             raise ValueError(f"tables has the shape {tuple(tables.shape)}: must be (2, 8, 8), 1 or more")
-        self.quality, self.half = quality if tables is None else None, chroma == "half"
+        self.quality, self.halved = quality if tables is None else None, chroma == "half"
         self.register_buffer("tables", standard_tables(quality) if tables is None else tables.float(), persistent=False)
 
     @property
@@ -87,7 +87,7 @@ class Jpeg(Operator):
     def measure(self, x: torch.Tensor) -> torch.Tensor:
         planes = [c + (c.round() - c).detach() for c in self._coefficients(self._planes(x))]
         y, colour = (self._values(c, table) for c, table in zip(planes, self.tables, strict=True))
-        if self.half:
+        if self.halved:
             rows, columns = (constant(_interpolation, side, like=x) for side in colour.shape[-2:])
             colour = rows @ colour @ columns.T
         decoded = self._picture(y, colour, x.shape[-2:]) + 128 / 255
@@ -96,7 +96,7 @@ class Jpeg(Operator):
     def replace(self, x: torch.Tensor, y: torch.Tensor, weight: Weight = 1.0) -> torch.Tensor:
         """Return x moved by w towards the bins of y. It reaches them with w = 1 where blocks end at the border."""
         of_y = self._planes(y.to(x))
-        if self.half:  # what the interpolation of the decoder did to the means over 2x2 pixels is undone
+        if self.halved:  # what the interpolation of the decoder did to the means over 2x2 pixels is undone
             rows, columns = (constant(_undone, side, like=x) for side in of_y[1].shape[-2:])
             of_y = of_y[0], rows @ of_y[1] @ columns.T
         moved = []
@@ -106,18 +106,18 @@ class Jpeg(Operator):
             bins = there.round()
             moved.append(self._values(here.clamp(bins - INSIDE, bins + INSIDE) - here, table))
         luma, colour = moved
-        if self.half:
+        if self.halved:
             colour = F.interpolate(colour, scale_factor=2, mode="nearest")
         return x + weight * self._picture(luma, colour, x.shape[-2:])
 
     def _planes(self, x: torch.Tensor) -> Planes:
         """Return Y - 128 and the colours of pictures, padded to whole blocks by their last values."""
-        step = 16 if self.half else 8
+        step = 16 if self.halved else 8
         bottom, right = (-side % step for side in x.shape[-2:])
         padded = F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
         planes = torch.einsum("ij,njhw->nihw", constant(_from_rgb, like=x), 255 * padded)
         luma, colour = planes[:, :1] - 128, planes[:, 1:]
-        return luma, F.avg_pool2d(colour, 2) if self.half else colour
+        return luma, F.avg_pool2d(colour, 2) if self.halved else colour
 
     def _coefficients(self, planes: Planes) -> Planes:
         """Return the coefficients in units of their tables, shape (N, planes, rows, columns, 8, 8)."""
@@ -138,10 +138,10 @@ class Jpeg(Operator):
 
     def request(self) -> dict[str, Any]:
         named = {"quality": self.quality} if self.quality else {"tables": seeds.content_hash(self.tables.cpu())}
-        return {"jpeg": named, "chroma": "half" if self.half else "full"}
+        return {"jpeg": named, "chroma": "half" if self.halved else "full"}
 
     def record(self) -> dict[str, Any]:
-        return super().record() | {"quality": self.quality, "chroma": "half" if self.half else "full"}
+        return super().record() | {"quality": self.quality, "chroma": "half" if self.halved else "full"}
 
 
 def _means(size: int) -> torch.Tensor:
