@@ -34,9 +34,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
 from bench.averages import SIZE, Pictures, arithmetic, faces, kept, kept_epoch, variants
 from bench.recorded import End, Recipe, Records, record
+from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.noise import Gaussian
-from dipddpm.degradation.operators import Downscale, Identity, Mask, Operator
+from dipddpm.degradation.operators import Identity, Operator
 from dipddpm.degradation.problem import degrade
+from dipddpm.degradation.scaling import Downscale
 from dipddpm.dip.settings import DipSettings
 from dipddpm.metrics.paired import paired_difference
 from dipddpm.pictures.read import load

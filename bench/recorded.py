@@ -115,7 +115,7 @@ def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0) -> dict[st
         epoch = len(curves) + 1
         noise = torch.randn(z.shape, generator=jitter) if s.input_noise else None
         output = net(z if noise is None else z + s.input_noise * recipe.z_scale * noise)
-        loss = problem.operator.losses(output - y).sum()
+        loss = problem.operator.losses(output, problem.y).sum()
         adam.zero_grad()
         loss.backward()
         adam.step()

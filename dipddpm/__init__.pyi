@@ -1,8 +1,16 @@
 """The public names of the package. `dipddpm/__init__.py` imports each one when it is used."""
 
+from .degradation.blur import Blur
+from .degradation.chain import BlurDownscale, Chain
+from .degradation.clip import Clip
+from .degradation.function import Callable
+from .degradation.jpeg import Jpeg
+from .degradation.masks import Mask
 from .degradation.noise import NOISES, Correlated, Gaussian, Impulse, Noise, NoNoise, Poisson
-from .degradation.operators import OPERATORS, Downscale, Identity, Mask, Operator
+from .degradation.operators import OPERATORS, Identity, Operator
 from .degradation.problem import Problem, degrade
+from .degradation.scaling import BicubicDownscale, Downscale
+from .degradation.sensing import Sensing
 from .diffusion.inits import INITS
 from .diffusion.pipeline import WindowPipeline
 from .diffusion.prior import Prior, load_prior
@@ -23,6 +31,12 @@ from .pictures.write import save_picture
 from .study import read_frame
 
 __all__ = [
+    "BicubicDownscale",
+    "Blur",
+    "BlurDownscale",
+    "Callable",
+    "Chain",
+    "Clip",
     "Correlated",
     "Curves",
     "DipSettings",
@@ -32,6 +46,7 @@ __all__ = [
     "INITS",
     "Identity",
     "Impulse",
+    "Jpeg",
     "LoadedFit",
     "Mask",
     "NETWORKS",
@@ -45,6 +60,7 @@ __all__ = [
     "Problem",
     "RULES",
     "Restoration",
+    "Sensing",
     "Snapshot",
     "Stopping",
     "UserError",

@@ -8,7 +8,8 @@ from enum import Enum
 SMALLEST = 8  # pixels a side of a picture
 LARGEST = 8192  # pixels a side of a picture that is restored
 RESTORATIONS = ("noisy", "dip", "result", "posterior_mean", "noisy_window")  # rows of metrics.json, each with a picture
-PICTURES = ("clean", "masked", "downscaled", "panel", "fit", "strip", "sheet")  # the other pictures of a run
+SHOWN = ("masked", "downscaled", "blurred", "sensed", "compressed", "clipped")  # y of each operator, as it is shown
+PICTURES = ("clean", *SHOWN, "panel", "fit", "strip", "sheet")  # the other pictures of a run
 # Patterns of all picture files of a run. A row of several samples has one picture a sample.
 LEFT = (*(f"{name}.png" for name in (*RESTORATIONS, *PICTURES)), *(f"{name}-[0-9]*.png" for name in RESTORATIONS))
 RESULTS, TABLE = "results", "pictures.csv"  # with image=folder: the folder of the results, and a row for each picture
@@ -44,17 +45,23 @@ class Word(Enum):
 # The words that keys of the configuration take.
 ImageKind = Word("ImageKind", "clean noisy folder")  # clean: noise is added to the picture; noisy: the picture is y
 NoiseKind = Word("NoiseKind", "gaussian poisson impulse correlated none own")  # own: the noise that y has already
-OperatorKind = Word("OperatorKind", "identity mask downscale")
+OperatorKind = Word("OperatorKind", "identity mask downscale blur blur_downscale sensing jpeg clip")
+Method = Word("Method", "mean bicubic")  # of a smaller picture
+Transform = Word("Transform", "dct hadamard")
+Chroma = Word("Chroma", "half full")  # of a JPEG: resolution of the colours
+Border = Word("Border", "reflect circular")  # of a blurred picture: its mirror image follows, or its opposite side
 Network = Word("Network", "cnn skip")
 Rule = Word("Rule", "loss_floor wmv emv never")
 Precision = Word("Precision", "fp32 tf32 bf16 auto")  # of arithmetic; auto: what the device is fast in
 Init = Word("Init", "raw scaled diffused matched noise")
 Scheduler = Word("Scheduler", "ddpm ddim")
 FitMode = Word("FitMode", "auto never")
+NOISE_SHOWS = ("identity", "blur", "clip")  # operators that leave the noise of y so that it can be estimated
 NOISES = tuple(name for name in NoiseKind.__members__ if name != "own")  # kinds that can be added
-OPERATORS, NETWORKS, RULES, PRECISIONS, INITS, SCHEDULERS = (
-    tuple(kind.__members__) for kind in (OperatorKind, Network, Rule, Precision, Init, Scheduler)
+OPERATORS, BORDERS, TRANSFORMS, NETWORKS, RULES, PRECISIONS, INITS, SCHEDULERS = (
+    tuple(kind.__members__) for kind in (OperatorKind, Border, Transform, Network, Rule, Precision, Init, Scheduler)
 )
+KERNELS = {"gaussian": ("width",), "motion": ("length", "angle")}  # of a blur, with the keys that shape them
 FIT_VERSION = 2  # part of a fit's key; raise it when the same request no longer gives the same fit
 
 

@@ -32,6 +32,14 @@ def test_a_noise(kind):
 def test_an_operator():
     assert dd.Mask().missing == values_of("operator", "mask")["missing"]
     assert dd.Downscale().factor == values_of("operator", "downscale")["factor"]
+    for made in (dd.Sensing(), dd.Jpeg(), dd.Clip()):
+        conf = values_of("operator", made.name)
+        own = {name: value for name, value in made.record().items() if name in conf}
+        assert own == conf | {"quality": 10} if made.name == "jpeg" else own == conf
+    blur = values_of("operator", "blur")
+    for made in (dd.Blur.gaussian(), dd.Blur.motion()):
+        shape = made.shape | {"border": made.border}
+        assert shape == {"kernel": shape["kernel"]} | {name: blur[name] for name in shape if name != "kernel"}
 
 
 def test_the_rule_and_the_prior():

@@ -51,15 +51,13 @@ class Left(dd.Operator):
     """The left half is known."""
 
     name = "left"
+    spread = 1.0
 
     def measure(self, x):
         return x * (torch.arange(x.shape[-1]) < x.shape[-1] // 2)
 
     def adjoint(self, u):
         return self.measure(u)
-
-    def complete(self, y):
-        return y
 
 
 def test_an_operator_of_ones_own_is_never_taken_for_another(tmp_path):

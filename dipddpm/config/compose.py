@@ -20,6 +20,7 @@ from dipddpm.config.ranges import check
 from dipddpm.config.schema import CHOICES, Composed, Config
 from dipddpm.config.typing_errors import one_line, refusal
 from dipddpm.errors import UserError, suggestion
+from dipddpm.names import KERNELS
 
 
 def typed(cfg: DictConfig) -> Config:
@@ -66,6 +67,9 @@ def _merged(values: Any) -> DictConfig:
     assert isinstance(merged, DictConfig)
     if merged.operator.get("file"):  # a drawn mask replaces the random one
         merged.operator.missing = None
+    if kernel := merged.operator.get("kernel"):
+        for name in {name for keys in KERNELS.values() for name in keys} - {*KERNELS.get(kernel, ())}:
+            merged.operator[name] = None
     return merged
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from dipddpm.config import operator_ranges
 from dipddpm.config.schema import (
     AddedNoise,
+    BlurDownscaleOperator,
     CleanImage,
     Config,
     CorrelatedNoise,
     DownscaleOperator,
     FolderImage,
     ImageConfig,
+    JpegOperator,
     MaskOperator,
     NoiseConfig,
     NoisyImage,
@@ -24,11 +27,12 @@ from dipddpm.config.schema import (
     of_picture,
 )
 from dipddpm.errors import UserError, need
-from dipddpm.names import LARGEST, SMALLEST
+from dipddpm.names import LARGEST, NOISE_SHOWS, SMALLEST
 
 # Least and largest noise.sigma (0-255 scale). Below 0.1 photons are too many to count; above 127.5 a picture may have
 # too few values to hit.
 STRENGTHS = {"poisson": (0.1, 255.0), "impulse": (0.1, 127.5)}
+SHRINKING = (DownscaleOperator, BlurDownscaleOperator)
 BLURS = 16  # least side of y in widths of the blur; on a smaller y the strength of the noise varies by chance
 
 
@@ -67,7 +71,8 @@ def _check_image(image: ImageConfig) -> None:
 
 def _check_operator(c: Config, given: str) -> None:
     a = c.operator
-    if isinstance(a, DownscaleOperator):
+    operator_ranges.check(c, given)
+    if isinstance(a, SHRINKING):
         need(a.factor >= 2, "operator.factor", a.factor, "2 or more (times smaller)")
     if not isinstance(a, MaskOperator) or a.file:
         return
@@ -96,13 +101,16 @@ def _check_pair(image: ImageConfig, noise: NoiseConfig) -> None:
 def _check_own(c: Config, partial: bool, given: str) -> None:
     assert isinstance(c.noise, OwnNoise)
     sigma, without = c.noise.sigma, "noise=none" if given == "image=noisy" else "noise.sigma=0"
-    if partial and sigma is None:
+    if isinstance(c.operator, JpegOperator) and sigma is None:
+        return  # a JPEG has no noise of its own
+    if c.operator.kind.name not in NOISE_SHOWS and sigma is None:
         raise UserError(
             f"operator={c.operator.kind.name} with {given} needs noise.sigma, which is estimated only from a whole "
             f"picture: type noise.sigma=<0-255 scale>, or {without} if the picture has no noise"
         )
     inside = sigma is None or 0 < sigma <= 255 or (partial and sigma == 0)
-    allowed = "from 0 to 255 (0-255 scale)" if partial else "above 0, to 255 (0-255 scale), or null to estimate it"
+    allowed = "from 0 to 255 (0-255 scale)" if partial else "above 0, to 255 (0-255 scale)"
+    allowed += ", or null to estimate it" * (c.operator.kind.name in NOISE_SHOWS)
     need(inside, "noise.sigma", sigma, allowed)
 
 
@@ -130,9 +138,10 @@ def check_sides(c: Config, size: int) -> None:
         size: Pixels a side of the picture.
 
     Raises:
-        UserError: When ``operator.factor`` does not divide the size, or the blur of the noise is too wide for y.
+        UserError: When ``operator.factor`` does not divide the size, or a blur is too wide for its picture.
     """
-    if isinstance(c.operator, DownscaleOperator):
+    operator_ranges.check_size(c.operator, size)
+    if isinstance(c.operator, SHRINKING):
         whole = [f for f in range(2, size // SMALLEST + 1) if size % f == 0]
         allowed = f"{', '.join(map(str, whole)) or 'no factor'} at image.size={size}"
         need(c.operator.factor in whole, "operator.factor", c.operator.factor, allowed)
@@ -152,7 +161,7 @@ def check_given(c: Config, given: tuple[int, int], size: int) -> None:
 
     Raises:
         UserError: With ``operator=downscale``, when a clean picture is smaller than ``size``, or y is not
-            ``operator.factor`` times smaller. When y has a mask and its sides are not ``size``.
+            ``operator.factor`` times smaller. When y has a mask or is blurred, and its sides are not ``size``.
     """
     if isinstance(c.image, NoisyImage) and (mask := mask_of(c)) and min(given) != size:
         raise UserError(
@@ -160,7 +169,8 @@ def check_given(c: Config, given: tuple[int, int], size: int) -> None:
             "mixes missing pixels with known ones; cut both with image.box=[left,top,right,bottom], or give both at "
             f"{size}x{size}"
         )
-    if not isinstance(c.operator, DownscaleOperator):
+    operator_ranges.check_given(c, given, size)
+    if not isinstance(c.operator, SHRINKING):
         return
     f, (width, height) = c.operator.factor, given
     named = f"image.path={c.image.path} is {width}x{height}"

@@ -11,7 +11,22 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from dipddpm.names import FitMode, ImageKind, Init, Network, NoiseKind, OperatorKind, Precision, Rule, Scheduler
+from dipddpm.names import (
+    KERNELS,
+    Border,
+    Chroma,
+    FitMode,
+    ImageKind,
+    Init,
+    Method,
+    Network,
+    NoiseKind,
+    OperatorKind,
+    Precision,
+    Rule,
+    Scheduler,
+    Transform,
+)
 
 
 @dataclass
@@ -87,6 +102,40 @@ class MaskOperator(OperatorConfig):
 @dataclass
 class DownscaleOperator(OperatorConfig):
     factor: int = MISSING
+    method: Method = Method.mean
+
+
+@dataclass
+class BlurOperator(OperatorConfig):
+    """A blur. Keys that shape another kernel than the chosen one become null."""
+
+    kernel: str = MISSING
+    width: float | None = None
+    length: float | None = None
+    angle: float | None = None
+    border: Border = MISSING
+
+
+@dataclass
+class BlurDownscaleOperator(BlurOperator):
+    factor: int = MISSING
+
+
+@dataclass
+class SensingOperator(OperatorConfig):
+    share: float = MISSING
+    transform: Transform = MISSING
+
+
+@dataclass
+class JpegOperator(OperatorConfig):
+    quality: int | None = None
+    chroma: Chroma = MISSING
+
+
+@dataclass
+class ClipOperator(OperatorConfig):
+    threshold: float = MISSING
 
 
 CHOICES: dict[str, dict[str, type]] = {
@@ -97,7 +146,16 @@ CHOICES: dict[str, dict[str, type]] = {
         "none": NoNoise,
         "own": OwnNoise,
     },
-    "operator": {"identity": IdentityOperator, "mask": MaskOperator, "downscale": DownscaleOperator},
+    "operator": {
+        "identity": IdentityOperator,
+        "mask": MaskOperator,
+        "downscale": DownscaleOperator,
+        "blur": BlurOperator,
+        "blur_downscale": BlurDownscaleOperator,
+        "sensing": SensingOperator,
+        "jpeg": JpegOperator,
+        "clip": ClipOperator,
+    },
 }
 
 
@@ -207,11 +265,21 @@ def mask_of(c: Config) -> str | None:
     return c.operator.file if isinstance(c.operator, MaskOperator) else None
 
 
+def kernel_of(c: Config) -> str | None:
+    """Return the path of a kernel, or None."""
+    return c.operator.kernel if isinstance(c.operator, BlurOperator) and c.operator.kernel not in KERNELS else None
+
+
 def factor_of(c: Config) -> int:
     """Return the side of the picture divided by the side of y: 1, or ``operator.factor``."""
-    return c.operator.factor if isinstance(c.operator, DownscaleOperator) else 1
+    return c.operator.factor if isinstance(c.operator, DownscaleOperator | BlurDownscaleOperator) else 1
+
+
+def is_own_jpeg(c: Config) -> bool:
+    """Return whether the tables of a JPEG are those of the file of the picture."""
+    return isinstance(c.operator, JpegOperator) and isinstance(c.image, NoisyImage) and c.operator.quality is None
 
 
 def is_partial(c: Config) -> bool:
-    """Return whether y holds only a part of the picture: pixels are missing, or y is smaller."""
+    """Return whether y lacks a part of the picture."""
     return not isinstance(c.operator, IdentityOperator)

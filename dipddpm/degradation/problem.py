@@ -34,8 +34,9 @@ class Problem:
         completed: y as a picture of full size, where it is known already. None: the operator completes y.
 
     Attributes:
-        y: The argument.
-        noisy: y as a picture of full size, shape (N, 3, H, W): y itself, or y completed by the operator.
+        y: The argument. Losses and data consistency take it.
+        noisy: y as a picture of full size, shape (N, 3, H, W): y itself, or y completed by the operator. Windows and
+            baselines without a DIP start from it.
         clean: The argument.
         operator: A.
         contents: One content hash for each picture.
@@ -46,7 +47,7 @@ class Problem:
     Raises:
         TypeError: For a picture that is no tensor.
         ValueError: For shapes that do not match, values or a sigma that are not finite, a negative sigma, or no sigma
-            with an operator other than `Identity`.
+            with an operator that hides the noise of y.
     """
 
     def __init__(
@@ -63,22 +64,32 @@ class Problem:
     ):
         check_picture("y", y)
         self.operator = Identity() if operator is None else operator
-        if sigma is None and self.operator.partial:
+        if sigma is None and not self.operator.noise_shows:
             raise ValueError(f"sigma=None: must be given with an operator ({self.operator.words}); 0 for no noise")
         if sigma is not None:
             check_sigma(sigma)
         self.y, self.known_sigma, self.clean, self.notes = y, sigma, clean, tuple(notes)
         self.added = added
-        self.noisy = self.operator.complete(y) if completed is None else completed
+        self.noisy = self._completed() if completed is None else completed
         check_finite("y", self.noisy)
         if clean is not None:
             check_picture("clean", clean)
             check_finite("clean", clean)
             if clean.shape != self.noisy.shape:
                 raise ValueError(f"clean has the shape {tuple(clean.shape)}: must be {tuple(self.noisy.shape)}")
+        if self.operator.partial and (made := self.operator.measure(self.noisy).shape) != y.shape:
+            raise ValueError(
+                f"A of the completed picture has the shape {tuple(made)}, and y {tuple(y.shape)}: the operator "
+                f"({self.operator.words}) must complete y to full size"
+            )
         self.contents = content_hashes(y) if contents is None else tuple(contents)
         if len(self.contents) != len(y):
             raise ValueError(f"contents has {len(self.contents)} hashes: must be one for each of {len(y)} pictures")
+
+    def _completed(self) -> torch.Tensor:
+        """Return completed y."""
+        a = self.operator
+        return a.complete(self.y, self.sigma if a.partial else 0.0)  # the identity needs no estimate
 
     def __len__(self) -> int:
         """Return the number of pictures N."""
@@ -103,7 +114,7 @@ class Problem:
         """rms of the noise of each picture on the 0-255 scale; errors are those of `sigma`."""
         if self.known_sigma is not None:
             return (self.known_sigma,) * len(self)
-        return tuple(estimate_sigma(one) for one in self.noisy.split(1))
+        return tuple(estimate_sigma(one) for one in self.y.split(1))
 
     @property
     def sigma_source(self) -> str:
@@ -113,7 +124,7 @@ class Problem:
     @property
     def shown(self) -> torch.Tensor:
         """y for people, shape (N, 3, H, W): black where pixels are missing, squares where y is smaller."""
-        return self.operator.project(self.noisy)
+        return self.operator.show(self.y, self.noisy)
 
     @property
     def words(self) -> str:
@@ -132,13 +143,14 @@ class Problem:
         """Return the picture with the measured part of y put in, where y is partial and has no noise.
 
         Where y has noise or holds the whole picture, the picture is returned unchanged: it may be nearer to x than y.
+        The same holds where y has no stable inverse.
 
         Args:
             picture: Shape (N, 3, H, W), the shape of ``noisy``.
         """
         if not self.operator.partial or self.sigma > 0:
             return picture
-        return self.operator.replace(picture, self.noisy)
+        return self.operator.put_back(picture, self.y)
 
 
 def degrade(

@@ -1,19 +1,24 @@
 """Data consistency: make a window's clean estimates agree with y = A x + noise.
 
 At noise level t the network gives an estimate x0 of the clean picture, and y holds a part of that picture. The step
-takes the picture x with the least |A x - y|^2 / sigma^2 + |x - x0|^2 / r_t^2, where r_t is the noise of the level. With
-A A' = I / s^2 (`dipddpm.degradation.operators`) that is
+takes the picture v with the least |A v - y|^2 / sigma^2 + |v - x0|^2 / r_t^2, where r_t is the noise of the level.
 
-    x = x0 + w P (y - x0),   w = r_t^2 / (r_t^2 + s^2 sigma^2).
+| operator | step |
+|---|---|
+| A A' = I / s^2, or another closed form | `Operator.replace` with the weight w = r_t^2 / (r_t^2 + s^2 sigma^2) |
+| another linear A | conjugate gradients, from the step before, to a residual of `TOLERANCE` |
+| another A | `STEPS` gradient steps |
 
-The part of the picture that A measures moves by w towards y, and the rest stays. Without noise w = 1: the measured part
-becomes that of y.
+With A A' = I / s^2 (`dipddpm.degradation.operators`) the step is v = x0 + w P (y - x0): the part of the picture that A
+measures moves by w towards y, and the rest stays. Without noise w = 1: the measured part becomes that of y. The
+iterations need noise: `ROUNDING` is the least sigma that they take.
 
 References:
     Zhu et al., Denoising Diffusion Models for Plug-and-Play Image Restoration, 2023 (DiffPIR, eq. 13 with lambda = 1),
     https://arxiv.org/abs/2305.08995.
     Wang, Yu and Zhang, Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model, 2022 (DDNM, without
     noise), https://arxiv.org/abs/2212.00490.
+    Barzilai and Borwein, Two-point step size gradient methods, 1988, https://doi.org/10.1093/imanum/8.1.141.
 """
 
 from __future__ import annotations
@@ -22,37 +27,139 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from dipddpm.degradation.operators import Operator
-from dipddpm.diffusion.schedule import Schedule, to_state
+from dipddpm.degradation.operators import Operator, Weight
+from dipddpm.diffusion.schedule import Schedule, to_picture, to_state
+
+ROUNDING = 0.29  # 0-255 scale: rms of rounding to 8 bits
+# |residual| / |right-hand side| at which conjugate gradients end, for each picture. With 1e-4 they take up to 1.6 times
+# as long. A window from a picture blurred by a motion then gains nothing with noise, and 2 dB at 42 dB without.
+TOLERANCE = 1e-3
+MOST = 100  # iterations of conjugate gradients
+STEPS = 10  # gradient steps
 
 
 def data_consistency(
-    y: torch.Tensor, operator: Operator, sigmas: Sequence[float], schedule: Schedule
+    y: torch.Tensor, operator: Operator, sigmas: Sequence[float], schedule: Schedule, *, gradient: bool = False
 ) -> Callable[[torch.Tensor, int], torch.Tensor]:
     """Return the function that `dipddpm.diffusion.sampler.sample_window` calls for each clean estimate.
 
     Args:
-        y: Completed y, shape (1 or N, 3, H, W), in [0, 1] units.
+        y: y itself, shape (1 or N, 3, h, w), in [0, 1] units.
         operator: A.
         sigmas: rms of the noise of each picture of y on the 0-255 scale, 0 for no noise.
         schedule: The noise levels of the window.
+        gradient: Whether gradient steps are taken for every operator.
 
     Returns:
         A function of a clean estimate, shape (N, 3, H, W) in [-1, 1] units, and its level. It returns the estimate that
-        agrees with y, in the same shape.
+        agrees with y, in the same shape. It serves one window: it remembers its last answer.
     """
-    state = to_state(y)
-    noises = [sigma * operator.spread for sigma in sigmas]
+    closed = operator.closed and not gradient
+    spread = 1.0 if operator.spread is None else operator.spread
+    noises = [sigma * spread if closed else max(sigma, ROUNDING) for sigma in sigmas]
+    given: torch.Tensor | None = None
+    last: torch.Tensor | None = None
 
     def agree(x0: torch.Tensor, level: int) -> torch.Tensor:
-        r, given = schedule.sigma(level), state.to(x0)
-        if not any(noises):
-            return operator.replace(x0, given.expand_as(x0))
-        weights = [r**2 / (r**2 + noise**2) for noise in noises]
-        w = weights[0]  # a number, which needs no copy to the device
-        if len(set(weights)) > 1:
-            w = torch.tensor(weights).to(x0).reshape(-1, 1, 1, 1)
-        nearer = x0 + w * (given - x0)
-        return operator.replace(x0, nearer)
+        nonlocal given, last
+        r, linear = schedule.sigma(level), operator.linear
+        x = x0 if linear else to_picture(x0)
+        if given is None:  # a linear A of the state 2 x - 1 is 2 A x - A 1
+            given = y.to(x0) * 2 - operator.measure(torch.ones_like(x0)) if linear else y.to(x0)
+        if closed:
+            v = operator.replace(x, given, _of_each([r**2 / (r**2 + noise**2) for noise in noises], x))
+        else:
+            rho = _of_each([noise**2 / r**2 for noise in noises], x)
+            if linear and not gradient:
+                v = last = conjugate_gradients(operator, x, given, rho, last)
+            else:
+                v = gradient_steps(operator, x, given, rho)
+        return v if linear else to_state(v)
 
     return agree
+
+
+def conjugate_gradients(
+    operator: Operator,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    rho: Weight,
+    start: torch.Tensor | None = None,
+    tolerance: float = TOLERANCE,
+) -> torch.Tensor:
+    """Return the picture v with the least |A v - y|^2 + rho |v - x|^2 for a linear A.
+
+    Each picture of a batch ends at its own tolerance: its result does not depend on the others.
+
+    Args:
+        operator: A.
+        x: Shape (N, 3, H, W), in the units of y.
+        y: Shape (1 or N, 3, h, w).
+        rho: Above 0; one number, or one for each picture, shape (N, 1, 1, 1).
+        start: A picture near the answer, shape (N, 3, H, W); None: x. For each picture the nearer one is taken.
+        tolerance: |residual| / |right-hand side| of the end.
+    """
+    pull = operator.pull(x)
+
+    def normal(d: torch.Tensor) -> torch.Tensor:
+        return pull(operator.measure(d)) + rho * d
+
+    d = torch.zeros_like(x)
+    residual = right = pull(y - operator.measure(x))
+    if start is not None:
+        other = right - normal(start - x)
+        nearer = _square(other) < _square(residual)
+        d, residual = torch.where(nearer, start - x, d), torch.where(nearer, other, residual)
+    least, square = tolerance**2 * _square(right), _square(residual)
+    direction = residual
+    for _ in range(MOST):
+        active = square > least
+        if not active.any():
+            break
+        of_normal = normal(direction)
+        step = torch.where(active, square / _dot(direction, of_normal), 0.0)
+        d, residual = d + step * direction, residual - step * of_normal
+        before, square = square, _square(residual)
+        direction = residual + torch.where(active, square / before, 0.0) * direction
+    return x + d
+
+
+def gradient_steps(
+    operator: Operator, x: torch.Tensor, y: torch.Tensor, rho: Weight, steps: int = STEPS
+) -> torch.Tensor:
+    """Take gradient steps on |A v - y|^2 + rho |v - x|^2 from v = x, and return the best v of each picture.
+
+    A step has the length of Barzilai and Borwein. Arguments are those of `conjugate_gradients`; A need not be linear.
+    """
+
+    def at(v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        output, back = operator.measure_at(v)
+        return _square(output - y) + _square(rho**0.5 * (v - x)), back(output - y) + rho * (v - x)
+
+    v = best = x
+    least, slope = at(v)
+    length: Weight = 1 / (1 + rho)  # right for |A| = 1
+    for _ in range(steps):
+        moved = v - length * slope
+        value, after = at(moved)
+        bend = _dot(moved - v, after - slope)
+        length = torch.where(bend > 0, _square(moved - v) / bend, length)
+        v, slope = moved, after
+        best, least = torch.where(value < least, v, best), torch.minimum(value, least)
+    return best
+
+
+def _of_each(values: Sequence[float], like: torch.Tensor) -> Weight:
+    """Return one number for all pictures, which needs no copy to the device, or a column of them."""
+    if len(set(values)) == 1:
+        return values[0]
+    return torch.tensor(values).to(like).reshape(-1, 1, 1, 1)
+
+
+def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return the scalar product of each picture with its partner, shape (N, 1, 1, 1)."""
+    return (a * b).sum((1, 2, 3), keepdim=True)
+
+
+def _square(a: torch.Tensor) -> torch.Tensor:
+    return _dot(a, a)

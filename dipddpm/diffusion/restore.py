@@ -219,7 +219,7 @@ def _consistency(prior: Prior, problem: Problem | None, samples: int, consistent
         raise ValueError(f"samples={samples} of {len(problem)} pictures cannot agree with y: restore them one by one")
     device = prior.unet.device
     operator = copy.deepcopy(problem.operator).to(device)  # once, and not in each step
-    return data_consistency(problem.noisy.to(device), operator, problem.sigmas, prior.schedule)
+    return data_consistency(problem.y.to(device), operator, problem.sigmas, prior.schedule)
 
 
 def _watched(prior: Prior, watch: Watch | None, share: float) -> Prior:

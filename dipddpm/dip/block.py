@@ -35,6 +35,7 @@ class Fitted(Protocol):
     net: torch.nn.Module
     z: torch.Tensor
     noisy: torch.Tensor
+    y: torch.Tensor
     clean: torch.Tensor | None
     operator: Operator
     settings: DipSettings
@@ -203,7 +204,7 @@ class Block:
             name, given, wanted = type(module.net).__name__, tuple(output.shape), tuple(module.noisy.shape)
             raise ValueError(f"network {name} gives the shape {given}: must be that of z, {wanted}")
         self.checked = True
-        losses = module.operator.losses(output - module.noisy)  # over the values of y
+        losses = module.operator.losses(output, module.y)  # over the values of y
         if measured:
             self._measure(output.detach(), losses.detach())
         losses.sum().backward()

@@ -154,7 +154,7 @@ def _say(members: Sequence[Member], epochs: int, now: Mapping[str, Any]) -> None
 
 def _parts(module: DeepImagePrior, members: Sequence[Member], every: int) -> list[writing.Maker]:
     """Return what is written of each fit: kept epochs, and for a fit with a folder TensorBoard's events."""
-    y = module.operator.project(module.noisy)
+    y = module.operator.show(module.y, module.noisy)
     makers: list[writing.Maker] = []
     for i, member in enumerate(members):
         keeper, epochs = member.keeper, len(member.curves)

@@ -52,7 +52,8 @@ class DeepImagePrior(pl.LightningModule):
     Args:
         noisy: Completed y, shape (N, 3, H, W), in [0, 1] units; values may lie outside.
         clean: The clean pictures, same shape, or None. The fit is measured against them and does not learn from them.
-        operator: A of y = A x + noise. The loss is over the measured part (the paper's eq. 4 and 5). None: identity.
+        y: y itself, shape (N, 3, h, w); None: A of ``noisy``.
+        operator: A of y = A x + noise. The loss is over the values of y (the paper's eq. 4 and 5). None: identity.
         network: Your own module, which maps z to a picture, both of shape (1, 3, H, W). It is trained in place, and N
             is 1. None builds the network that the settings name, with initial weights from the seed.
         settings: Settings of the network and of Adam; None: those of the plain network.
@@ -66,6 +67,7 @@ class DeepImagePrior(pl.LightningModule):
 
     z: torch.Tensor
     noisy: torch.Tensor
+    y: torch.Tensor
     clean: torch.Tensor | None
 
     def __init__(
@@ -73,6 +75,7 @@ class DeepImagePrior(pl.LightningModule):
         noisy: torch.Tensor,
         clean: torch.Tensor | None = None,
         *,
+        y: torch.Tensor | None = None,
         operator: Operator | None = None,
         network: torch.nn.Module | None = None,
         settings: DipSettings | None = None,
@@ -101,6 +104,8 @@ class DeepImagePrior(pl.LightningModule):
         self.register_buffer("noisy", noisy.contiguous(memory_format=fast), persistent=False)
         self.register_buffer("clean", clean, persistent=False)
         self.operator = Identity() if operator is None else operator
+        y = self.operator.measure(noisy) if y is None else y
+        self.register_buffer("y", y.contiguous(memory_format=fast), persistent=False)
         self.input_generators = [seeds.generator(seed, "dip input noise", content) for content in self.contents]
         self.windowed, self.moving = WindowedVariance(), MovingVariance()
         self.average = Average(s.ema)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from dipddpm import environment
-from dipddpm.degradation.operators import Mask
+from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.problem import Problem
 from dipddpm.dip import fitting
 from dipddpm.dip.curves import Curves
@@ -206,7 +206,7 @@ class Wanted:
         """Fit until the rule fires, or until the epoch that is wanted. A kept fit is continued."""
         p, given = self.problem, self.checkpoint if isinstance(self.checkpoint, int) else None
         module = DeepImagePrior(
-            p.noisy, p.clean, operator=p.operator, network=copy.deepcopy(self.network), settings=self.settings,
+            p.noisy, p.clean, y=p.y, operator=p.operator, network=copy.deepcopy(self.network), settings=self.settings,
             seed=self.seed, contents=p.contents,
         )  # fmt: skip
         rule = Stopping("never") if given else self.rule
@@ -277,5 +277,6 @@ def _rows(problem: Problem) -> Iterator[Problem]:
             operator = Mask(known=operator.known[row])
         clean = None if problem.clean is None else problem.clean[row]
         yield Problem(
-            problem.y[row], problem.known_sigma, clean, operator, contents=problem.contents[row], added=problem.added
-        )
+            problem.y[row], problem.known_sigma, clean, operator, contents=problem.contents[row], added=problem.added,
+            completed=problem.noisy[row],
+        )  # fmt: skip

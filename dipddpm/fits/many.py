@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 
-from dipddpm.degradation.operators import Mask
 from dipddpm.dip import fitting, networks
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.module import DeepImagePrior
@@ -197,11 +196,11 @@ def _group(store: FitStore, wanted: Sequence[Wanted], waiting: Sequence[int]) ->
 
     def kind(i: int) -> tuple[object, ...]:
         one = wanted[i]
-        a, fit = one.problem.operator, None
+        fit = None
         with suppress(Damaged):  # a damaged fit is made again from its first epoch
             fit = store.find(fit_key(one.request))
-        operator = type(a) if isinstance(a, Mask) else str(a.request())
-        return (one.settings, tuple(one.problem.noisy.shape), one.seed, operator, one.problem.clean is None,
+        p = one.problem
+        return (one.settings, tuple(p.noisy.shape), one.seed, p.operator.alike, p.clean is None,
                 one.checkpoint if isinstance(one.checkpoint, int) else None, fit.epochs if fit else 0)  # fmt: skip
 
     first = kind(waiting[0])
@@ -249,11 +248,11 @@ def _fit_stack(
     members = [one for one, _ in work.values()]
     problems = [one.problem for one in members]
     operators = [p.operator for p in problems]
-    same = not isinstance(operators[0], Mask)
     clean = [p.clean for p in problems if p.clean is not None]
     module = DeepImagePrior(
         torch.cat([p.noisy for p in problems]), torch.cat(clean) if clean else None,
-        operator=operators[0] if same else type(operators[0]).joined(operators), settings=members[0].settings,
+        y=torch.cat([p.y for p in problems]),
+        operator=type(operators[0]).joined(operators), settings=members[0].settings,
         seed=members[0].seed, contents=[p.content for p in problems],
     )  # fmt: skip
     keepers = [FolderKeeper(store.folder(key), key, one.problem.content, fit) for key, (one, fit) in work.items()]

@@ -116,15 +116,21 @@ def load(path: str, size: int | None = None, box: Box | None = None, key: str = 
 
 
 @contextmanager
-def opened(path: str, box: Box | None, key: str) -> Iterator[tuple[decode.Decoded, decode.Box]]:
+def opened(path: str, box: Box | None, key: str, least: int = SMALLEST) -> Iterator[tuple[decode.Decoded, decode.Box]]:
     """Decode a picture: ``with opened(...) as (picture, box)``. The box is the part that is taken, or the whole.
+
+    Args:
+        path: As for `check`.
+        box: As for `check`.
+        key: As for `check`.
+        least: The fewest pixels a side.
 
     Raises:
         UserError: As for `check`, also for errors inside the block.
     """
     named = f"{key}={path}"
     try:
-        yield _decoded(path, box, key)
+        yield _decoded(path, box, key, least)
     except UserError:
         raise
     except UnidentifiedImageError as error:
@@ -166,7 +172,7 @@ def _built_in() -> Path:
     return Path(spec.origin).parent / "data" / "astronaut.png"
 
 
-def _decoded(path: str, box: Box | None, key: str) -> tuple[decode.Decoded, decode.Box]:
+def _decoded(path: str, box: Box | None, key: str, least: int) -> tuple[decode.Decoded, decode.Box]:
     """Return the decoded picture, and its part that is taken: the box, or the whole."""
     built_in = path == BUILT_IN and key in PICTURES
     picture = decode.decode(_built_in() if built_in else _find(path, key), f"{key}={path}")
@@ -186,8 +192,8 @@ def _decoded(path: str, box: Box | None, key: str) -> tuple[decode.Decoded, deco
             )
         taken = (left, top, right, bottom)
         width, height = right - left, bottom - top
-    if min(height, width) < SMALLEST:
-        raise UserError(f"{named} is {width}x{height}: give at least {SMALLEST} pixels a side")
+    if min(height, width) < least:
+        raise UserError(f"{named} is {width}x{height}: give at least {least} pixels a side")
     return picture, taken
 
 

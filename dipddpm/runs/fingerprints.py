@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dipddpm import files
-from dipddpm.config.schema import Config, mask_of, reference_of
+from dipddpm.config.schema import Config, kernel_of, mask_of, reference_of
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import layout
 from dipddpm.names import FIT_VERSION
@@ -37,7 +37,7 @@ def of(c: Config, command: str) -> dict[str, str]:
 def inputs(c: Config) -> dict[str, Path]:
     """Return the files that a job reads, without those of its prior, by key of the configuration."""
     named = {"image.path": c.image.path, "image.reference": reference_of(c), "operator.file": mask_of(c),
-             "checkpoint": c.checkpoint}  # fmt: skip
+             "operator.kernel": kernel_of(c), "checkpoint": c.checkpoint}  # fmt: skip
     if is_many(c):
         named |= {f"image.path {path}": str(path) for path in listed(c.image.path)}
     paths = {key: files.expanded(path) for key, path in named.items() if isinstance(path, str)}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 from dipddpm.config.checkpoint import parse
 from dipddpm.config.degradation_ranges import check_given, check_sides, enlarged, magnification
 from dipddpm.config.ranges import check_halvings, check_levels, check_memory, need_an_error
-from dipddpm.config.schema import Config, has_clean, is_partial, mask_of, reference_of
+from dipddpm.config.schema import Config, has_clean, is_own_jpeg, is_partial, kernel_of, mask_of, reference_of
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import layout
 from dipddpm.errors import UserError, error_unknown, need, typed_as
@@ -145,6 +145,10 @@ class _Look:
             read.check_same(clean, given, times=times)
         if mask := mask_of(c):
             self._once(masks.check, mask, c.image.box, given)
+        if is_own_jpeg(c):
+            from dipddpm.pictures import jpegs
+
+            self._once(jpegs.check, c.image.path)
         return given
 
     def _at_others(self) -> int:
@@ -153,6 +157,10 @@ class _Look:
         size = self._at_prior()
         self._at_checkpoint(size)
         inspect_size(self.c, size)
+        if kernel := kernel_of(self.c):
+            from dipddpm.pictures import kernels
+
+            self._once(kernels.check, kernel, size)
         return size
 
     def _at_checkpoint(self, size: int | None) -> None:

@@ -10,20 +10,33 @@ import torch
 from dipddpm.config.compose import plain
 from dipddpm.config.degradation_ranges import check_given, enlarged, magnification
 from dipddpm.config.schema import (
+    BlurDownscaleOperator,
+    BlurOperator,
     CleanImage,
+    ClipOperator,
     Config,
     DownscaleOperator,
+    JpegOperator,
     MaskOperator,
     OwnNoise,
+    SensingOperator,
+    is_own_jpeg,
     mask_of,
     reference_of,
 )
+from dipddpm.degradation.blur import Blur
+from dipddpm.degradation.chain import BlurDownscale
+from dipddpm.degradation.clip import Clip
+from dipddpm.degradation.jpeg import Jpeg
+from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.noise import NOISES, Noise, estimate_sigma
-from dipddpm.degradation.operators import Downscale, Identity, Mask, Operator
+from dipddpm.degradation.operators import Identity, Operator
 from dipddpm.degradation.problem import Problem, degrade
+from dipddpm.degradation.scaling import BicubicDownscale, Downscale
+from dipddpm.degradation.sensing import Sensing
 from dipddpm.diffusion import prior
 from dipddpm.errors import UserError
-from dipddpm.pictures import masks, read
+from dipddpm.pictures import jpegs, kernels, masks, read
 from dipddpm.runs.folder import pictures_of
 from dipddpm.runs.inspect import inspect_size
 
@@ -64,7 +77,7 @@ def problems_of(c: Config, prior_folder: Path | None) -> list[tuple[Config, Prob
     of_mask = read.check(mask, c.image.box, masks.KEY) if mask else None
     for one in pictures_of(c):
         try:
-            problem, picture = _posed(one, size, operator)
+            problem, picture = _posed(one, size, _operator(one, size) if is_own_jpeg(one) else operator)
             if of_mask:
                 read.check_same(of_mask, picture.size, masks.KEY)
             answers.append((one, problem))
@@ -98,6 +111,7 @@ def _posed(c: Config, size: int, operator: Operator) -> tuple[Problem, read.Pict
             problem = degrade(given, _noise(c), operator, c.seed, picture.notes)
         else:
             known = c.noise.sigma if isinstance(c.noise, OwnNoise) else 0.0  # None is estimated
+            known = 0.0 if known is None and isinstance(c.operator, JpegOperator) else known
             problem = Problem(given, known, clean, operator, notes=picture.notes)
         _ = problem.sigma  # it is estimated here, so that a failure is named
     except ValueError as error:
@@ -116,14 +130,42 @@ def _operator(c: Config, size: int) -> Operator:
     """Return the operator A. A random mask is drawn later, when the picture is known."""
     a = c.operator
     if isinstance(a, DownscaleOperator):
-        return Downscale(a.factor)
+        return (BicubicDownscale if a.method.name == "bicubic" else Downscale)(a.factor)
     if isinstance(a, MaskOperator):
         if a.file:
             known = masks.drawn(read.load(a.file, size, c.image.box, key="operator.file"))
             return Mask(known=torch.from_numpy(known)[None, None])
         assert a.missing is not None
         return Mask(a.missing)
+    if isinstance(a, BlurDownscaleOperator):
+        return BlurDownscale(_blur(a), a.factor)
+    if isinstance(a, BlurOperator):
+        return _blur(a)
+    if isinstance(a, SensingOperator):
+        return Sensing(a.share, a.transform.name, size=(size, size), seed=c.seed)
+    if isinstance(a, JpegOperator):
+        return _jpeg(c, a)
+    if isinstance(a, ClipOperator):
+        return Clip(a.threshold)
     return Identity()
+
+
+def _jpeg(c: Config, a: JpegOperator) -> Jpeg:
+    if is_own_jpeg(c):
+        tables, chroma = jpegs.tables(c.image.path)
+        return Jpeg(chroma=chroma, tables=torch.from_numpy(tables))
+    return Jpeg(chroma=a.chroma.name) if a.quality is None else Jpeg(a.quality, a.chroma.name)
+
+
+def _blur(a: BlurOperator) -> Blur:
+    border = a.border.name
+    if a.kernel == "gaussian":
+        assert a.width is not None
+        return Blur.gaussian(a.width, border)
+    if a.kernel == "motion":
+        assert a.length is not None and a.angle is not None
+        return Blur.motion(a.length, a.angle, border)
+    return Blur(torch.from_numpy(kernels.drawn(a.kernel)), border)
 
 
 def _warn_of_noise(c: Config, problem: Problem, picture: read.Picture) -> None:
@@ -135,7 +177,8 @@ def _warn_of_noise(c: Config, problem: Problem, picture: read.Picture) -> None:
         )  # fmt: skip
     if problem.sigma_source == "given":
         return
-    if problem.sigma < HARDLY_NOISY and (part := _noisier_part(c, picture)):
+    hardly = problem.sigma < HARDLY_NOISY and not problem.operator.partial  # a blurred picture is sharpened
+    if hardly and (part := _noisier_part(c, picture)):
         box, sigma = part
         log.warning(
             "%s has hardly any noise (estimated sigma %.1f), because resizing from %dx%d to %dx%d averages noise away: "
@@ -143,7 +186,7 @@ def _warn_of_noise(c: Config, problem: Problem, picture: read.Picture) -> None:
             c.image.path, problem.sigma, *2 * (min(picture.size),), *picture.pixels.shape[:2], sigma,
             ",".join(map(str, box)),
         )  # fmt: skip
-    elif problem.sigma < HARDLY_NOISY:
+    elif hardly:
         log.warning(
             "%s has hardly any noise (estimated sigma %.1f), so the run removes hardly any: to add noise to a clean "
             "picture, type image=file noise.sigma=25", c.image.path, problem.sigma

@@ -227,13 +227,13 @@ def _evaluations(runs: Sequence[_Run]) -> int:
 
 def _restored(runs: Sequence[_Run], prior: Prior, watch: Callable[[float], None] | None = None) -> list[Restoration]:
     """Run the windows, and return their restorations in order. Pictures with the same window are evaluated together."""
-    alike: dict[tuple[Window, bool], list[int]] = {}
+    alike: dict[tuple[Window, bool, str], list[int]] = {}
     for i, run in enumerate(runs):
-        alike.setdefault((run.window, run.consistent), []).append(i)
+        alike.setdefault((run.window, run.consistent, run.problem.operator.alike), []).append(i)
     height, width = runs[0].start.shape[-2:]
     most = max(1, TOGETHER[prior.unet.device.type == "cuda"] // (height * width))
     answers: dict[int, Restoration] = {}
-    for (window, consistent), places in alike.items():
+    for (window, consistent, _), places in alike.items():
         for batch in (places[first : first + most] for first in range(0, len(places), most)):
             chosen, n = [runs[i] for i in batch], len(batch)
             problem = joined([run.problem for run in chosen])

@@ -48,8 +48,8 @@ def test_a_text_is_what_was_typed_and_anything_else_stays(typed, sweep, given, m
 
 
 def test_the_texts_are_those_of_the_schema():
-    own = {"image.path", "image.reference", "operator.file", "prior.name", "prior.path", "prior.repo", "prior.revision",
-           "store", "device", "checkpoint", "experiment"}  # fmt: skip
+    own = {"image.path", "image.reference", "operator.file", "operator.kernel", "prior.name", "prior.path",
+           "prior.repo", "prior.revision", "store", "device", "checkpoint", "experiment"}  # fmt: skip
     assert {key for key in TEXTS if not key.startswith("hydra.")} == own
     assert {"hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"} <= TEXTS
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from dipddpm import seeds
-from dipddpm.degradation.operators import Downscale, Identity, Mask, Operator, fill, random_mask
+from dipddpm.degradation.masks import Mask, fill, random_mask
+from dipddpm.degradation.operators import Identity, Operator
+from dipddpm.degradation.scaling import Downscale
 from dipddpm.names import OPERATORS, PICTURES
 
 
@@ -51,12 +53,14 @@ def test_the_adjoint_and_the_pseudo_inverse_are_those_of_the_operator(a, size):
 
 @each
 def test_it_projects_at_right_angles(a, size):
-    x, y = draw(2, 2, 3, *size)
+    x, other = draw(2, 2, 3, *size)
+    y = a.measure(other)
     assert torch.allclose(a.project(x), a.pseudo_inverse(a.measure(x)))
     assert torch.allclose(a.project(a.project(x)), a.project(x)), "once is enough"
-    assert torch.allclose(a.replace(x, y), x + a.project(y - x))
-    assert torch.allclose(a.replace(x, y[:1]), x + a.project(y[:1] - x))
-    assert torch.allclose(a.project(a.replace(x, y)), a.project(y))
+    assert torch.allclose(a.replace(x, y), x + a.project(other - x))
+    for weight in (0.3, torch.tensor([0.3, 0.9]).double().reshape(2, 1, 1, 1)):
+        assert torch.allclose(a.replace(x, y, weight), x + weight * a.project(other - x))
+    assert torch.allclose(a.measure(a.replace(x, y)), y) and torch.equal(a.put_back(x, y), a.replace(x, y))
     assert a.partial is not torch.equal(a.project(x), x)
 
 
@@ -69,18 +73,21 @@ def test_a_completed_picture_is_one_that_y_could_be_of(a, size):
 @each
 def test_the_loss_is_over_what_y_tells(a, size):
     """The mean square of white noise of variance 1 under A, over the values of y, is 1 / spread^2."""
-    rs = torch.randn(300, 2, 3, *size, generator=generator())
+    rs, y = torch.randn(300, 2, 3, *size, generator=generator()), a.measure(draw(2, 3, *size, seed=5).float())
+    nothing = torch.zeros_like(y)
+    assert a.spread is not None
+    strength = 1 / a.spread**2
     if isinstance(a, Mask):  # the values of y are the known pixels
         known = known_pixels(a).expand(2, 3, *size)
-        each = [r[k].square().mean().item() for r, k in zip(rs[0], known, strict=True)]
-        assert a.losses(rs[0]).tolist() == pytest.approx(each)
-    assert sum(a.losses(r).mean().item() for r in rs) / len(rs) == pytest.approx(1 / a.spread**2, rel=0.03)
-    assert a.losses(rs[0] - a.project(rs[0])).tolist() == pytest.approx([0, 0], abs=1e-9)
+        each = [(r - of)[k].square().mean().item() for r, of, k in zip(rs[0], y, known, strict=True)]
+        assert a.losses(rs[0], torch.where(known, y, torch.nan)).tolist() == pytest.approx(each)
+    assert sum(a.losses(r, nothing).mean().item() for r in rs) / len(rs) == pytest.approx(strength, rel=0.03)
+    assert a.losses(rs[0] - a.project(rs[0]), nothing).tolist() == pytest.approx([0, 0], abs=1e-9)
 
 
 def test_the_loss_of_the_identity_is_the_mean_squared_error_and_so_is_its_gradient():
     output, y = draw(2, 1, 3, 61, 67).float().requires_grad_()
-    losses = Identity().losses(output - y).sum(), torch.nn.functional.mse_loss(output, y)
+    losses = Identity().losses(output, y).sum(), torch.nn.functional.mse_loss(output, y)
     assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-6)
     assert torch.equal(*(torch.autograd.grad(loss, output)[0] for loss in losses))
 

@@ -8,9 +8,11 @@ import torch
 
 from dipddpm import seeds
 from dipddpm.degradation import problem as module
+from dipddpm.degradation.masks import Mask, fill
 from dipddpm.degradation.noise import Correlated, Gaussian, Impulse, NoNoise, Poisson
-from dipddpm.degradation.operators import Downscale, Identity, Mask, fill
+from dipddpm.degradation.operators import Identity
 from dipddpm.degradation.problem import Problem, degrade
+from dipddpm.degradation.scaling import Downscale
 from dipddpm.pictures import read
 
 

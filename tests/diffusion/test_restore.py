@@ -6,8 +6,9 @@ import pytest
 import torch
 from support.gaussian import LINEAR, M, S, data, gaussian_prior
 
+from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.noise import Gaussian, NoNoise
-from dipddpm.degradation.operators import Identity, Mask
+from dipddpm.degradation.operators import Identity
 from dipddpm.degradation.problem import Problem, degrade, joined
 from dipddpm.diffusion import restore as restoring
 from dipddpm.diffusion.restore import iterate, posterior_mean, restore

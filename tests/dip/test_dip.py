@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import mse_loss
 
-from dipddpm.degradation.operators import Downscale, Mask
+from dipddpm.degradation.masks import Mask
+from dipddpm.degradation.scaling import Downscale
 from dipddpm.dip import fitting, networks, writing
 from dipddpm.dip.callbacks import WholeFile
 from dipddpm.dip.curves import COLUMNS
@@ -119,7 +120,7 @@ def test_of_a_smaller_picture_its_means_alone_are_learnt():
     a = Downscale(2)
     losses = []
     for other in (noisy, clean):
-        keeper = fitted(dip(a.replace(other, noisy), clean, operator=a), 21)
+        keeper = fitted(dip(a.replace(other, a.measure(noisy)), clean, operator=a), 21)
         losses.append(losses_of(keeper))
         means = a.measure(keeper.picture(20) - noisy)
         assert losses[-1][20] == pytest.approx(means.square().mean().item(), rel=1e-5)

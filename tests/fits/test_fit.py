@@ -13,9 +13,10 @@ from pytorch_lightning.loggers import CSVLogger
 from support.curves import from_columns
 
 from dipddpm.config.compose import plain
+from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.noise import NOISES, Gaussian
-from dipddpm.degradation.operators import Downscale, Mask
 from dipddpm.degradation.problem import Problem, degrade
+from dipddpm.degradation.scaling import Downscale
 from dipddpm.dip.keeping import Memory, Trajectory
 from dipddpm.dip.networks import NETWORKS
 from dipddpm.dip.settings import DipSettings

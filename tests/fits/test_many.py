@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.noise import Gaussian
-from dipddpm.degradation.operators import Mask
 from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.settings import DipSettings

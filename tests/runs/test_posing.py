@@ -5,9 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.noise import Poisson
-from dipddpm.degradation.operators import Downscale, Mask
 from dipddpm.degradation.problem import Problem, degrade
+from dipddpm.degradation.scaling import Downscale
 from dipddpm.pictures.read import load, read_picture
 from dipddpm.runs.posing import _noisier_part, problem_of
 from dipddpm.runs.starts import wanted_fit

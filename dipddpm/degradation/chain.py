@@ -1,0 +1,85 @@
+"""Operators one after the other, such as a blur and then a smaller picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from dipddpm.degradation.blur import Blur
+from dipddpm.degradation.operators import OPERATORS, Operator
+from dipddpm.degradation.scaling import Downscale
+from dipddpm.degradation.variation import total_variation
+
+# lambda of the least total variation is WEIGHT (sigma + LEAST) / 255: of 0.003 to 0.07 over four blurs and three sigmas
+# up to 5 on 5 faces it is within 0.8 dB of each one's best.
+WEIGHT, LEAST = 0.04, 0.5
+
+
+class Chain(Operator):
+    """A x = ... A2 (A1 x): each operator takes the result of the one before.
+
+    The operators are those of all pictures: none of them is drawn for each picture.
+
+    Args:
+        *operators: One or more, in the order in which they damage a picture.
+
+    Raises:
+        ValueError: Without an operator.
+    """
+
+    name = "chain"
+    completion = "restored"
+
+    def __init__(self, *operators: Operator):
+        super().__init__()
+        if not operators:
+            raise ValueError("Chain() has no operators: give one or more")
+        self.operators = torch.nn.ModuleList(operators)
+        self.linear = all(a.linear for a in operators)
+
+    @property
+    def words(self) -> str:
+        return ", then ".join(a.words for a in self._each())
+
+    def _each(self) -> list[Operator]:
+        return [a for a in self.operators if isinstance(a, Operator)]
+
+    def measure(self, x: torch.Tensor) -> torch.Tensor:
+        for a in self._each():
+            x = a.measure(x)
+        return x
+
+    def complete(self, y: torch.Tensor, sigma: float = 0.0) -> torch.Tensor:
+        """Return y completed by each operator in turn, the last one first."""
+        for a in reversed(self._each()):
+            y = a.complete(y, sigma)
+        return y
+
+    def request(self) -> dict[str, Any]:
+        return {"chain": [{"kind": a.name, **a.request()} for a in self._each()]}
+
+
+@OPERATORS.register("blur_downscale")
+class BlurDownscale(Chain):
+    """A blur, and then means over squares.
+
+    Args:
+        blur: The blur.
+        factor: Side of a square in pixels, as for `Downscale`.
+    """
+
+    name = "blur_downscale"
+    shown_as = "downscaled"
+    completion = "upscaled"
+
+    def __init__(self, blur: Blur, factor: int = 4):
+        super().__init__(blur, Downscale(factor))
+        self.blur, self.factor = blur, factor
+
+    def complete(self, y: torch.Tensor, sigma: float = 0.0) -> torch.Tensor:
+        """Return the picture of small total variation that, blurred and made smaller, is near y."""
+        return total_variation(self, y, self._each()[1].complete(y), WEIGHT * (sigma + LEAST) / 255)
+
+    def record(self) -> dict[str, Any]:
+        return self.blur.record() | {"kind": self.name, "factor": self.factor}

@@ -1,0 +1,38 @@
+"""The tables of a JPEG file. Imports no torch, because the command line uses it."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, JpegImagePlugin
+
+from dipddpm.errors import UserError
+from dipddpm.files import expanded
+
+SAMPLINGS = {0: "full", 2: "half"}  # Pillow's numbers; other files halve one direction alone, or have no colours
+
+
+def tables(path: str) -> tuple[np.ndarray, str]:
+    """Return the tables of Y and of the colours, shape (2, 8, 8), and the resolution of the colours, half or full.
+
+    Raises:
+        UserError: When the file is no JPEG, or has colours of another resolution.
+    """
+    way_out = "type operator.quality=<1 to 100>"
+    try:
+        with Image.open(expanded(path)) as image:
+            found = getattr(image, "quantization", None)
+            sampling = SAMPLINGS.get(JpegImagePlugin.get_sampling(image), "") if found else ""
+            grey = image.mode == "L"
+    except OSError as error:
+        raise UserError(f"image.path={path} cannot be read ({error}): give a JPEG file, or {way_out}") from error
+    if not found:
+        raise UserError(f"operator=jpeg takes the quality of the file, and image.path={path} is no JPEG: {way_out}")
+    if not sampling and not grey:
+        raise UserError(f"image.path={path} is a JPEG with colours halved in one direction, which is not supported")
+    of_each = [found[0], found.get(1, found[0])]
+    return np.array(of_each, dtype=np.float32).reshape(2, 8, 8), sampling or "full"
+
+
+def check(path: str) -> None:
+    """Check that a file has the tables of a JPEG; errors are those of `tables`."""
+    tables(path)
