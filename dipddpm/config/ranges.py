@@ -14,7 +14,7 @@ from dipddpm.errors import UserError, need, suggestion
 from dipddpm.files import flat
 from dipddpm.names import LARGEST_NUMBER, MOST_LAYERS, OBJECTIVES, most_halvings
 
-DRAWLESS = ("raw", "scaled")  # inits that draw no noise
+DRAWLESS = ("raw", "scaled", "ddim", "dpmpp")  # inits and schedulers that draw no noise
 
 
 def check(c: Config) -> None:
@@ -160,11 +160,18 @@ def _check_window(d: DdpmConfig) -> None:
     need(d.steps is None or d.steps >= 1, "ddpm.steps", d.steps, "1 or more, or null")
     need(d.samples >= 1, "ddpm.samples", d.samples, "1 or more")
     need(d.snapshot_every >= 1, "ddpm.snapshot_every", d.snapshot_every, "1 level or more")
+    need(0 < d.prior_weight < math.inf, "ddpm.prior_weight", d.prior_weight, "above 0")
+    if d.data_consistency is False and d.consistency.name != "auto":
+        raise UserError(
+            f"ddpm.consistency={d.consistency.name} agrees with y, and ddpm.data_consistency=false does not: leave one "
+            "of them out"
+        )
     known = d.error_sigma is None or 0 < d.error_sigma < math.inf
     need(known, "ddpm.error_sigma", d.error_sigma, "above 0 (0-255 scale)")
     if d.samples > 1 and d.init.name in DRAWLESS:
-        if d.scheduler.name == "ddim":
-            raise _one_picture(d, "ddpm.scheduler=ddim", "ddpm.scheduler=ddpm or ddpm.init=diffused")
+        if d.scheduler.name in DRAWLESS:
+            why = f"ddpm.scheduler={d.scheduler.name}"
+            raise _one_picture(d, why, "ddpm.scheduler=ddpm or ddpm.init=diffused")
         if d.end_t == 0 and 1 in (d.start_t, d.steps):
             raise _one_picture(d, "one step to level 0", "or ddpm.init=diffused")
 

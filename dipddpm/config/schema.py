@@ -16,6 +16,7 @@ from dipddpm.names import (
     Border,
     Chroma,
     FitMode,
+    Form,
     ImageKind,
     Init,
     Method,
@@ -202,6 +203,8 @@ class DdpmConfig:
     seed: int | None = None
     error_sigma: float | None = None
     data_consistency: bool | None = None
+    consistency: Form = MISSING
+    prior_weight: float = MISSING
     snapshot_every: int = MISSING
     exact: bool = MISSING
     precision: Precision = MISSING

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,7 @@ import torch
 
 from dipddpm import seeds
 from dipddpm.degradation.problem import Problem, content_hashes
-from dipddpm.diffusion.consistency import data_consistency
+from dipddpm.diffusion.agreement import agreement
 from dipddpm.diffusion.denoiser import Output
 from dipddpm.diffusion.inits import initial_state
 from dipddpm.diffusion.prior import Prior
@@ -72,7 +71,8 @@ def iterate(
         picture: The start, shape (N, 3, H, W), about [0, 1]: a DIP output, or y, which is not clipped.
         window: The window.
         problem: The problem that ``picture`` belongs to. Its contents enter the seeds; None: those of ``picture``.
-        consistent: Whether clean estimates are made to agree with y. None: only where the operator is partial.
+        consistent: Whether the window is made to agree with y, by ``window.consistency``. None: where the operator is
+            partial, or ``window.consistency`` is not ``auto``.
         error_sigma: The rms error of ``picture`` on the 0-255 scale, for ``start_t=auto`` and ``init=matched``: one
             number, or one for each picture.
         watch: Called after every evaluation with the evaluations done since its last call, per picture.
@@ -85,7 +85,7 @@ def iterate(
         ValueError: For a window outside the schedule, a setting that needs ``error_sigma`` without it, or
             ``start_t=auto`` where the errors of the pictures have different noise levels.
     """
-    agree = _consistency(prior, problem, window.samples, consistent)
+    agree = _consistency(prior, problem, window, consistent)
     return _begin(prior, picture, window, _contents(picture, problem), agree, error_sigma, watch)[2]
 
 
@@ -100,7 +100,7 @@ def restore(
     watch: Watch | None = None,
 ) -> Restoration:
     """Start ``prior`` from a picture, and run the window to its end. Arguments and errors are those of `iterate`."""
-    agree = _consistency(prior, problem, window.samples, consistent)
+    agree = _consistency(prior, problem, window, consistent)
     began, measured = time.perf_counter(), []
     if problem is not None and problem.clean is not None:
         agree = _measuring(agree, problem.clean.to(prior.unet.device).repeat_interleave(window.samples, 0), measured)
@@ -116,17 +116,19 @@ def restore(
 
 
 def _measuring(agree: Consistency | None, clean: torch.Tensor, into: list[tuple[int, torch.Tensor]]) -> Consistency:
-    """Return a consistency that adds the level and the PSNR of each clean estimate to a list.
+    """Return the consistency, which also adds the level and the PSNR of each clean estimate to a list.
 
     The PSNR stays on its device: to read it is to wait for the step.
     """
 
+    agree = agree or Consistency()
+
     def measured(x0: torch.Tensor, level: int) -> torch.Tensor:
-        x0 = x0 if agree is None else agree(x0, level)
+        x0 = x0 if agree.correct is None else agree.correct(x0, level)
         into.append((level, psnr(to_picture(x0), clean).mean()))
         return x0
 
-    return measured
+    return replace(agree, correct=measured)
 
 
 def posterior_mean(
@@ -209,17 +211,15 @@ def _contents(picture: torch.Tensor, problem: Problem | None) -> Sequence[str]:
     return content_hashes(picture) if problem is None else problem.contents
 
 
-def _consistency(prior: Prior, problem: Problem | None, samples: int, consistent: bool | None) -> Consistency | None:
+def _consistency(prior: Prior, problem: Problem | None, window: Window, consistent: bool | None) -> Consistency | None:
     if problem is None:
         return None
-    wanted = problem.operator.partial if consistent is None else consistent
-    if not wanted:
+    if not (problem.operator.partial or window.consistency != "auto" if consistent is None else consistent):
         return None
-    if len(problem) > 1 and samples > 1:
-        raise ValueError(f"samples={samples} of {len(problem)} pictures cannot agree with y: restore them one by one")
-    device = prior.unet.device
-    operator = copy.deepcopy(problem.operator).to(device)  # once, and not in each step
-    return data_consistency(problem.y.to(device), operator, problem.sigmas, prior.schedule)
+    n = len(problem)
+    if n > 1 and window.samples > 1:
+        raise ValueError(f"samples={window.samples} of {n} pictures cannot agree with y: restore them one by one")
+    return agreement(window.consistency, window.prior_weight, problem, prior)
 
 
 def _watched(prior: Prior, watch: Watch | None, share: float) -> Prior:

@@ -1,10 +1,11 @@
 """The window sampler: it takes states from one noise level down to another, and yields snapshots.
 
-At level t the network gives a clean estimate x_0, which is clipped and, if wanted, made to agree with y. A DDPM or DDIM
-step then goes from x_t to the next level. Windows join: [1000, 50] followed by [50, 0] with the same generators is
-bit-equal to [1000, 0]. For one picture [1000, 0] is bit-equal to diffusers' DDPMPipeline. The sampler is lazy: it
-evaluates the network only when the caller asks for the next snapshot. On a GPU no step waits for the step before: the
-outputs of the network are looked at together, before a snapshot.
+At level t the network gives a clean estimate x_0, which is clipped and, if wanted, made to agree with y. A step then
+goes from x_t to the next level. Windows join: [1000, 50] followed by [50, 0] with the same generators is bit-equal to
+[1000, 0]. That is so for ``ddpm`` and ``ddim``. A step of ``dpmpp`` uses the clean estimate of the step before, which
+the first step of the second window lacks. For one picture [1000, 0] is bit-equal to diffusers' DDPMPipeline. The
+sampler is lazy: it evaluates the network only when the caller asks for the next snapshot. On a GPU no step waits for
+the step before: the outputs of the network are looked at together, before a snapshot.
 """
 
 from __future__ import annotations
@@ -17,10 +18,28 @@ from torch import Tensor
 
 from dipddpm.diffusion.denoiser import Denoiser, Faults
 from dipddpm.diffusion.schedule import to_picture
-from dipddpm.diffusion.steps import ddim_step, ddpm_step, draw
+from dipddpm.diffusion.steps import ddim_step, ddpm_step, dpmpp_step, draw, eps_from_x0
 from dipddpm.names import SCHEDULERS
 
-Consistency = Callable[[Tensor, int], Tensor]
+
+@dataclass(frozen=True, eq=False)
+class Consistency:
+    """How the steps of a window are made to agree with y (`dipddpm.diffusion.agreement`).
+
+    A step takes a state, its clean estimate x_0 and its noise estimate eps. They belong together: x_t = sqrt(ab) x_0 +
+    sqrt(1 - ab) eps. After a correction of x_0 one of the other two follows from this equation.
+
+    Attributes:
+        correct: A function of the clean estimate and its level, called once a step. It returns the corrected estimate.
+            If it returns its argument itself, the step is that without a correction.
+        renew: After a correction eps follows from x_t, which stays. False: x_t follows from eps, which stays.
+        distance: A function of the clean estimate that returns a distance to y for each picture, shape (N,). The
+            gradient of the distance in x_t, through the network, is subtracted from the result of the step.
+    """
+
+    correct: Callable[[Tensor, int], Tensor] | None = None
+    renew: bool = False
+    distance: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +92,10 @@ def sample_window(
         x_start: Shape (N, 3, H, W), float32: the states at ``levels[0]``.
         levels: Two or more noise levels in 0..T, strictly falling, such as `dipddpm.diffusion.window.Window.levels`.
         generators: N CPU generators, one for each picture. Each DDPM step to a level above 0 draws from all of them.
-        scheduler: ``ddpm`` or ``ddim``.
+        scheduler: ``ddpm``, ``ddim`` or ``dpmpp``.
         snapshot_every: Levels between snapshots, 1 or more. The last level always has a snapshot.
         exact: Evaluate one picture at a time, so that the last bits do not depend on N.
-        consistency: A function of the clean estimate and its level, called once a step. The step takes the estimate
-            that it returns (`dipddpm.diffusion.consistency`).
+        consistency: How the steps are made to agree with y; None: not at all.
 
     Returns:
         A lazy iterator. Grad mode is off only inside its steps.
@@ -97,25 +115,46 @@ def sample_window(
     if len(generators) != x_start.shape[0]:
         raise ValueError(f"generators: {len(generators)} for {x_start.shape[0]} pictures; must be one for each")
 
+    consistency = consistency or Consistency()
+
+    def estimated(x_t: Tensor, t: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the clean estimate, the noise estimate and the gradient of the distance to y."""
+        if consistency.distance is None:
+            return *denoiser.estimate(x_t, t, exact=exact, faults=faults), None
+        with torch.enable_grad():
+            x = x_t.detach().requires_grad_()
+            x0, eps = denoiser.estimate(x, t, exact=exact, faults=faults)
+            (slope,) = torch.autograd.grad(consistency.distance(x0).sum(), x)
+        return x0.detach(), eps.detach(), slope
+
     @torch.no_grad()
-    def step(x_t: Tensor, t: int, s: int) -> tuple[Tensor, Tensor]:
+    def step(x_t: Tensor, t: int, s: int, before: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         ab_t, ab_s = schedule.alpha_bar(t), schedule.alpha_bar(s)
-        x0, eps = denoiser.estimate(x_t, t, exact=exact, faults=faults)
-        if consistency is not None:
-            x0 = consistency(x0, t)
+        x0, eps, slope = estimated(x_t, t)
+        corrected = x0 if consistency.correct is None else consistency.correct(x0, t)
+        if corrected is not x0:
+            x0 = corrected
+            if consistency.renew:
+                eps = eps_from_x0(x_t, x0, ab_t)
+            else:
+                x_t = ddim_step(x0, eps, ab_t)
         if scheduler == "ddim":
-            return ddim_step(x0, eps, ab_s), x0
-        x_s, std = ddpm_step(x_t, x0, ab_t, ab_s, schedule.variance_type)
-        if s > 0:
-            x_s = x_s + std * draw(x_s, generators)
-        return x_s, x0
+            x_s = ddim_step(x0, eps, ab_s)
+        elif scheduler == "dpmpp":
+            x_s = dpmpp_step(x_t, x0, ab_t, ab_s, before)
+        else:
+            x_s, std = ddpm_step(x_t, x0, ab_t, ab_s, schedule.variance_type)
+            if s > 0:
+                x_s = x_s + std * draw(x_s, generators)
+        return (x_s if slope is None else x_s - slope), x0
 
     # A separate generator function, so that the checks above run at the call. No grad mode is set across a yield: it
     # would leak into the caller.
     def run() -> Iterator[Snapshot]:
-        x, last = x_start, levels[0]
+        x, last, before = x_start, levels[0], None
         for nfe, (t, s) in enumerate(zip(levels, levels[1:], strict=False), start=1):
-            x, x0 = step(x, t, s)
+            x, x0 = step(x, t, s, before)
+            before = x0, schedule.alpha_bar(t)
             if last - s >= snapshot_every or nfe == len(levels) - 1:
                 last = s
                 faults.look()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from numbers import Integral
 
 from dipddpm.diffusion.inits import INITS, Init
 from dipddpm.diffusion.schedule import Schedule
-from dipddpm.names import SCHEDULERS
+from dipddpm.names import FORMS, SCHEDULERS
 
 LEAST = {"start_t": 1, "end_t": 0, "steps": 1, "samples": 1, "snapshot_every": 1}
 
@@ -21,11 +22,15 @@ class Window:
         end_t: Last level, 0..start_t - 1. Above 0 the result is still noisy.
         steps: Network evaluations, evenly spaced over the window; None: one a level.
         init: The rule for the first state: a name in `dipddpm.diffusion.inits.INITS`, or your own rule.
-        scheduler: ``ddpm`` (Ho et al.), or ``ddim`` (Song et al., eta = 0), which draws no noise.
+        scheduler: ``ddpm`` (Ho et al.), or one that draws no noise: ``ddim`` (Song et al., eta = 0), ``dpmpp``
+            (DPM-Solver++ 2M, Lu et al.).
         samples: Results from each picture, each with its own noise; 1 or more.
         snapshot_every: Levels between snapshots, 1 or more.
         seed: Seed of the noise.
         exact: Evaluate one picture at a time, so that the last bits do not depend on the number of pictures.
+        consistency: The form of data consistency (`dipddpm.diffusion.agreement`): ``auto``, ``ddnm``, ``diffpir``,
+            ``gradient`` or ``dps``.
+        prior_weight: The weight of the prior against y in each step with data consistency, above 0: lambda of DiffPIR.
 
     Raises:
         ValueError: When a value is outside its range.
@@ -40,6 +45,8 @@ class Window:
     snapshot_every: int = 10
     seed: int = 0
     exact: bool = False
+    consistency: str = "auto"
+    prior_weight: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("start_t", "end_t", "steps", "samples", "snapshot_every", "seed"):
@@ -50,6 +57,10 @@ class Window:
             raise ValueError(f"exact={self.exact!r}: must be True or False")
         if self.scheduler not in SCHEDULERS:
             raise ValueError(f"scheduler={self.scheduler!r}: must be one of {', '.join(SCHEDULERS)}")
+        if self.consistency not in FORMS:
+            raise ValueError(f"consistency={self.consistency!r}: must be one of {', '.join(FORMS)}")
+        if not 0 < self.prior_weight < math.inf:
+            raise ValueError(f"prior_weight={self.prior_weight!r}: must be above 0")
         if isinstance(self.init, str):
             INITS[self.init]  # refuses a name that it does not have
         elif not callable(self.init):

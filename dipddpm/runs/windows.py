@@ -16,6 +16,7 @@ from dipddpm import progress
 from dipddpm.config.ranges import need_an_error
 from dipddpm.config.schema import Config
 from dipddpm.degradation.problem import Problem, joined
+from dipddpm.diffusion.agreement import form_of
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.restore import Restoration, restore
 from dipddpm.diffusion.window import Window
@@ -50,7 +51,7 @@ class Asked:
     """The window that a run asks for.
 
     Attributes:
-        window: The window, with its first noise level known.
+        window: The window, with its first noise level and its form of data consistency known.
         error: The error of the start; None where it is unknown.
         error_used_by: The settings, as typed, that need the error.
         consistent: Whether clean estimates are made to agree with y.
@@ -69,6 +70,8 @@ class Asked:
             "scheduler": w.scheduler, "samples": w.samples, "seed": w.seed,
             "error_sigma": error.sigma if error else None, "error_source": error.source if error else None,
             "error_used_by": self.error_used_by, "data_consistency": self.consistent,
+            "consistency": w.consistency if self.consistent else None,
+            "prior_weight": w.prior_weight if self.consistent else None,
         }  # fmt: skip
 
 
@@ -78,6 +81,7 @@ def configured(c: Config) -> Window:
     return Window(
         d.start_t, d.end_t, d.steps, init=d.init.name, scheduler=d.scheduler.name, samples=d.samples,
         snapshot_every=d.snapshot_every, seed=c.seed if d.seed is None else d.seed, exact=d.exact,
+        consistency=d.consistency.name, prior_weight=d.prior_weight,
     )  # fmt: skip
 
 
@@ -95,7 +99,11 @@ def asked(c: Config, problem: Problem, start: Start, prior: Prior) -> Asked:
     if window.start_t == "auto" and error is not None:
         window = at_error(window, error.sigma, prior)
     consistent = c.ddpm.data_consistency
-    return Asked(window, error, needed, problem.operator.partial if consistent is None else consistent)
+    if consistent is None:
+        consistent = problem.operator.partial or window.consistency != "auto"
+    if consistent:
+        window = replace(window, consistency=form_of(window.consistency, problem.operator, problem.sigma))
+    return Asked(window, error, needed, consistent)
 
 
 def say(c: Config, asked: Sequence[Asked], prior: Prior) -> None:
@@ -190,7 +198,8 @@ def baselines(asked: Sequence[Asked], problems: Sequence[Problem], prior: Prior)
         steps = min(w.steps or level - end, level - end)
         whole = replace(w, start_t=level, end_t=end, steps=steps, init="scaled", samples=1)
         wholes.append(_Run(whole, consistent, problem, problem.noisy))
-        ones.append(_Run(Window(level, steps=1, scheduler="ddim"), consistent, problem, problem.noisy))
+        one = replace(whole, end_t=0, steps=1, scheduler="ddim")
+        ones.append(_Run(one, consistent, problem, problem.noisy))
     means = _restored(ones, prior)
     with progress.window_bar(f"no DIP: {_span(wholes)} to {wholes[0].window.end_t}", _evaluations(wholes)) as watch:
         windows = _restored(wholes, prior, watch)

@@ -162,6 +162,10 @@ REFUSED = [
     ("ddpm.error_sigma=0", "ddpm.error_sigma=0.0 is not allowed"),
     ("ddpm.error_sigma=inf", "ddpm.error_sigma=inf is not allowed"),
     ("ddpm.samples=3 ddpm.scheduler=ddim", "ddpm.samples=3 would give the same picture 3 times: ddpm.scheduler=ddim"),
+    ("ddpm.samples=3 ddpm.scheduler=dpmpp", "ddpm.samples=3 would give the same picture 3 times: ddpm.scheduler=dpmpp"),
+    ("ddpm.prior_weight=0", "ddpm.prior_weight=0.0 is not allowed: above 0"),
+    ("ddpm.consistency=dps ddpm.data_consistency=false", "ddpm.consistency=dps agrees with y, and ddpm.data_consis"
+     "tency=false does not: leave one of them out"),
     ("ddpm.samples=3 ddpm.steps=1", "ddpm.samples=3 would give the same picture 3 times: one step to level 0"),
     ("ddpm.samples=3 ddpm.start_t=1", "draws no noise; type ddpm.samples=1, or ddpm.init=diffused"),
     ("checkpoint=oracle image=noisy image.path=a.png", "checkpoint=oracle needs a clean picture"),

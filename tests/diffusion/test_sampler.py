@@ -12,11 +12,12 @@ from diffusers.models.unets.unet_2d import UNet2DModel, UNet2DOutput
 from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 
 from dipddpm.diffusion import sampler
 from dipddpm.diffusion.denoiser import Denoiser, Faults
-from dipddpm.diffusion.sampler import Snapshot, sample_window
+from dipddpm.diffusion.sampler import Consistency, Snapshot, sample_window
 from dipddpm.diffusion.schedule import Schedule, to_picture
 from dipddpm.diffusion.window import Window
 from dipddpm.errors import UserError
@@ -155,13 +156,70 @@ def test_ddim_is_diffusers_ddim(unet: UNet2DModel):
     assert end.x_t.equal(expected)
 
 
-def test_a_batch_is_its_singles(unet: UNet2DModel):
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers, with numpy 2
+def test_dpmpp_is_diffusers_multistep_solver(unet: UNet2DModel):
+    """With 15 steps or more diffusers takes no further step of first order, but for the first and the last."""
+    reference: Any = DPMSolverMultistepScheduler()
+    reference.set_timesteps(18)
+    x = expected = torch.randn(2, 3, 8, 12, generator=generators(5)[0])
+    for t in reference.timesteps:
+        with torch.no_grad():
+            expected = reference.step(unet(expected, t).sample, t, expected).prev_sample
+    levels = [int(t) + 1 for t in reference.timesteps] + [0]
+    end = last(sample_window(Denoiser(unet, LINEAR, clip_sample=False), x, levels, generators(1, 2), scheduler="dpmpp"))
+    torch.testing.assert_close(end.x_t, expected, atol=2e-3 * float(expected.abs().max()), rtol=0)
+    ddim = last(sample_window(Denoiser(unet, LINEAR, clip_sample=False), x, levels, generators(1, 2), scheduler="ddim"))
+    assert (end.x_t - expected).abs().max() < (ddim.x_t - expected).abs().max() / 20, "nearer than another solver"
+
+
+@pytest.mark.parametrize(("start", "end"), [(800, 160), (600, 200), (320, 160)])
+def test_the_error_of_dpmpp_falls_with_the_square_of_the_steps(start: int, end: int):
+    """For Gaussian data the flow has a closed form: x keeps its distance from the mean, in standard deviations.
+
+    A window ends where it is told to: its last step is of second order too, unless it goes to level 0.
+    """
+    x = torch.randn(1, 3, 5, 7, generator=generators(1)[0])
+
+    def standard(x: Tensor, level: int) -> Tensor:
+        ab = LINEAR.alpha_bar(level).double()
+        return (x.double() - ab.sqrt() * M) / (ab * S**2 + 1 - ab).sqrt()
+
+    errors = {}
+    for kind in ("ddim", "dpmpp"):
+        for steps in (10, 20, 40):
+            denoiser, levels = Denoiser(oracle, LINEAR, clip_sample=False), window(start, end, steps)
+            reached = last(sample_window(denoiser, x, levels, generators(1), scheduler=kind)).x_t
+            errors[kind, steps] = float((standard(reached, end) - standard(x, start)).abs().max())
+    for steps in (10, 20):
+        assert errors["ddim", steps] / errors["ddim", 2 * steps] == pytest.approx(2, rel=0.25)
+        assert errors["dpmpp", steps] / errors["dpmpp", 2 * steps] == pytest.approx(4, rel=0.25)
+    assert errors["dpmpp", 10] < errors["ddim", 10] / 3
+
+
+def test_dpmpp_joins_windows_by_a_step_of_first_order(unet: UNet2DModel):
+    denoiser, x = Denoiser(unet, LINEAR), torch.randn(1, 3, 8, 12, generator=generators(5)[0])
+
+    def walk(x: Tensor, *levels: int) -> Tensor:
+        return last(sample_window(denoiser, x, levels, generators(1), scheduler="dpmpp")).x_t
+
+    whole, half = walk(x, 400, 300, 200, 0), walk(x, 400, 300)
+    assert not walk(half, 300, 200, 0).equal(whole), "the second window has no step before"
+    with torch.no_grad():
+        x0, eps = denoiser.estimate(x, 400)
+    ab = [LINEAR.alpha_bar(t) for t in (400, 300)]
+    made_anew = (x - ab[0] ** 0.5 * x0) / (1 - ab[0]) ** 0.5
+    torch.testing.assert_close(half, ab[1] ** 0.5 * x0 + (1 - ab[1]) ** 0.5 * made_anew)
+
+
+@pytest.mark.parametrize("scheduler", ["ddpm", "dpmpp"])
+def test_a_batch_is_its_singles(scheduler: str, unet: UNet2DModel):
     x = torch.randn(3, 3, 8, 12, generator=generators(5)[0])
-    levels = window(57, 0, 19)
-    batch = last(sample_window(Denoiser(unet, LINEAR), x, levels, generators=generators(1, 2, 3))).x_t
-    exact = last(sample_window(Denoiser(unet, LINEAR), x, levels, generators=generators(1, 2, 3), exact=True))
+    denoiser, levels = Denoiser(unet, LINEAR), window(57, 0, 19)
+    kind: Any = {"scheduler": scheduler}
+    batch = last(sample_window(denoiser, x, levels, generators(1, 2, 3), **kind)).x_t
+    exact = last(sample_window(denoiser, x, levels, generators(1, 2, 3), exact=True, **kind))
     for i in range(3):
-        single = last(sample_window(Denoiser(unet, LINEAR), x[[i]], levels, generators=generators(i + 1))).x_t
+        single = last(sample_window(denoiser, x[[i]], levels, generators(i + 1), **kind)).x_t
         torch.testing.assert_close(batch[[i]], single, atol=1e-4, rtol=0)
         assert exact.x_t[[i]].equal(single)  # bit for bit
     assert exact.nfe == 19
@@ -211,7 +269,7 @@ def test_grad_mode_is_off_inside_and_untouched_outside():
     assert torch.is_grad_enabled() and network.grad == [False] * 20
 
 
-@pytest.mark.parametrize("scheduler", ["ddpm", "ddim"])
+@pytest.mark.parametrize("scheduler", ["ddpm", "ddim", "dpmpp"])
 def test_data_consistency_acts_on_the_clipped_clean_estimate(scheduler: str):
     """Half of the values are known: they come out as known, and the function saw [-1, 1] only."""
     known = torch.zeros(1, 3, 5, 7)
@@ -230,12 +288,60 @@ def test_data_consistency_acts_on_the_clipped_clean_estimate(scheduler: str):
             [40, 20, 0],
             generators(1),
             scheduler=scheduler,
-            consistency=consistent,
+            consistency=Consistency(consistent),
         )
     )
     assert asked == [(40, 1.0), (20, 1.0)]
     assert end.x_t[known > 0].eq(0.25).all() and not end.x_t[known == 0].eq(0.25).any()
     assert end.x0.equal(end.x_t)
+
+
+@pytest.mark.parametrize("renew", [False, True])
+@pytest.mark.parametrize("scheduler", ["ddpm", "ddim", "dpmpp"])
+def test_after_a_correction_the_noise_estimate_stays_or_the_state_does(scheduler: str, renew: bool):
+    """The next state is sqrt(ab) x0 + direction eps + std z for both estimates (Song et al., eq. 12)."""
+    x = torch.randn(1, 3, 5, 7, generator=generators(1)[0])
+    ab, ab_s = LINEAR.alpha_bar(300), LINEAR.alpha_bar(200)
+    eps = oracle(x, torch.tensor(299)).sample
+    agreed = Consistency(lambda x0, level: x0 + 0.2, renew)
+    denoiser = Denoiser(oracle, LINEAR, clip_sample=False)
+    end = last(sample_window(denoiser, x, [300, 200], generators(7), scheduler=scheduler, consistency=agreed))
+    x0 = (x - (1 - ab) ** 0.5 * eps) / ab**0.5 + 0.2
+    if renew:
+        eps = (x - ab**0.5 * x0) / (1 - ab) ** 0.5
+    std = (scheduler == "ddpm") * ((1 - ab_s) / (1 - ab) * (1 - ab / ab_s)) ** 0.5
+    z = torch.randn(1, 3, 5, 7, generator=generators(7)[0])
+    torch.testing.assert_close(end.x_t, ab_s**0.5 * x0 + (1 - ab_s - std**2) ** 0.5 * eps + std * z, atol=1e-5, rtol=0)
+    torch.testing.assert_close(end.x0, x0, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("scheduler", ["ddpm", "ddim", "dpmpp"])
+@pytest.mark.parametrize("consistency", [Consistency(lambda x0, level: x0), Consistency(lambda x0, _: x0, renew=True)])
+def test_an_estimate_that_is_returned_as_it_is_changes_no_bit(scheduler: str, consistency: Consistency, unet: Any):
+    x = 3 * torch.randn(1, 3, 8, 12, generator=generators(1)[0])
+    ends = [
+        last(sample_window(Denoiser(unet, LINEAR), x, [40, 20, 0], generators(1), scheduler=scheduler, consistency=one))
+        for one in (None, consistency)
+    ]
+    assert ends[0].x_t.equal(ends[1].x_t)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("scheduler", ["ddpm", "ddim", "dpmpp"])
+def test_a_step_moves_along_the_gradient_of_the_distance(scheduler: str, exact: bool):
+    """Of Gaussian data x0 = M + gain (x - ...), so the gradient of |x0 - y| is gain (x0 - y) / |x0 - y|."""
+    x, y = torch.randn(2, 3, 5, 7, generator=generators(1)[0]), 0.3
+    pulled = Consistency(distance=lambda x0: (x0 - y).flatten(1).norm(dim=1))
+    plain, moved = (
+        last(sample_window(Denoiser(oracle, LINEAR, clip_sample=False), x, [300, 200], generators(7, 8),
+                           scheduler=scheduler, exact=exact, consistency=one))
+        for one in (None, pulled)
+    )  # fmt: skip
+    ab = LINEAR.alpha_bar(300)
+    gain = ab**0.5 * S**2 / (ab * S**2 + 1 - ab)
+    distance = (plain.x0 - y).flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
+    assert moved.x0.equal(plain.x0) and not moved.x_t.requires_grad
+    torch.testing.assert_close(plain.x_t - moved.x_t, gain * (plain.x0 - y) / distance, atol=1e-5, rtol=0)
 
 
 def test_states_stay_float32_and_on_their_device():
@@ -252,7 +358,7 @@ def test_states_stay_float32_and_on_their_device():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"scheduler": "euler"}, "scheduler='euler': must be one of ddpm, ddim"),
+        ({"scheduler": "euler"}, "scheduler='euler': must be one of ddpm, ddim, dpmpp"),
         ({"snapshot_every": 0}, "snapshot_every=0: must be at least 1"),
         ({"levels": [9]}, "levels: must be two or more"),
         ({"levels": [9, 9, 0]}, "strictly falling"),
