@@ -24,13 +24,15 @@ from bench.averages import faces
 from dipddpm.metrics.paired import paired_difference
 from dipddpm.metrics.quality import psnr
 
-PROBLEMS: dict[str, tuple[dd.Noise, dd.Operator]] = {
-    "50% missing": (dd.NoNoise(), dd.Mask(0.5)),
-    "50% missing, sigma 25": (dd.Gaussian(25), dd.Mask(0.5)),
-    "4 times smaller": (dd.NoNoise(), dd.Downscale(4)),
-    "4 times smaller, sigma 25": (dd.Gaussian(25), dd.Downscale(4)),
-}
-NOISY = [name for name in PROBLEMS if "sigma" in name]
+OPERATORS: dict[str, dd.Operator] = {"50% missing": dd.Mask(0.5), "4 times smaller": dd.Downscale(4)}
+SIGMAS, FAINT = (0, 25), (2, 5, 10)
+
+
+def named(words: str, sigma: float) -> str:
+    return words + f", sigma {sigma}" * (sigma > 0)
+
+
+PROBLEMS = [named(words, sigma) for words, sigma in product(OPERATORS, SIGMAS)]
 STARTS = (200, 600)
 
 
@@ -39,7 +41,10 @@ class Bench:
 
     def __init__(self, clean: torch.Tensor) -> None:
         self.prior = dd.load_prior("faces64", precision="fp32")
-        self.problems = {name: dd.degrade(clean, noise, a) for name, (noise, a) in PROBLEMS.items()}
+        self.problems = {
+            named(words, sigma): dd.degrade(clean, dd.Gaussian(sigma) if sigma else dd.NoNoise(), a)
+            for (words, a), sigma in product(OPERATORS.items(), (*SIGMAS, *FAINT))
+        }
         self.problems["sigma 25"] = dd.degrade(clean, dd.Gaussian(25))
         self.restored = cache(self._restored)
 
@@ -58,7 +63,9 @@ class Bench:
     def forms(self) -> Iterator[str]:
         yield "| problem | scheduler | from level | ddnm | diffpir | diffpir minus ddnm (95%) |"
         yield "|---|---|---:|---:|---:|---|"
-        for name, scheduler, level in product(PROBLEMS, ("ddim", "dpmpp", "ddpm"), STARTS):
+        faint = [named(words, sigma) for words, sigma in product(OPERATORS, FAINT)]
+        for name, scheduler, level in [*product(PROBLEMS, ("ddim", "dpmpp", "ddpm"), STARTS),
+                                       *product(faint, ("ddim",), STARTS[:1])]:  # fmt: skip
             ddnm, diffpir = (self.psnrs(name, level, scheduler, form=form) for form in ("ddnm", "diffpir"))
             difference = paired_difference(diffpir, ddnm)
             yield f"| {name} | {scheduler} | {level} | {fmean(ddnm):.2f} | {fmean(diffpir):.2f} | {difference} |"
@@ -66,7 +73,7 @@ class Bench:
     def weights(self) -> Iterator[str]:
         weights = (0.25, 0.5, 1, 2, 4)
         yield f"| problem | from level | {' | '.join(map(str, weights))} |\n|---|---:|{'---:|' * len(weights)}"
-        for name, level in product(NOISY, STARTS):
+        for name, level in product(PROBLEMS[1::2], STARTS):
             cells = [f"{fmean(self.psnrs(name, level, weight=weight)):.2f}" for weight in weights]
             yield f"| {name} | {level} | {' | '.join(cells)} |"
 
@@ -79,7 +86,7 @@ class Bench:
             yield f"| {name} | {level} | {steps} | {fmean(ddim):.2f} | {fmean(dpmpp):.2f} | {difference} |"
 
     def rivals(self) -> Iterator[str]:
-        lengths = (0.3, 1, 3)
+        lengths = (1, 3, 10, 30)
         heads = ["auto", "gradient", *(f"dps, zeta {zeta}" for zeta in lengths)]
         yield f"| problem | from level | {' | '.join(heads)} |\n|---|---:|{'---:|' * len(heads)}"
         for name, level in product(PROBLEMS, STARTS[1:]):

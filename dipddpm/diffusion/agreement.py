@@ -36,6 +36,7 @@ from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.sampler import Consistency
 from dipddpm.diffusion.schedule import Schedule, to_picture, to_state
 
+FAINT = 7  # 0-255 scale: noise in the measured part of A+ y, up to which `auto` is ``ddnm``
 LEAST_SIGMA = 0.29  # 0-255 scale, rms of rounding to 8 bits: for gradients a y without noise counts as one with it
 
 
@@ -49,7 +50,8 @@ def form_of(form: str, operator: Operator, sigma: float) -> str:
     """
     if form != "auto":
         return form
-    return "diffpir" if sigma > 0 else "ddnm"
+    faint = operator.spread is not None and operator.spread * sigma <= FAINT
+    return "ddnm" if faint else "diffpir"
 
 
 def agreement(form: str, prior_weight: float, problem: Problem, prior: Prior) -> Consistency:

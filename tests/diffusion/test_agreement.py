@@ -10,6 +10,7 @@ from dipddpm.degradation.noise import Gaussian
 from dipddpm.degradation.operators import Downscale, Identity, Mask, Operator
 from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.diffusion.agreement import agreement, by_gradients, form_of
+from dipddpm.diffusion.gradient import descend
 from dipddpm.diffusion.restore import restore
 from dipddpm.diffusion.window import Window
 
@@ -26,9 +27,10 @@ class Response(Operator):
         return y ** (1 / 0.45)
 
 
-def test_auto_makes_the_noise_anew_where_y_has_noise():
-    for operator in (Mask(0.5), Downscale(4), Identity()):
-        assert (form_of("auto", operator, 0), form_of("auto", operator, 5)) == ("ddnm", "diffpir")
+def test_auto_makes_the_noise_anew_where_the_measured_part_of_y_has_noise():
+    for operator, most in ((Mask(0.5), 7), (Identity(), 7), (Downscale(4), 7 / 4), (Downscale(2), 7 / 2)):
+        found = [form_of("auto", operator, sigma) for sigma in (0, most - 0.1, most + 0.1)]
+        assert found == ["ddnm", "ddnm", "diffpir"]
     assert [form_of(form, Mask(0.5), 0) for form in ("diffpir", "dps")] == ["diffpir", "dps"]
 
 
@@ -102,6 +104,25 @@ def test_gradients_come_near_the_minimum_for_an_operator_that_is_not_linear(leve
     assert least - 1e-3 * start <= reached <= least + off * (start - least)
     alone = by_gradients(y[1:], a, [sigma], LINEAR)(2 * x0[1:] - 1, level)
     torch.testing.assert_close(alone, 2 * found[1:] - 1, atol=1e-5, rtol=0)
+
+
+def test_the_steps_are_conjugate():
+    """Four different gains need four or five steps, where the steepest descent needs hundreds."""
+    gains = torch.tensor([1, 0.6, 0.3, 0.15]).repeat(2)
+    x, y = torch.rand(2, 1, 3, 5, 8, generator=torch.Generator().manual_seed(0))
+    a = Response()
+    a.measure = lambda x: gains * x
+    expected = x + gains * (y - gains * x) / (gains**2 + 1e-3)
+    torch.testing.assert_close(descend(a, x, y, 1e-3, steps=6), expected, atol=2e-3, rtol=0)
+
+
+def test_a_step_that_is_too_long_is_made_shorter():
+    """The fourth power is flat at 0.1, so its derivative there asks for a step of several hundred."""
+    a = Response()
+    a.measure = lambda x: x**4
+    x = torch.full((1, 3, 5, 7), 0.1)
+    found = descend(a, x, torch.full_like(x, 0.6), 1e-9)
+    assert (a.measure(found) - 0.6).abs().max() < 0.3
 
 
 @pytest.mark.parametrize("form", ["gradient", "dps"])

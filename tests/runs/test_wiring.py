@@ -59,6 +59,20 @@ def test_every_setting_reaches_the_window_and_the_baseline_shares_what_it_can(co
         assert np.abs(start[0].clamp(0, 1).permute(1, 2, 0).numpy() - shown).max() < 1 / 500, name
 
 
+def test_a_form_of_data_consistency_reaches_all_windows_and_is_recorded(configure, tmp_path, asked):
+    def run(*typed):
+        metrics = sample(configure("operator=mask", "noise.sigma=20", *typed), tmp_path / "-".join(typed))
+        told, asked[:] = [(w.consistency, w.prior_weight, more["consistent"]) for _, w, more in asked], []
+        return metrics, told
+
+    auto, told = run("ddpm.prior_weight=4")
+    assert told == 2 * [("diffpir", 4, True)] and auto["window"]["consistency"] == "diffpir"
+    dps, told = run("ddpm.consistency=dps", "ddpm.prior_weight=4")
+    assert told == 2 * [("dps", 4, True)]
+    assert (dps["window"]["consistency"], dps["window"]["prior_weight"]) == ("dps", 4)
+    assert dps["posterior_mean"]["psnr"] != auto["posterior_mean"]["psnr"], "the single evaluation, too"
+
+
 def test_the_seed_of_the_window_is_that_of_the_run_where_none_is_given(configure, tmp_path, asked):
     sample(configure("seed=3", "baselines=false"), tmp_path / "run")
     assert [window.seed for _, window, _ in asked] == [3]
