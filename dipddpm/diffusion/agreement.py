@@ -23,21 +23,15 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-
-import torch
-from torch import Tensor
 
 from dipddpm.degradation.operators import Operator
 from dipddpm.degradation.problem import Problem
 from dipddpm.diffusion.consistency import data_consistency
-from dipddpm.diffusion.gradient import descend, distance_to
+from dipddpm.diffusion.gradient import distance_to
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.sampler import Consistency
-from dipddpm.diffusion.schedule import Schedule, to_picture, to_state
 
 FAINT = 7  # 0-255 scale: noise in the measured part of A+ y, up to which `auto` is ``ddnm``
-LEAST_SIGMA = 0.29  # 0-255 scale, rms of rounding to 8 bits: for gradients a y without noise counts as one with it
 
 
 def form_of(form: str, operator: Operator, sigma: float) -> str:
@@ -65,26 +59,11 @@ def agreement(form: str, prior_weight: float, problem: Problem, prior: Prior) ->
     """
     device, form = prior.unet.device, form_of(form, problem.operator, problem.sigma)
     operator = copy.deepcopy(problem.operator).to(device)  # once, and not in each step
-    completed = problem.noisy.to(device)
+    y = problem.y.to(device)
     if form == "dps":
-        return Consistency(distance=distance_to(operator.measure(completed), operator, 1 / prior_weight))
+        if operator.spread is not None:
+            y = operator.measure(operator.pseudo_inverse(y))  # y, without the values of missing pixels
+        return Consistency(distance=distance_to(y, operator, 1 / prior_weight))
     sigmas = [math.sqrt(prior_weight) * sigma for sigma in problem.sigmas]
-    if form == "gradient":
-        return Consistency(by_gradients(operator.measure(completed), operator, sigmas, prior.schedule), renew=True)
-    return Consistency(data_consistency(completed, operator, sigmas, prior.schedule), renew=form == "diffpir")
-
-
-def by_gradients(
-    y: Tensor, operator: Operator, sigmas: Sequence[float], schedule: Schedule
-) -> Callable[[Tensor, int], Tensor]:
-    """Return the function that corrects clean estimates by `dipddpm.diffusion.gradient.descend`.
-
-    Arguments and result are those of `dipddpm.diffusion.consistency.data_consistency`, but y has the shape of A x.
-    """
-    least = [max(sigma, LEAST_SIGMA) for sigma in sigmas]
-
-    def agree(x0: Tensor, level: int) -> Tensor:
-        rho = torch.tensor([(sigma / schedule.sigma(level)) ** 2 for sigma in least]).to(x0).reshape(-1, 1, 1, 1)
-        return to_state(descend(operator, to_picture(x0), y.to(x0), rho))  # pictures: A may depend on the units
-
-    return agree
+    agree = data_consistency(y, operator, sigmas, prior.schedule, gradient=form == "gradient")
+    return Consistency(agree, renew=form != "ddnm")

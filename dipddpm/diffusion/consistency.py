@@ -7,7 +7,7 @@ takes the picture v with the least |A v - y|^2 / sigma^2 + |v - x0|^2 / r_t^2, w
 |---|---|
 | A A' = I / s^2, or another closed form | `Operator.replace` with the weight w = r_t^2 / (r_t^2 + s^2 sigma^2) |
 | another linear A | conjugate gradients, from the step before, to a residual of `TOLERANCE` |
-| another A | `STEPS` gradient steps |
+| another A | steps along gradients (`dipddpm.diffusion.gradient`) |
 
 With A A' = I / s^2 (`dipddpm.degradation.operators`) the step is v = x0 + w P (y - x0): the part of the picture that A
 measures moves by w towards y, and the rest stays. Without noise w = 1: the measured part becomes that of y. The
@@ -18,7 +18,6 @@ References:
     https://arxiv.org/abs/2305.08995.
     Wang, Yu and Zhang, Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model, 2022 (DDNM, without
     noise), https://arxiv.org/abs/2212.00490.
-    Barzilai and Borwein, Two-point step size gradient methods, 1988, https://doi.org/10.1093/imanum/8.1.141.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from dipddpm.degradation.operators import Operator, Weight
+from dipddpm.diffusion.gradient import descend
 from dipddpm.diffusion.schedule import Schedule, to_picture, to_state
 
 ROUNDING = 0.29  # 0-255 scale: rms of rounding to 8 bits
@@ -35,7 +35,6 @@ ROUNDING = 0.29  # 0-255 scale: rms of rounding to 8 bits
 # as long. A window from a picture blurred by a motion then gains nothing with noise, and 2 dB at 42 dB without.
 TOLERANCE = 1e-3
 MOST = 100  # iterations of conjugate gradients
-STEPS = 10  # gradient steps
 
 
 def data_consistency(
@@ -73,7 +72,7 @@ def data_consistency(
             if linear and not gradient:
                 v = last = conjugate_gradients(operator, x, given, rho, last)
             else:
-                v = gradient_steps(operator, x, given, rho)
+                v = descend(operator, x, given, rho)
         return v if linear else to_state(v)
 
     return agree
@@ -122,31 +121,6 @@ def conjugate_gradients(
         before, square = square, _square(residual)
         direction = residual + torch.where(active, square / before, 0.0) * direction
     return x + d
-
-
-def gradient_steps(
-    operator: Operator, x: torch.Tensor, y: torch.Tensor, rho: Weight, steps: int = STEPS
-) -> torch.Tensor:
-    """Take gradient steps on |A v - y|^2 + rho |v - x|^2 from v = x, and return the best v of each picture.
-
-    A step has the length of Barzilai and Borwein. Arguments are those of `conjugate_gradients`; A need not be linear.
-    """
-
-    def at(v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        output, back = operator.measure_at(v)
-        return _square(output - y) + _square(rho**0.5 * (v - x)), back(output - y) + rho * (v - x)
-
-    v = best = x
-    least, slope = at(v)
-    length: Weight = 1 / (1 + rho)  # right for |A| = 1
-    for _ in range(steps):
-        moved = v - length * slope
-        value, after = at(moved)
-        bend = _dot(moved - v, after - slope)
-        length = torch.where(bend > 0, _square(moved - v) / bend, length)
-        v, slope = moved, after
-        best, least = torch.where(value < least, v, best), torch.minimum(value, least)
-    return best
 
 
 def _of_each(values: Sequence[float], like: torch.Tensor) -> Weight:

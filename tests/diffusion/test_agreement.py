@@ -6,10 +6,13 @@ import pytest
 import torch
 from support.gaussian import LINEAR, M, S, data, gaussian_prior
 
+from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.noise import Gaussian
-from dipddpm.degradation.operators import Downscale, Identity, Mask, Operator
+from dipddpm.degradation.operators import Identity, Operator
 from dipddpm.degradation.problem import Problem, degrade
-from dipddpm.diffusion.agreement import agreement, by_gradients, form_of
+from dipddpm.degradation.scaling import Downscale
+from dipddpm.diffusion.agreement import agreement, form_of
+from dipddpm.diffusion.consistency import data_consistency
 from dipddpm.diffusion.gradient import descend
 from dipddpm.diffusion.restore import restore
 from dipddpm.diffusion.window import Window
@@ -19,11 +22,12 @@ class Response(Operator):
     """A x = x^0.45, as a camera's response: dark values are spread."""
 
     name = "response"
+    linear = False
 
     def measure(self, x):
         return x.clamp(min=1e-3) ** 0.45
 
-    def complete(self, y):
+    def complete(self, y, sigma=0.0):
         return y ** (1 / 0.45)
 
 
@@ -31,6 +35,7 @@ def test_auto_makes_the_noise_anew_where_the_measured_part_of_y_has_noise():
     for operator, most in ((Mask(0.5), 7), (Identity(), 7), (Downscale(4), 7 / 4), (Downscale(2), 7 / 2)):
         found = [form_of("auto", operator, sigma) for sigma in (0, most - 0.1, most + 0.1)]
         assert found == ["ddnm", "ddnm", "diffpir"]
+    assert form_of("auto", Response(), 0) == "diffpir", "it has no inverse"
     assert [form_of(form, Mask(0.5), 0) for form in ("diffpir", "dps")] == ["diffpir", "dps"]
 
 
@@ -45,6 +50,7 @@ def test_the_right_weight_gives_the_posterior_mean_of_gaussian_data(form, operat
     prior, _ = gaussian_prior()
     problem = degrade(data(25, (12, 8))[0], Gaussian(sigma), operator)
     a = problem.operator
+    assert a.spread is not None
     r, s = LINEAR.sigma(level) / 127.5, sigma / 127.5
     v = S**2 * r**2 / (S**2 + r**2)
     window = Window(level, steps=1, scheduler="ddim", consistency=form, prior_weight=r**2 / v)
@@ -92,7 +98,7 @@ def test_gradients_come_near_the_minimum_for_an_operator_that_is_not_linear(leve
     x0 = (clean + 0.1 * torch.randn(clean.shape, generator=generator)).clamp(0.01, 1)
     a = Response()
     y = a.measure(clean)
-    agree = by_gradients(y, a, [sigma, sigma], LINEAR)
+    agree = data_consistency(y, a, [sigma, sigma], LINEAR)
     found = (agree(2 * x0 - 1, level) + 1) / 2
     r, s = LINEAR.sigma(level) / 255, max(sigma, 0.29) / 255
 
@@ -102,7 +108,7 @@ def test_gradients_come_near_the_minimum_for_an_operator_that_is_not_linear(leve
     least = objective(torch.linspace(0, 1.5, 15_001).reshape(-1, 1)).min(0).values.sum()
     start, reached = (objective(x.reshape(1, -1)).sum() for x in (x0, found))
     assert least - 1e-3 * start <= reached <= least + off * (start - least)
-    alone = by_gradients(y[1:], a, [sigma], LINEAR)(2 * x0[1:] - 1, level)
+    alone = data_consistency(y[1:], a, [sigma], LINEAR)(2 * x0[1:] - 1, level)
     torch.testing.assert_close(alone, 2 * found[1:] - 1, atol=1e-5, rtol=0)
 
 

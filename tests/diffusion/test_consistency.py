@@ -7,7 +7,8 @@ from support.gaussian import LINEAR
 from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.operators import Identity, Operator
 from dipddpm.degradation.scaling import Downscale
-from dipddpm.diffusion.consistency import ROUNDING, conjugate_gradients, data_consistency, gradient_steps
+from dipddpm.diffusion.consistency import ROUNDING, conjugate_gradients, data_consistency
+from dipddpm.diffusion.gradient import descend
 
 
 def pictures(size=(5, 7)):
@@ -104,7 +105,7 @@ def test_conjugate_gradients_solve_what_a_dense_solver_solves_for_each_picture(s
     assert 1e-6 < (rough - exact).square().mean().sqrt() < 2e-2 or start == "near"
     alone = conjugate_gradients(Smear(), x[1:], y, 0.001, None if begin is None else begin[1:], 1e-6)
     assert torch.allclose(v[1:], alone, atol=1e-9), "a picture does not depend on the others of its batch"
-    v = gradient_steps(Smear(), x, y, rho, steps=300)
+    v = descend(Smear(), x, y, rho, steps=300)
     assert (v - exact).square().mean().sqrt() < 2e-3
 
 
@@ -136,12 +137,12 @@ def test_gradient_steps_bring_a_bent_operator_nearer_and_never_farther():
 
     agreed = data_consistency(y, Bent(), [0.0], LINEAR)(x0, 300)
     assert (missed(agreed) < 0.1 * missed(x0)).all()
-    steep = gradient_steps(Bent(), 30 * torch.rand(1, 3, 5, 7), y[:1], 1e-3, steps=1)
+    steep = descend(Bent(), 30 * torch.rand(1, 3, 5, 7), y[:1], 1e-3, steps=1)
     assert torch.isfinite(steep).all()
 
 
 def test_gradient_steps_can_be_taken_where_there_is_another_way():
     y, x0, known = pictures()
-    for a, of_picture, same in ((Mask(known=known), y, True), (Smear(), y[..., 1:], False)):
+    for a, of_picture in ((Mask(known=known), y), (Smear(), y[..., 1:])):
         other, steps = (data_consistency(of_picture, a, [1], LINEAR, gradient=g)(x0, 300) for g in (False, True))
-        assert torch.allclose(other, steps, atol=1e-5) is same, "a step is exact where all that y tells is as strong"
+        assert torch.allclose(other, steps, atol=1e-4), "the steps are conjugate"
