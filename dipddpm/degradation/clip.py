@@ -31,6 +31,7 @@ class Clip(Operator):
     """
 
     name = "clip"
+    faint = 0
     linear = False
     noise_shows = True
     shown_as = "clipped"

@@ -60,6 +60,7 @@ class Jpeg(Operator):
     """
 
     name = "jpeg"
+    faint = 255
     linear = False
     shown_as = "compressed"
     completion = "decoded"

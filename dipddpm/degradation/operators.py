@@ -38,6 +38,8 @@ class Operator(torch.nn.Module):
     Attributes:
         name: The operator's word in the configuration and in metrics.json.
         partial: Whether y lacks a part of the picture.
+        faint: rms of the noise in the measured part of A+ y, on the 0-255 scale, up to which a window keeps the noise
+            estimate of the network (`dipddpm.diffusion.agreement.form_of`). None: the default there.
         noise_first: Whether noise is added before A is applied: y = A (x + noise). With A A' = I the noise of y is as
             strong.
         noise_shows: Whether the noise of y can be estimated from y.
@@ -50,6 +52,7 @@ class Operator(torch.nn.Module):
 
     name: ClassVar[str]
     partial: ClassVar[bool] = True
+    faint: ClassVar[float | None] = None
     noise_first: ClassVar[bool] = False
     noise_shows: ClassVar[bool] = False
     shown_as: ClassVar[str] = "measured"

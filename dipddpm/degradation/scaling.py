@@ -97,6 +97,7 @@ class BicubicDownscale(Operator):
     """
 
     name = "downscale"
+    faint = 0
     shown_as = "downscaled"
     completion = "upscaled"
 

@@ -42,6 +42,7 @@ class Sensing(Operator):
     """
 
     name = "sensing"
+    faint = 255
     noise_first = True
     shown_as = "sensed"
     completion = "reconstructed"

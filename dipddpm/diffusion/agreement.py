@@ -31,7 +31,8 @@ from dipddpm.diffusion.gradient import distance_to
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.sampler import Consistency
 
-FAINT = 7  # 0-255 scale: noise in the measured part of A+ y, up to which `auto` is ``ddnm``
+# 0-255 scale: noise in the measured part of A+ y, up to which `auto` is ``ddnm``. Without an A+ it never is.
+FAINT = 7
 
 
 def form_of(form: str, operator: Operator, sigma: float) -> str:
@@ -44,8 +45,10 @@ def form_of(form: str, operator: Operator, sigma: float) -> str:
     """
     if form != "auto":
         return form
-    faint = operator.spread is not None and operator.spread * sigma <= FAINT
-    return "ddnm" if faint else "diffpir"
+    spread, faint = operator.spread, operator.faint
+    if faint is None:
+        faint = -1 if spread is None else FAINT
+    return "ddnm" if (spread or 1) * sigma <= faint else "diffpir"
 
 
 def agreement(form: str, prior_weight: float, problem: Problem, prior: Prior) -> Consistency:

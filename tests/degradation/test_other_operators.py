@@ -147,9 +147,10 @@ def test_the_derivative_of_a_jpeg_is_that_without_rounding():
     assert torch.allclose(a.pull(x)(u), u, atol=1e-6), "all that is left of A is the identity"
     back = dd.Jpeg(10).pull(x)(u)
     assert torch.isfinite(back).all() and (back * u).sum() > 0.3 * (u * u).sum()
-    y = a.measure(draw(1, 3, 16, 32, seed=2))
+    clean = dd.read_picture("astronaut", 64)
+    x, y = clean.flip(3), a.measure(clean)
     v = (data_consistency(y, a, [0], LINEAR, gradient=True)(2 * x - 1, 300) + 1) / 2
-    assert (a.measure(v) - y).square().mean() < 0.2 * (a.measure(x) - y).square().mean()
+    assert (a.measure(v) - y).square().mean() < 0.4 * (a.measure(x) - y).square().mean()
 
 
 @pytest.mark.parametrize("sigma", [0.0, 20.0])
