@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 MEASURED = ("loss_noisy", "loss_clean", "clipped", "energy", "red", "green", "blue", "window_variance",
             "moving_variance")  # fmt: skip
 DARK = 0.5 / 255  # a channel of y up to this mean is black, and an output of zero is right for it
-LEAST, MOST = 8, 64  # epochs between two reads of the rows
+LEAST, MOST = 8, 64  # bounds of a piece's largest number of epochs
 MOST_NOISE = 2**26  # numbers of input noise that are drawn ahead
 Step = Callable[[], None]
 
@@ -81,8 +81,8 @@ class End:
     """The end of a block, which a GPU may not have reached yet."""
 
     epochs: int
-    rows: list[list[dict[str, float]]]  # for each picture, of the pieces before the last one
-    table: torch.Tensor  # the rows of the last piece, on the CPU
+    rows: list[list[dict[str, float]]]  # for each picture its rows from the pieces before the last one
+    table: torch.Tensor  # the rows of the last piece, shape (epochs, N, columns), on the CPU
     kept: Kept
     reached: torch.cuda.Event | None
 
@@ -100,8 +100,8 @@ class End:
 class Block:
     """The steps of a fit. All state is in tensors on the device: of the module, of its optimiser and of this object.
 
-    A GPU need not wait while the host works at the end of a block: the next block can be begun ahead. `settle` undoes
-    its epochs.
+    A block runs in pieces of at most `most` epochs, and the rows of a piece are read at once. A GPU need not wait while
+    the host works at the end of a block: the next block can be begun ahead. `settle` undoes its epochs.
 
     Args:
         module: The module, on its device.
@@ -164,6 +164,7 @@ class Block:
         self.generators = [generator.get_state() for generator in self.module.input_generators]
 
     def _begin(self, epochs: int) -> End:
+        """Run a block, and return its end. On a GPU the last piece may not have run yet."""
         rows: list[list[dict[str, float]]] = [[] for _ in self.module.noisy]
         end = None
         for begun in range(0, epochs, self.most):
@@ -257,8 +258,10 @@ class Block:
 
 
 def _align(optimizer: torch.optim.Optimizer) -> None:
-    """Give the averages of Adam the strides of their weights. A state can come from a run in another memory format, and
-    the fused kernel takes both for alike without a check.
+    """Give the averages of Adam the strides of their weights.
+
+    The state of a continued fit can have another memory format. The fused kernel reads both in the same order, without
+    a check.
     """
     for weights, state in optimizer.state.items():
         for name, value in state.items():
