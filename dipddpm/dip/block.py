@@ -7,7 +7,7 @@ time than the launches of its kernels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -90,11 +90,7 @@ class End:
         """Return for each picture a row of `MEASURED` for each epoch, once the device has reached the end."""
         if self.reached:
             self.reached.synchronize()
-        tables = self.table.transpose(0, 1).tolist()
-        return [
-            rows + [dict(zip(MEASURED, values, strict=True)) for values in table]
-            for rows, table in zip(self.rows, tables, strict=True)
-        ]
+        return _with(self.rows, self.table)
 
 
 class Block:
@@ -166,21 +162,20 @@ class Block:
     def _begin(self, epochs: int) -> End:
         """Run a block, and return its end. On a GPU the last piece may not have run yet."""
         rows: list[list[dict[str, float]]] = [[] for _ in self.module.noisy]
-        end = None
-        for begun in range(0, epochs, self.most):
-            if end:
-                rows = end.wait()
-            piece = min(self.most, epochs - begun)
-            self._draw(piece)
-            for _ in range(piece):
-                self.first()
-                for _ in range(self.module.settings.steps_per_epoch - 1):
-                    self.further()
-            kept = self.module.kept().sent()
-            table, reached = gpu.fetched(self.table[:piece]), gpu.reached(self.table)
-            end = End(epochs, rows, table, kept, reached)
-        assert end is not None
-        return end
+        left = epochs
+        while left > self.most:
+            rows, left = _with(rows, self._piece(self.most)), left - self.most
+        table, kept = gpu.fetched(self._piece(left)), self.module.kept().sent()
+        return End(epochs, rows, table, kept, gpu.reached(self.table))
+
+    def _piece(self, epochs: int) -> torch.Tensor:
+        """Run a piece, and return its rows in the table, shape (epochs, N, columns)."""
+        self._draw(epochs)
+        for _ in range(epochs):
+            self.first()
+            for _ in range(self.module.settings.steps_per_epoch - 1):
+                self.further()
+        return self.table[:epochs]
 
     def _draw(self, epochs: int) -> None:
         """Draw the input noise of some epochs on the CPU, one step after the other, and reset the counters."""
@@ -255,6 +250,15 @@ class Block:
     def _of_optimizer(self) -> list[torch.Tensor]:
         states = self.optimizer.state.values()
         return [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
+
+
+def _with(rows: Sequence[list[dict[str, float]]], table: torch.Tensor) -> list[list[dict[str, float]]]:
+    """Return the rows of each picture and those of a table, shape (epochs, N, columns). It waits for a GPU's table."""
+    tables = table.transpose(0, 1).tolist()
+    return [
+        before + [dict(zip(MEASURED, values, strict=True)) for values in of_one]
+        for before, of_one in zip(rows, tables, strict=True)
+    ]
 
 
 def _align(optimizer: torch.optim.Optimizer) -> None:
