@@ -199,12 +199,12 @@ class Bar(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DeepImagePrior)
-        newest = [rows[-1] for rows in pl_module.rows if rows]
-        if not newest:
+        row = pl_module.newest_row()
+        if not row:
             return
-        note = f"loss {sum(row['loss_noisy'] for row in newest) / len(newest):.2g}"
+        note = f"loss {row['loss_noisy']:.2g}"
         if pl_module.clean is not None:
-            note += f", {sum(row['psnr'] for row in newest) / len(newest):.1f} dB"
+            note += f", {row['psnr']:.1f} dB"
         self.progress.update(self.task, completed=pl_module.epochs, note=note)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
