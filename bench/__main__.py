@@ -1,4 +1,4 @@
-"""Measure this project against the ways that it is compared with: pairs of programs, in turn.
+"""Compare the times of this project with those of other ways to the same result: pairs of programs, in turn.
 
     python -m bench --quick            on two CPU cores, in about five minutes
     python -m bench --gpu              on a GPU, in about five minutes
@@ -6,9 +6,10 @@
     python -m bench --row plain        one row; --row again adds one
     python -m bench --list             the names of the rows
 
-Each row first shows that A and B give equal quality. Each round then runs both. The figure of a row is the median of
-the rounds' ratios. Other work on the machine shows in the spread, and in the load before and after. The results are
-outputs/bench/performance.json and .md. No row needs the network.
+A row is a pair: A is a program of this project, B is the program that A is compared with. The first run of both shows
+whether their quality is equal. Each round runs both. The figure of a row is the median of the rounds' ratios. Other
+work on the machine shows in the spread, and in the load before and after. The results are
+outputs/bench/performance.json and outputs/bench/performance.md. No row needs the network.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def _outcome(row: Row, setting: Setting, left: float) -> Outcome:
     if row.device == "cuda" and not torch.cuda.is_available():
         return Outcome(row, row.limit, why_not="this machine has no GPU")
     if not row.quick and left < float("inf"):
-        return Outcome(row, row.limit, why_not=f"takes too long for --quick: type python -m bench --row {row.name}")
+        return Outcome(row, row.limit, why_not=f"takes more than five minutes: type python -m bench --row {row.name}")
     if left <= 0:
         return Outcome(row, row.limit, why_not=f"the five minutes were over: type python -m bench --row {row.name}")
     return measure(row, setting, setting.rounds, setting.seconds)

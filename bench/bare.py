@@ -1,6 +1,6 @@
-"""The bare loop: the fit that a PyTorch user writes, with the network, z and Adam of a fit of this project.
+"""The bare loop: the fit that a PyTorch user writes, with the network and z of a fit of this project, and with Adam.
 
-There are no curves, no kept epochs and no rule. On a GPU the step is one CUDA graph: no kernel waits for Python.
+The loop has no curves, no kept epochs and no rule. On a GPU its step is one CUDA graph: no kernel waits for Python.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ import torch
 from torch.nn.functional import mse_loss
 
 from bench.machine import clocked, synchronise
-from dipddpm import seeds
 from dipddpm.degradation.problem import Problem
-from dipddpm.dip import networks
-from dipddpm.dip.module import fixed_input
+from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
 from dipddpm.metrics.quality import psnr
 
@@ -72,14 +70,8 @@ def bare_step(
     settings: DipSettings, problem: Problem, *, device: str, precision: str, graph: bool, seed: int = 0
 ) -> Step:
     """Return the step of the bare loop, with the initial weights and z that this project's fit of that seed has."""
-    shape, content = problem.noisy.shape, problem.content
-    net = networks.build(settings, seeds.generator(seed, "dip weights", content))
-    z = fixed_input(shape, seed, content)
-    if (last := networks.last_layer(net)) is not None:
-        networks.revive(net, last, z, seeds.generator(seed, "dip revival", content))
-    fast = networks.memory_format(net)
-    net.to(device=device).to(memory_format=fast)  # pyright: ignore[reportCallIssue]
-    z, y = (x.to(device).contiguous(memory_format=fast) for x in (z, problem.noisy))
+    fit = DeepImagePrior(problem.noisy, settings=settings, seed=seed, contents=problem.contents).to(device)
+    net, z, y = fit.net, fit.z, fit.noisy
     adam = torch.optim.Adam(net.parameters(), lr=settings.lr, capturable=graph)
     output = torch.empty_like(y)
 

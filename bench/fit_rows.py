@@ -26,8 +26,8 @@ from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stop, Stopping
 from dipddpm.environment import choose_precision
-from dipddpm.fits.fit import Wanted
-from dipddpm.fits.many import Obtained, obtain_all
+from dipddpm.fits.fit import Obtained, Wanted
+from dipddpm.fits.many import obtain_all
 from dipddpm.fits.store import FitStore
 
 PLAIN_LOOP = "the original's loop, fp32"

@@ -1,7 +1,7 @@
 """Measure two programs in turn, and compare their results.
 
-A row is a pair: A is this project's way, and B is the way that A is compared with. Each round runs A and B in turn, so
-that other work on the machine slows both. The figure of a row is the median of the rounds' ratios.
+A row is a pair: A is a program of this project, and B is the program that A is compared with. Each round runs both in
+turn, so that other work on the machine slows both. The figure of a row is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the programs of a pair. ``run`` runs it once."""
+    """One of the programs of a pair, and its name in the table. ``run`` runs the program once."""
 
     name: str
     run: Callable[[], Sample]
@@ -87,8 +87,8 @@ class Pair:
     """Two programs that are ready to run.
 
     Attributes:
-        a: This project's way.
-        b: The way that it is compared with.
+        a: The program of this project.
+        b: The program that A is compared with.
         compare: A function of both outputs, which gives the quality.
         unit: The unit of the values.
         floor: A function that gives the floor of A, called after the runs; None where there is none.

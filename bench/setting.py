@@ -35,8 +35,8 @@ class Setting:
         starts: Processes of a command that answers at once, in each round.
         size: Side in pixels of the small fits.
         large: Side in pixels of the large ones.
-        target: PSNR in dB that the time to quality is for.
-        patience: Epochs without that PSNR after which a row gives up.
+        target: PSNR in dB that an output must have, in the rows that measure the time until then.
+        patience: Epochs after which such a row gives up.
         prior: A folder with a prior for the large pictures; None: a random one is written.
         old: A clone of this project at an older commit; None: the rows that need one are not measured.
     """
@@ -75,10 +75,11 @@ class Setting:
         return Path(self.closing.enter_context(tempfile.TemporaryDirectory()))
 
     def face(self, side: int, seed: int = 0) -> dd.Problem:
-        """Return the built-in face with Gaussian noise."""
+        """Return the built-in face with Gaussian noise of `SIGMA`, ``side`` pixels a side."""
         return dd.degrade(self.clean(side), noise=dd.Gaussian(SIGMA), seed=seed)
 
     def clean(self, side: int) -> torch.Tensor:
+        """Return the built-in face, shape (1, 3, side, side), in [0, 1]."""
         return dd.read_picture("astronaut", size=side, box=FACE)
 
 

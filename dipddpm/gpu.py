@@ -1,8 +1,8 @@
 """Work on a GPU without waiting for it: copies that overlap with work, and functions as CUDA graphs.
 
-Python starts an operation in about as many microseconds as a GPU needs for a small one. A graph starts all operations
-of a function at once. It repeats them on the same memory. So shapes are fixed, the function draws nothing on the
-processor, and no operation in it waits for the GPU.
+Python takes about as long to start an operation as a GPU takes to run a small one. A graph starts all operations of a
+function at once, and each time on the same memory. So the shapes are fixed. The function draws no random numbers on the
+CPU, and no operation in it waits for the GPU.
 
 Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
@@ -106,8 +106,8 @@ def _forget_workspaces() -> None:
 class Graphs:
     """A function of tensors, as one CUDA graph for each shape of its arguments. The `MOST` newest graphs are kept.
 
-    Where the first argument is not on a GPU, or a gradient is wanted, the function is called as it is. So it is where a
-    capture fails, and the log says so.
+    The function is called without a graph where the first argument is not on a GPU, where a gradient is wanted, and
+    where a capture fails. The log names a capture that failed.
 
     Args:
         function: A function of tensors, which returns a tensor.

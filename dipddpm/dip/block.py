@@ -7,7 +7,7 @@ time than the launches of its kernels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 MEASURED = ("loss_noisy", "loss_clean", "clipped", "energy", "red", "green", "blue", "window_variance",
             "moving_variance")  # fmt: skip
 DARK = 0.5 / 255  # a channel of y up to this mean is black, and an output of zero is right for it
-LEAST, MOST = 8, 64  # epochs between two reads of the rows
+LEAST, MOST = 8, 64  # bounds of a piece's largest number of epochs
 MOST_NOISE = 2**26  # numbers of input noise that are drawn ahead
 Step = Callable[[], None]
 
@@ -81,8 +81,8 @@ class End:
     """The end of a block, which a GPU may not have reached yet."""
 
     epochs: int
-    rows: list[list[dict[str, float]]]  # for each picture, of the pieces before the last one
-    table: torch.Tensor  # the rows of the last piece, on the CPU
+    rows: list[list[dict[str, float]]]  # for each picture its rows from the pieces before the last one
+    table: torch.Tensor  # the rows of the last piece, shape (epochs, N, columns), on the CPU
     kept: Kept
     reached: torch.cuda.Event | None
 
@@ -90,18 +90,14 @@ class End:
         """Return for each picture a row of `MEASURED` for each epoch, once the device has reached the end."""
         if self.reached:
             self.reached.synchronize()
-        tables = self.table.transpose(0, 1).tolist()
-        return [
-            rows + [dict(zip(MEASURED, values, strict=True)) for values in table]
-            for rows, table in zip(self.rows, tables, strict=True)
-        ]
+        return _with(self.rows, self.table)
 
 
 class Block:
     """The steps of a fit. All state is in tensors on the device: of the module, of its optimiser and of this object.
 
-    A GPU need not wait while the host works at the end of a block: the next block can be begun ahead. `settle` undoes
-    its epochs.
+    A block runs in pieces of at most `most` epochs, and the rows of a piece are read at once. A GPU need not wait while
+    the host works at the end of a block: the next block can be begun ahead. `settle` undoes its epochs.
 
     Args:
         module: The module, on its device.
@@ -164,22 +160,22 @@ class Block:
         self.generators = [generator.get_state() for generator in self.module.input_generators]
 
     def _begin(self, epochs: int) -> End:
+        """Run a block, and return its end. On a GPU the last piece may not have run yet."""
         rows: list[list[dict[str, float]]] = [[] for _ in self.module.noisy]
-        end = None
-        for begun in range(0, epochs, self.most):
-            if end:
-                rows = end.wait()
-            piece = min(self.most, epochs - begun)
-            self._draw(piece)
-            for _ in range(piece):
-                self.first()
-                for _ in range(self.module.settings.steps_per_epoch - 1):
-                    self.further()
-            kept = self.module.kept().sent()
-            table, reached = gpu.fetched(self.table[:piece]), gpu.reached(self.table)
-            end = End(epochs, rows, table, kept, reached)
-        assert end is not None
-        return end
+        left = epochs
+        while left > self.most:
+            rows, left = _with(rows, self._piece(self.most)), left - self.most
+        table, kept = gpu.fetched(self._piece(left)), self.module.kept().sent()
+        return End(epochs, rows, table, kept, gpu.reached(self.table))
+
+    def _piece(self, epochs: int) -> torch.Tensor:
+        """Run a piece, and return its rows in the table, shape (epochs, N, columns)."""
+        self._draw(epochs)
+        for _ in range(epochs):
+            self.first()
+            for _ in range(self.module.settings.steps_per_epoch - 1):
+                self.further()
+        return self.table[:epochs]
 
     def _draw(self, epochs: int) -> None:
         """Draw the input noise of some epochs on the CPU, one step after the other, and reset the counters."""
@@ -256,9 +252,20 @@ class Block:
         return [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
 
 
+def _with(rows: Sequence[list[dict[str, float]]], table: torch.Tensor) -> list[list[dict[str, float]]]:
+    """Return the rows of each picture and those of a table, shape (epochs, N, columns). It waits for a GPU's table."""
+    tables = table.transpose(0, 1).tolist()
+    return [
+        before + [dict(zip(MEASURED, values, strict=True)) for values in of_one]
+        for before, of_one in zip(rows, tables, strict=True)
+    ]
+
+
 def _align(optimizer: torch.optim.Optimizer) -> None:
-    """Give the averages of Adam the strides of their weights. A state can come from a run in another memory format, and
-    the fused kernel takes both for alike without a check.
+    """Give the averages of Adam the strides of their weights.
+
+    The state of a continued fit can have another memory format. The fused kernel reads both in the same order, without
+    a check.
     """
     for weights, state in optimizer.state.items():
         for name, value in state.items():

@@ -25,7 +25,7 @@ from dipddpm.files import replacing
 from dipddpm.metrics import quality as metrics
 
 STATE_SHARE = 0.02  # largest share of a fit's time that commits may take
-FIRST_COMMIT = 0.02  # seconds of a commit of one fit beside a GPU, as long as none is known
+FIRST_COMMIT = 0.02  # assumed seconds of the first commit of one fit on a GPU; later ones are measured
 
 
 class WholeFile(TorchCheckpointIO):
@@ -50,7 +50,11 @@ class Member:
         rule: Its stopping rule. The rule is asked at the end of each block, from the first kept epoch on.
         environment: The environment of this process.
         before: The trajectory that the fit continues, or None.
-        stopped: Whether its rule has fired. Further epochs of the other fits do not change it.
+        stopped: Whether the fit has ended, by its rule or by an error. Other fits of a stack may go on.
+        curves: One row an epoch.
+        kept: PSNR in dB of the picture of each kept epoch; None without a clean picture.
+        committed: Epochs of the newest commit.
+        environments: The environments of all processes that worked on the fit.
     """
 
     keeper: Keeper
@@ -60,8 +64,8 @@ class Member:
     stopped: bool = False
     curves: Curves = field(init=False)
     kept: dict[int, float | None] = field(init=False)
-    committed: int = field(init=False)  # the epochs of the newest commit
-    environments: list[dict[str, Any]] = field(init=False)  # of all processes that worked on the fit
+    committed: int = field(init=False)
+    environments: list[dict[str, Any]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.curves = self.before.curves if self.before else Curves()
@@ -195,12 +199,12 @@ class Bar(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DeepImagePrior)
-        newest = [rows[-1] for rows in pl_module.rows if rows]
-        if not newest:
+        row = pl_module.newest_row()
+        if not row:
             return
-        note = f"loss {sum(row['loss_noisy'] for row in newest) / len(newest):.2g}"
+        note = f"loss {row['loss_noisy']:.2g}"
         if pl_module.clean is not None:
-            note += f", {sum(row['psnr'] for row in newest) / len(newest):.1f} dB"
+            note += f", {row['psnr']:.1f} dB"
         self.progress.update(self.task, completed=pl_module.epochs, note=note)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""Run one fit with a Lightning Trainer. A kept fit is continued."""
+"""Run a fit, or a stack of fits, with one Lightning Trainer. Kept fits are continued."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RunSettings:
     trainer: Mapping[str, Any] = field(default_factory=dict)
 
 
-# Options of the Trainer that arguments of a fit set, with these arguments.
+# Options of the Trainer that an argument of the fit sets: the option, and the argument.
 SET = {"accelerator": "device", "devices": "device", "max_epochs": "settings.max_epochs",
        "enable_progress_bar": "progress", "precision": "settings.precision", "enable_checkpointing": "callbacks",
        "plugins": "callbacks"}  # fmt: skip
@@ -81,9 +81,9 @@ def run(
     epochs: int,
     settings: RunSettings | None = None,
 ) -> None:
-    """Fit until the rule fires, or until ``epochs`` are reached. Kept fits continue from their state.
+    """Fit one picture until its rule fires, or several until half of the rules have fired, up to ``epochs`` epochs.
 
-    Several pictures are fitted until half of their rules have fired.
+    Kept fits continue from their state.
 
     Args:
         module: A freshly built module. To continue a fit, it needs the fit's settings, seed and content.

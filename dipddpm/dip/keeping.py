@@ -62,12 +62,13 @@ class Keeper(Protocol):
     def keep(self, epoch: int, weights: Mapping[str, torch.Tensor], picture: torch.Tensor) -> Any:
         """Keep the weights after an epoch, by name, and their picture: shape (1, 3, H, W), not clipped.
 
-        A keeper with a folder may be asked in a forked process. What it returns reaches `noted` of the keeper here.
+        A keeper with a folder may be called in a forked process. The parent process then passes the answer to `noted`
+        of its own keeper.
         """
         ...
 
     def noted(self, epoch: int, answer: Any) -> None:
-        """Take what `keep` returned for an epoch."""
+        """Take the answer of `keep` for an epoch."""
         ...
 
     def picture(self, epoch: int) -> torch.Tensor:

@@ -204,11 +204,14 @@ class DeepImagePrior(pl.LightningModule):
         """Return the epochs of the block after ``end`` that are begun before the rows up to there are read."""
         return self.block_end(end) - end if gpu.can_capture(self.z) and not self.watched else 0
 
+    def newest_row(self) -> dict[str, float]:
+        """Return the newest row of the curves, a mean over the fits that have not failed; empty where all have."""
+        newest = [rows[-1] for rows in self.rows if rows]
+        return {name: sum(row[name] for row in newest) / len(newest) for name in newest[0]} if newest else {}
+
     def _log_newest(self) -> None:
-        if newest := [rows[-1] for rows in self.rows if rows]:
-            means = {name: sum(row[name] for row in newest) / len(newest) for name in newest[0]}
-            known = {name: value for name, value in means.items() if not math.isnan(value)}
-            self.log_dict({**known, "step": float(self.epochs)})  # Lightning's loggers take it as the step
+        if known := {name: value for name, value in self.newest_row().items() if not math.isnan(value)}:
+            self.log_dict({**known, "step": float(self.epochs)})  # Lightning's loggers take "step" as the step
 
     def _rows(self, i: int, measured: Sequence[dict[str, float]], seconds: float) -> list[dict[str, float]]:
         """Return the rows of the curves of picture ``i``; none once its fit has failed and others go on."""

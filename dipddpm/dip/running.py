@@ -27,6 +27,7 @@ class Running:
         raise NotImplementedError
 
     def tensors(self) -> list[torch.Tensor]:
+        """Return the state itself, in the order of `NAMES`."""
         return [getattr(self, name) for name in self.NAMES]
 
     def state_dict(self, i: int = 0) -> dict[str, Any]:

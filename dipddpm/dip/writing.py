@@ -1,8 +1,8 @@
 """Write the kept epochs and the TensorBoard events of fits: in this process, or beside a GPU in processes of their own.
 
 A GPU fits a small network faster than Python writes files and encodes pictures. So that the GPU does not wait, this
-process forks others before the first block. They share the memory of some ends of blocks, and write them while the fit
-goes on.
+process forks others before the first block. They share memory for `SLOTS` ends of blocks with this process, and write
+these ends while the fit goes on.
 """
 
 from __future__ import annotations
@@ -156,11 +156,11 @@ class Here:
 
 
 class Beside:
-    """Write in forked processes, which make and own the parts. None of them may use a GPU.
+    """Write in forked processes, which make and own the parts. No part may use a GPU.
 
     Args:
         makers: The parts.
-        like: The form of what is kept.
+        like: Pictures and weights of the shapes and types that will be written.
 
     Raises:
         RuntimeError: In `write` and `wait`, when a process ended before its work.
@@ -240,9 +240,10 @@ def end_with_parent() -> None:
 
 
 def _serve(pipe: Connection, makers: Sequence[Maker], slots: Sequence[Kept]) -> None:
+    """Write the ends of blocks that the pipe names, in a forked process, and answer each. None ends the process."""
     end_with_parent()
     gc.freeze()  # objects of the parent, such as its tensors on the GPU, are never collected here
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it, too, and ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets the signal, too, and ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     here = Here(makers)
     while (message := pipe.recv()) is not None:

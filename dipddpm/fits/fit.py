@@ -188,9 +188,20 @@ class Wanted:
 
     @cached_property
     def rule(self) -> Stopping:
+        """The stopping rule with its threshold."""
         if self.stopping.rule != "loss_floor" or self.stopping.threshold is not None:
             return self.stopping
         return replace(self.stopping, threshold=(self.problem.sigma / 255) ** 2)
+
+    @property
+    def ends_by(self) -> Stopping:
+        """The rule that ends the fit: none for a kept epoch."""
+        return Stopping("never") if isinstance(self.checkpoint, int) else self.rule
+
+    @property
+    def ends_at(self) -> int:
+        """The epoch at which the fit ends, unless its rule fires before."""
+        return self.checkpoint if isinstance(self.checkpoint, int) else self.settings.max_epochs
 
     @property
     def request(self) -> dict[str, Any]:
@@ -204,13 +215,12 @@ class Wanted:
 
     def make(self, keeper: Keeper, run: RunSettings) -> DeepImagePrior:
         """Fit until the rule fires, or until the epoch that is wanted. A kept fit is continued."""
-        p, given = self.problem, self.checkpoint if isinstance(self.checkpoint, int) else None
+        p = self.problem
         module = DeepImagePrior(
             p.noisy, p.clean, y=p.y, operator=p.operator, network=copy.deepcopy(self.network), settings=self.settings,
             seed=self.seed, contents=p.contents,
         )  # fmt: skip
-        rule = Stopping("never") if given else self.rule
-        fitting.run(module, [keeper], [rule], given or self.settings.max_epochs, run)
+        fitting.run(module, [keeper], [self.ends_by], self.ends_at, run)
         return module
 
     def make_in(self, folder: Path, key: str, before: Fit | None, run: RunSettings) -> None:
@@ -220,6 +230,18 @@ class Wanted:
     def finished(self, picture: torch.Tensor) -> torch.Tensor:
         """Return a kept picture clipped, with the measured part of y where that has no noise."""
         return self.problem.put_back(picture.clamp(0, 1))
+
+
+@dataclass(frozen=True)
+class Obtained:
+    """A stored fit, the epoch of it that was chosen, and whether the fit was made or extended now."""
+
+    fit: Fit
+    choice: Choice
+    made: bool
+
+
+Answer = Obtained | Exception  # an obtained fit, or the exception that it failed with
 
 
 def _in_memory(wanted: Wanted, run: RunSettings) -> FittedPicture:

@@ -14,7 +14,7 @@ from dipddpm.fits.manifest import Fit
 
 
 class FolderKeeper:
-    """Keep epochs as files. A commit replaces the manifest, which is written last.
+    """Keep the epochs of a fit as files (`dipddpm.fits.manifest`). A commit writes the manifest last.
 
     Args:
         folder: The folder of the fit.

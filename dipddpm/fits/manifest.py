@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import torch
 
 VERSION = 1
-CHANGING = ("curves-*.npz", "state-*.ckpt")  # a commit writes new ones, and removes those before
+CHANGING = ("curves-*.npz", "state-*.ckpt")  # a commit writes new files of these names, and removes the old ones
 WRITTEN = ("fit.json", "manifest.json", "summary.json", *CHANGING)
 
 
@@ -192,7 +192,7 @@ def commit(folder: Path, key: str, trajectory: Trajectory, written: Mapping[str,
         folder: The folder of the fit.
         key: The name of the fit in the store.
         trajectory: The fit so far.
-        written: Hash and size of new files of kept epochs, by name. Other new files are read for theirs.
+        written: Hash and size of new files of kept epochs, by name. Those of other new files are read from the files.
     """
     epochs, kept = trajectory.epochs, trajectory.kept
     with replacing(folder / curves_name(epochs)) as temporary:

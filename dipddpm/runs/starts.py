@@ -26,9 +26,9 @@ from dipddpm.errors import typed_as
 from dipddpm.files import expanded, link, printable
 from dipddpm.fits import Fit, FitStore
 from dipddpm.fits.choice import Choice
-from dipddpm.fits.fit import Wanted
+from dipddpm.fits.fit import Obtained, Wanted
 from dipddpm.fits.manifest import read_picture
-from dipddpm.fits.many import Obtained, obtain_all
+from dipddpm.fits.many import obtain_all
 from dipddpm.fits.store import fit_key
 from dipddpm.runs.folder import is_many
 from dipddpm.runs.inspect import check_kept_file

@@ -429,3 +429,8 @@ def test_the_group_norm_for_a_gpu_is_that_of_pytorch(size):
     for given in (x + 3, (x + 3).contiguous(memory_format=torch.channels_last)):
         expected = torch.nn.functional.group_norm(given, 8, weight, bias, 1e-3)
         torch.testing.assert_close(lean.group_norm(given, 8, weight, bias, 1e-3), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_group_norm_for_a_gpu_of_a_constant_is_finite():
+    constant = torch.full((2, 32, 64, 64), 37.25, dtype=torch.bfloat16)
+    assert lean.group_norm(constant, 8, torch.ones(32), torch.zeros(32)).isfinite().all(), "its variance rounds below 0"

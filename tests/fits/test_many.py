@@ -15,9 +15,9 @@ from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stop, Stopping
-from dipddpm.fits import FitStore, many
-from dipddpm.fits.fit import Wanted, _rows
-from dipddpm.fits.many import Obtained, obtain_all
+from dipddpm.fits import FitStore, stacks
+from dipddpm.fits.fit import Obtained, Wanted, _rows
+from dipddpm.fits.many import obtain_all
 
 SMALL = DipSettings(layers=1, channels=8, lr=5e-3, max_epochs=30, final_relu=False, precision="fp32")
 CPU = RunSettings()
@@ -102,14 +102,14 @@ def test_an_interrupt_ends_the_processes_at_once(tmp_path, two_threads):
 def test_a_stack_stores_each_fit_as_if_it_were_alone(tmp_path, operator):
     fits = wanted(3, operator=operator)
     store, alone = FitStore(tmp_path / "many"), FitStore(tmp_path / "alone")
-    together = obtained(many.stack(store, fits, CPU))
+    together = obtained(stacks.stack(store, fits, CPU))
     single = obtained(obtain_all(alone, fits, CPU, batch=1))
     for one, other in zip(together, single, strict=True):
         assert one.fit.key == other.fit.key and list(one.fit.kept) == [10, 20, 30]
         assert torch.allclose(one.fit.picture(30), other.fit.picture(30), atol=1e-4)
         assert (one.fit.environments[0]["batch"], other.fit.environments[0].get("batch")) == (3, None)
     longer = [Wanted(one.problem, DipSettings(**{**vars(SMALL), "max_epochs": 50}), one.stopping, 0) for one in fits]
-    extended = obtained([*many.stack(store, longer[:2], CPU), *obtain_all(store, longer[2:], CPU)])
+    extended = obtained([*stacks.stack(store, longer[:2], CPU), *obtain_all(store, longer[2:], CPU)])
     whole = obtained(obtain_all(alone, longer, CPU, batch=1))
     for one, other in zip(extended, whole, strict=True):
         assert one.fit.epochs == 50
@@ -124,16 +124,18 @@ def test_fits_that_go_on_longer_do_so_in_a_smaller_stack(tmp_path, monkeypatch):
 
     ends = dict(enumerate((10, 10, 20, 30, 30)))
     fits = [Wanted(one.problem, SMALL, after(ends[i]), 0) for i, one in enumerate(fits)]
-    monkeypatch.setattr(many, "room_for", lambda *given: 4)
-    ended, sizes, real = {}, [], many._fit_stack
+    monkeypatch.setattr(stacks, "room_for", lambda *given: 4)
+    sizes, real = [], stacks._fit_stack
 
     def fit_stack(store, work, run):
         sizes.append(len(work))
         return real(store, work, run)
 
-    monkeypatch.setattr(many, "_fit_stack", fit_stack)
-    left = many._by_stacks(FitStore(tmp_path), fits, range(5), CPU, "auto", None, ended.__setitem__)
-    assert {i: one.fit.epochs for i, one in ended.items()} | {i: ends[i] for i in left} == ends
+    monkeypatch.setattr(stacks, "_fit_stack", fit_stack)
+    stacked = stacks.in_stacks(FitStore(tmp_path), dict(enumerate(fits)), CPU, "auto", lambda key: None)
+    epochs = {i: obtained([answer])[0].fit.epochs for i, answer in stacked}
+    left = ends.keys() - epochs.keys()
+    assert epochs | {i: ends[i] for i in left} == ends
     assert sizes[0] == 4 and len(left) <= 2
 
 
@@ -141,6 +143,6 @@ def test_the_memory_of_a_fit_is_estimated_from_its_layers():
     (one,) = wanted(1)
     (wide,) = wanted(1, settings=DipSettings(layers=1, channels=80, final_relu=False))
     outputs = 16 * 18 * (8 * 2 + 3)
-    weights = sum(p.numel() for p in many.networks.build(SMALL).parameters())
-    assert many.bytes_of(one) == 4 * (4 * weights + 3 * outputs + 110 * 3 * 16 * 18)
-    assert many.bytes_of(wide) > 2 * many.bytes_of(one) - 4 * 110 * 3 * 16 * 18
+    weights = sum(p.numel() for p in stacks.networks.build(SMALL).parameters())
+    assert stacks.bytes_of(one) == 4 * (4 * weights + 3 * outputs + 110 * 3 * 16 * 18)
+    assert stacks.bytes_of(wide) > 2 * stacks.bytes_of(one) - 4 * 110 * 3 * 16 * 18
