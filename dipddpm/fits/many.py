@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.stopping import Stopping
 from dipddpm.dip.writing import end_with_parent
+from dipddpm.errors import FitFailed
 from dipddpm.fits.choice import Choice
 from dipddpm.fits.fit import Wanted
 from dipddpm.fits.keeping import FolderKeeper
@@ -131,7 +132,11 @@ def _by_processes(
                 if answer is None:
                     there = store.there(wanted[i].request, wanted[i].choose)
                     answer = Obtained(*there, made=True) if there else RuntimeError("the new fit is gone or damaged")
-            except Exception as failed:  # such as a process that was killed
+            except BrokenExecutor:
+                answer = RuntimeError(
+                    "a process that made fits was killed, perhaps for want of memory; to continue, type the same command"
+                )
+            except Exception as failed:
                 answer = failed
             end(i, answer)
     except BaseException:  # such as Ctrl-C: a stored fit goes on from its last commit, and nobody waits for the others
@@ -243,7 +248,7 @@ def stack(
 
 def _fit_stack(
     store: FitStore, work: dict[str, tuple[Wanted, Fit | None]], run: RunSettings
-) -> dict[str, RuntimeError]:
+) -> dict[str, FitFailed]:
     """Run the fits at once. Return the errors of those that failed."""
     members = [one for one, _ in work.values()]
     problems = [one.problem for one in members]

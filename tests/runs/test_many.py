@@ -13,9 +13,11 @@ from support.runs import events, read, run
 
 from dipddpm.cli.launch import done_before
 from dipddpm.config.schema import of_picture
-from dipddpm.errors import UserError
+from dipddpm.dip.fitting import RunSettings
+from dipddpm.errors import FitFailed, UserError
 from dipddpm.fits import FitStore
 from dipddpm.fits.fit import Wanted
+from dipddpm.fits.many import obtain_all as many_fits
 from dipddpm.runs import commands as runs
 from dipddpm.runs.folder import listed, result_names
 from dipddpm.runs.inspect import inspect
@@ -129,7 +131,7 @@ def test_a_fit_that_fails_is_left_out_and_a_full_disk_ends_the_job(configure, fa
     def make_in(wanted, folder, key, before, run):
         if len(failing) < 1 or isinstance(failing[0], type):
             failing.append(key)
-            raise failing[0]("the fit diverged") if isinstance(failing[0], type) else RuntimeError("the fit diverged")
+            raise failing[0]("the fit diverged") if isinstance(failing[0], type) else FitFailed("the fit diverged")
         real(wanted, folder, key, before, run)
 
     monkeypatch.setattr(Wanted, "make_in", make_in)
@@ -140,10 +142,23 @@ def test_a_fit_that_fails_is_left_out_and_a_full_disk_ends_the_job(configure, fa
         "b.png", "c.png"
     ]  # fmt: skip
     assert set(metrics["differences"]["dip"]) == {"noisy"}
-    for kind in (RuntimeError, OSError):
+    for kind in (FitFailed, OSError):
         failing[:] = [kind]
-        with pytest.raises(kind, match="the fit diverged"):
+        with pytest.raises((RuntimeError, OSError), match="the fit diverged"):
             runs.fit(configure(*many(faces), "dip.max_epochs=10", "seed=1"), Job(tmp_path / "none"))
+
+
+def test_a_process_that_is_killed_ends_the_job(configure, faces, tmp_path, monkeypatch):
+    """Its fits can be made by the same command: no picture is left out."""
+
+    def obtained(store, wanted, *_, **__):
+        killed = RuntimeError("a process was killed")
+        return [killed, *many_fits(store, wanted[1:], RunSettings())]
+
+    monkeypatch.setattr("dipddpm.runs.starts.obtain_all", obtained)
+    with pytest.raises(RuntimeError, match="^a process was killed"):
+        runs.fit(configure(*many(faces), "dip.max_epochs=10"), Job(tmp_path / "run"))
+    assert not (tmp_path / "run/metrics.json").exists()
 
 
 def test_means_have_students_intervals_and_differences_are_paired(configure, faces, tmp_path, capsys):
