@@ -134,7 +134,7 @@ def _by_processes(
                     answer = Obtained(*there, made=True) if there else RuntimeError("the new fit is gone or damaged")
             except BrokenExecutor:
                 answer = RuntimeError(
-                    "a process that made fits was killed, perhaps for want of memory; to continue, type the same command"
+                    "a process that made fits was killed, perhaps for want of memory; type the same command again"
                 )
             except Exception as failed:
                 answer = failed
@@ -246,9 +246,7 @@ def stack(
     return [found[key] for key in keys]
 
 
-def _fit_stack(
-    store: FitStore, work: dict[str, tuple[Wanted, Fit | None]], run: RunSettings
-) -> dict[str, FitFailed]:
+def _fit_stack(store: FitStore, work: dict[str, tuple[Wanted, Fit | None]], run: RunSettings) -> dict[str, FitFailed]:
     """Run the fits at once. Return the errors of those that failed."""
     members = [one for one, _ in work.values()]
     problems = [one.problem for one in members]
