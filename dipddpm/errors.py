@@ -18,6 +18,10 @@ class UserError(ValueError):
     """
 
 
+class FitFailed(RuntimeError):
+    """A fit that cannot be made with its settings, such as one that diverges. Other fits can go on."""
+
+
 def suggestion(key: str, known: Iterable[str]) -> str:
     """Return `` did you mean ...?`` for a mistyped name, or nothing."""
     near = difflib.get_close_matches(key, list(known), n=1)

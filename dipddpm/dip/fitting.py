@@ -156,6 +156,7 @@ def _parts(module: DeepImagePrior, members: Sequence[Member], every: int) -> lis
     """Return what is written of each fit: kept epochs, and for a fit with a folder TensorBoard's events."""
     y = module.operator.show(module.y, module.noisy)
     makers: list[writing.Maker] = []
+    charts: list[writing.Maker] = []
     for i, member in enumerate(members):
         keeper, epochs = member.keeper, len(member.curves)
         makers.append((i, partial(writing.Epochs, keeper)))
@@ -166,8 +167,8 @@ def _parts(module: DeepImagePrior, members: Sequence[Member], every: int) -> lis
             fixed["clean"] = module.clean[i : i + 1]
         sparse = len(members) > writing.FEW
         best = best_kept(member.kept)
-        makers.append((i, partial(writing.Charts, keeper, every, fixed, epochs, best, sparse=sparse)))
-    return makers
+        charts.append((i, partial(writing.Charts, keeper, every, fixed, epochs, best, sparse=sparse)))
+    return makers + charts  # processes take turns: each gets a share of both
 
 
 @contextmanager

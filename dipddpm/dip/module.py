@@ -22,6 +22,7 @@ from dipddpm.dip.average import Average
 from dipddpm.dip.block import Block, Kept
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
+from dipddpm.errors import FitFailed
 from dipddpm.metrics import quality as metrics
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ class DeepImagePrior(pl.LightningModule):
         self.rows: list[list[dict[str, float]]] = []  # for each picture the rows of the newest block
         self.newest: Kept | None = None  # what is kept of its end, on the CPU
         self.watched = True
-        self.errors: dict[int, RuntimeError] = {}  # of the pictures of a stack whose fits have failed
+        self.errors: dict[int, FitFailed] = {}  # of the pictures of a stack whose fits have failed
         self.saved = 0  # the picture whose state the next checkpoint has
         self.states: Sequence[dict[str, Any]] = ()  # the checkpoints of all pictures, when a stack is continued
         self._block: Block | None = None
@@ -217,7 +218,7 @@ class DeepImagePrior(pl.LightningModule):
         """Return the rows of the curves of picture ``i``; none once its fit has failed and others go on."""
         try:
             return [self._row(row, epoch, seconds) for epoch, row in enumerate(measured, self.epochs + 1)]
-        except RuntimeError as error:
+        except FitFailed as error:
             if len(self.noisy) == 1:
                 raise
             self.errors.setdefault(i, error)
@@ -226,12 +227,12 @@ class DeepImagePrior(pl.LightningModule):
     def _row(self, measured: dict[str, float], epoch: int, seconds: float) -> dict[str, float]:
         """Return a row of the curves; refuse an output that is not finite, or that died."""
         if not math.isfinite(measured["energy"]):
-            raise RuntimeError(
+            raise FitFailed(
                 f"the fit diverged at epoch {epoch}, its output is no longer finite, at learning rate "
                 f"{self.settings.lr:g}: try a smaller dip.lr"
             )
         if dead := [name for name in ("red", "green", "blue") if measured[name]]:
-            raise RuntimeError(
+            raise FitFailed(
                 f"the output's {', '.join(dead)} died at epoch {epoch} (zero everywhere, no gradient left) at learning "
                 f"rate {self.settings.lr:g}: try a smaller dip.lr, another seed, or dip.final_relu=false"
             )

@@ -13,8 +13,11 @@ import math
 import mmap
 import multiprocessing
 import os
+import pickle
+import queue
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -175,6 +178,7 @@ class Beside:
         self.pipes: list[Connection] = []
         self.answered = [0] * count
         self.processes = []
+        self.pictures = [{i for i, _ in makers[j::count]} for j in range(count)]
         for j in range(count):
             ours, theirs = fork.Pipe()
             process = fork.Process(target=_serve, args=(theirs, makers[j::count], self.slots), daemon=True)
@@ -190,9 +194,9 @@ class Beside:
         np.copyto(slot.pictures.numpy(), kept.pictures.numpy())
         for name, tensor in kept.weights.items():
             np.copyto(slot.weights[name].numpy(), tensor.numpy())
-        for pipe in self.pipes:
-            with suppress(BrokenPipeError):  # the process has ended: `_answers` says so, or why
-                pipe.send((self.written % SLOTS, entries))
+        for pipe, own in zip(self.pipes, self.pictures, strict=True):
+            with suppress(ConnectionError):  # the process has ended: `_answers` says so, or why
+                pipe.send((self.written % SLOTS, {i: entry for i, entry in entries.items() if i in own}))
         self.written += 1
         return answers
 
@@ -245,15 +249,40 @@ def _serve(pipe: Connection, makers: Sequence[Maker], slots: Sequence[Kept]) -> 
     gc.freeze()  # objects of the parent, such as its tensors on the GPU, are never collected here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets the signal, too, and ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    here = Here(makers)
-    while (message := pipe.recv()) is not None:
+    try:
+        here = Here(makers)
+    except Exception as error:
+        pipe.send(_portable(error))
+        return
+    messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, messages), daemon=True).start()
+    while (message := messages.get()) is not None:
         slot, entries = message
         try:
             answer: Any = here.write(entries, slots[slot])
         except Exception as error:
-            answer = error
+            answer = _portable(error)
         pipe.send(answer)
     here.close()
+
+
+def _receive(pipe: Connection, messages: queue.SimpleQueue[Any]) -> None:
+    """Read all messages at once: the parent may wait to send one while this process waits to send an answer."""
+    message: Any = pipe
+    while message is not None:
+        try:
+            message = pipe.recv()
+        except (EOFError, OSError):
+            message = None
+        messages.put(message)
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an exception that another process can read: this one, or a RuntimeError with its text."""
+    try:
+        return pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 @contextmanager

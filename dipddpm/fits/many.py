@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -101,7 +101,11 @@ def _in_processes(
         for future in as_completed(futures):
             try:
                 answer = future.result()
-            except Exception as failed:  # such as a process that was killed
+            except BrokenExecutor:
+                answer = RuntimeError(
+                    "a process that made fits was killed, perhaps for want of memory; type the same command again"
+                )
+            except Exception as failed:
                 answer = failed
             yield futures[future], answer
     except BaseException:  # such as Ctrl-C: a stored fit goes on from its last commit, and nobody waits for the others

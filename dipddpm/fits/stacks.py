@@ -14,6 +14,7 @@ import torch
 from dipddpm.dip import fitting, networks
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.module import DeepImagePrior
+from dipddpm.errors import FitFailed
 from dipddpm.fits.fit import Answer, Obtained, Wanted
 from dipddpm.fits.keeping import FolderKeeper
 from dipddpm.fits.manifest import Damaged, Fit
@@ -113,7 +114,7 @@ def stack(
 
 def _fit_stack(
     store: FitStore, work: Mapping[str, tuple[Wanted, Fit | None]], run: RunSettings
-) -> dict[str, RuntimeError]:
+) -> dict[str, FitFailed]:
     """Run fits at once, until half of them have stopped. Return the errors of those that failed, by key."""
     members = [one for one, _ in work.values()]
     first, problems = members[0], [one.problem for one in members]

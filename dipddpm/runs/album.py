@@ -19,7 +19,7 @@ from dipddpm.config.schema import Config
 from dipddpm.degradation.problem import Problem
 from dipddpm.diffusion.prior import Prior
 from dipddpm.dip import tracking
-from dipddpm.errors import UserError
+from dipddpm.errors import FitFailed, UserError
 from dipddpm.files import printable, utf8_path, write_json, write_text
 from dipddpm.names import QUALITIES, RESULTS, TABLE
 from dipddpm.pictures import panels, write
@@ -70,7 +70,7 @@ class Album:
             self._warn_of_estimates(kept)
         return kept
 
-    def started(self, posed: Sequence[Posed], starts: Sequence[Start | RuntimeError]) -> list[Started]:
+    def started(self, posed: Sequence[Posed], starts: Sequence[Start | FitFailed]) -> list[Started]:
         """Return the pictures that have a start; raise where there is none."""
         found = [(c, problem, self._checked(c, start)) for (c, problem), start in zip(posed, starts, strict=True)]
         kept = [(c, problem, start) for c, problem, start in found if start is not None]

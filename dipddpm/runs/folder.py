@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from dipddpm.config.schema import Config, FolderImage, of_picture
 from dipddpm.errors import UserError
 from dipddpm.files import expanded
+
+LONGEST = 200  # bytes of a result's name without its suffix; file systems allow 255 in all
 
 
 def is_many(c: Config) -> bool:
@@ -50,9 +53,10 @@ def listed(path: str) -> list[Path]:
 def result_names(paths: Sequence[str]) -> list[str]:
     """Return a name for the result of each picture: that of its file, ending in ``.png``. Names that clash get numbers.
 
-    A name that only one picture has stays without a number, whatever other pictures there are.
+    A name that only one picture has stays without a number, whatever other pictures there are. The end of a long name
+    is cut off: a file that is being written has a longer name.
     """
-    stems = [Path(path).stem for path in paths]
+    stems = [_short(Path(path).stem) for path in paths]
     count, names = Counter(stems), set(stems)
     for i, stem in enumerate(stems):
         if count[stem] > 1:
@@ -60,3 +64,8 @@ def result_names(paths: Sequence[str]) -> list[str]:
             stems[i] = f"{stem}-{number}"
             names.add(stems[i])
     return [f"{stem}.png" for stem in stems]
+
+
+def _short(stem: str) -> str:
+    encoded = os.fsencode(stem)
+    return stem if len(encoded) <= LONGEST else encoded[:LONGEST].decode(errors="ignore")

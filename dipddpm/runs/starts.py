@@ -22,7 +22,7 @@ from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stopping, summarise
 from dipddpm.environment import choose_device, choose_precision
-from dipddpm.errors import typed_as
+from dipddpm.errors import FitFailed, typed_as
 from dipddpm.files import expanded, link, printable
 from dipddpm.fits import Fit, FitStore
 from dipddpm.fits.choice import Choice
@@ -120,26 +120,27 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
     if asked.file is not None:
         return _from_file(asked.file, problem, c.image.path, job)
     (start,) = starts_of(c, [problem], job)
-    if isinstance(start, RuntimeError):
+    if isinstance(start, FitFailed):
         raise start
     if isinstance(start, FittedStart):
         log.info("%s fit %s: %s", "made" if start.made else "found", start.fit.key, start.label)
     return start
 
 
-def starts_of(c: Config, problems: Sequence[Problem], job: Job) -> list[Start | RuntimeError]:
+def starts_of(c: Config, problems: Sequence[Problem], job: Job) -> list[Start | FitFailed]:
     """Return the start of each problem, or why its fit failed, in order. ``checkpoint`` is no file.
 
     Raises:
         UserError: As for `start_of`.
         OSError: When a fit cannot be written, as on a full disk.
+        RuntimeError: When a process that makes fits was killed.
     """
     if parse(c.checkpoint).kind == "none":
         return [DirectStart(problem.noisy, problem.words) for problem in problems]
     wanted = [wanted_fit(c, problem) for problem in problems]
-    starts: list[Start | RuntimeError] = []
+    starts: list[Start | FitFailed] = []
     for one, answer in zip(wanted, _obtained(c, wanted, job), strict=True):
-        if isinstance(answer, RuntimeError):
+        if isinstance(answer, FitFailed):
             starts.append(answer)
         elif isinstance(answer, Exception):
             raise answer

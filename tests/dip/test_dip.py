@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import signal
 import time
 from dataclasses import replace
 from multiprocessing import active_children
@@ -15,6 +16,7 @@ from torch.nn.functional import mse_loss
 from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.scaling import Downscale
 from dipddpm.dip import fitting, networks, writing
+from dipddpm.dip.block import Kept
 from dipddpm.dip.callbacks import WholeFile
 from dipddpm.dip.curves import COLUMNS
 from dipddpm.dip.fitting import RunSettings
@@ -383,6 +385,53 @@ def test_what_stops_a_writer_stops_the_fit(store, as_on_a_gpu, monkeypatch):
     monkeypatch.setattr("dipddpm.fits.manifest.write_epoch", lambda *_: os.kill(os.getpid(), 9))
     with pytest.raises(RuntimeError, match="has ended: start it again"):
         fit(store, 40)
+    assert not active_children()
+
+
+class Echo:
+    """A part whose answers are larger than the buffer of a pipe."""
+
+    def write(self, entry, weights, picture):
+        return bytes(4_000_000)
+
+    def close(self): ...
+
+
+class Refusal(Exception):
+    def __init__(self, file, why):
+        super().__init__(f"{file}: {why}")
+
+
+def refused():
+    raise Refusal("events", "no room")
+
+
+LIKE = Kept(torch.zeros(1, 3, 2, 2), {"w": torch.zeros(1, 1)})
+
+
+def test_large_answers_and_large_messages_do_not_wait_for_each_other(monkeypatch):
+    def late(*_):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(60)
+    try:
+        entry = Entry(10, [{str(i): float(i) for i in range(100_000)}], None, last=False)
+        with writing.opened([(0, Echo)], LIKE, beside=True) as writer:
+            answers = [answer for _ in range(9) for answer in writer.write({0: entry}, LIKE)]
+            answers += writer.wait()
+        assert len(answers) == 9
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_writer_that_cannot_begin_says_why():
+    """Its exception cannot be unpickled."""
+    with pytest.raises(RuntimeError, match="Refusal: events: no room"):
+        with writing.opened([(0, refused)], LIKE, beside=True) as writer:
+            writer.write({}, LIKE)
+            writer.wait()
     assert not active_children()
 
 

@@ -13,9 +13,11 @@ from support.runs import events, read, run
 
 from dipddpm.cli.launch import done_before
 from dipddpm.config.schema import of_picture
-from dipddpm.errors import UserError
+from dipddpm.dip.fitting import RunSettings
+from dipddpm.errors import FitFailed, UserError
 from dipddpm.fits import FitStore
 from dipddpm.fits.fit import Wanted
+from dipddpm.fits.many import obtain_all as many_fits
 from dipddpm.runs import commands as runs
 from dipddpm.runs.folder import listed, result_names
 from dipddpm.runs.inspect import inspect
@@ -69,6 +71,7 @@ def test_the_pictures_of_a_folder_are_sorted_and_their_results_have_names_of_the
     assert [path.name for path in listed(f"{faces}/[ab].*")] == ["a.png", "b.png"]
     with pytest.raises(UserError, match="image.path=nothing has no pictures: give a folder, or a pattern"):
         listed("nothing")
+    assert result_names([f"{'é' * 120}{end}.png" for end in "ab"]) == [f"{'é' * 100}-{i}.png" for i in (1, 2)]
     assert result_names(["x/a.png", "y/a.png", "y/a-1.png", "b.jpg"]) == ["a-2.png", "a-3.png", "a-1.png", "b.png"]
 
 
@@ -129,7 +132,7 @@ def test_a_fit_that_fails_is_left_out_and_a_full_disk_ends_the_job(configure, fa
     def make_in(wanted, folder, key, before, run):
         if len(failing) < 1 or isinstance(failing[0], type):
             failing.append(key)
-            raise failing[0]("the fit diverged") if isinstance(failing[0], type) else RuntimeError("the fit diverged")
+            raise failing[0]("the fit diverged") if isinstance(failing[0], type) else FitFailed("the fit diverged")
         real(wanted, folder, key, before, run)
 
     monkeypatch.setattr(Wanted, "make_in", make_in)
@@ -140,10 +143,23 @@ def test_a_fit_that_fails_is_left_out_and_a_full_disk_ends_the_job(configure, fa
         "b.png", "c.png"
     ]  # fmt: skip
     assert set(metrics["differences"]["dip"]) == {"noisy"}
-    for kind in (RuntimeError, OSError):
+    for kind in (FitFailed, OSError):
         failing[:] = [kind]
-        with pytest.raises(kind, match="the fit diverged"):
+        with pytest.raises((RuntimeError, OSError), match="the fit diverged"):
             runs.fit(configure(*many(faces), "dip.max_epochs=10", "seed=1"), Job(tmp_path / "none"))
+
+
+def test_a_process_that_is_killed_ends_the_job(configure, faces, tmp_path, monkeypatch):
+    """Its fits can be made by the same command: no picture is left out."""
+
+    def obtained(store, wanted, *_, **__):
+        killed = RuntimeError("a process was killed")
+        return [killed, *many_fits(store, wanted[1:], RunSettings())]
+
+    monkeypatch.setattr("dipddpm.runs.starts.obtain_all", obtained)
+    with pytest.raises(RuntimeError, match="^a process was killed"):
+        runs.fit(configure(*many(faces), "dip.max_epochs=10"), Job(tmp_path / "run"))
+    assert not (tmp_path / "run/metrics.json").exists()
 
 
 def test_means_have_students_intervals_and_differences_are_paired(configure, faces, tmp_path, capsys):

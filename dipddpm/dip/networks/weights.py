@@ -7,6 +7,8 @@ import math
 import torch
 from torch import nn
 
+from dipddpm.errors import FitFailed
+
 
 @torch.no_grad()
 def draw(conv: nn.Conv2d, generator: torch.Generator) -> None:
@@ -43,10 +45,10 @@ def revive(net: nn.Module, last: nn.Conv2d, z: torch.Tensor, generator: torch.Ge
         The number of redraws; 0 when no channel was dead.
 
     Raises:
-        RuntimeError: When a channel is still dead after ``attempts`` redraws.
+        FitFailed: When a channel is still dead after ``attempts`` redraws.
     """
     for attempt in range(attempts + 1):
         if not dead_channels(net(z)):
             return attempt
         draw(last, generator)
-    raise RuntimeError(f"output channels still dead after {attempts} redraws of the last layer")
+    raise FitFailed(f"output channels still dead after {attempts} redraws of the last layer")
