@@ -80,7 +80,7 @@ def _frame(ax: Axes, faces: int) -> None:
     ax.text(
         0.5,
         1.02,
-        f"sigma 25, which is the noise of level 57; means of 50 to {faces} faces at 64x64",
+        f"sigma 25, which is the noise of level 57; means of 25 to {faces} faces at 64x64",
         transform=ax.transAxes,
         ha="center",
         fontsize=10,
