@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from dipddpm.errors import UserError
-from dipddpm.files import expanded
+from dipddpm.files import expanded, open_file
 
 SAMPLINGS = {0: "full", 2: "half"}  # Pillow's numbers; other files halve one direction alone, or have no colours
 
@@ -19,14 +19,15 @@ def tables(path: str) -> tuple[np.ndarray, str]:
     """
     way_out = "type operator.quality=<1 to 100>"
     try:
-        with Image.open(expanded(path)) as image:
-            found = getattr(image, "quantization", None)
-            sampling = SAMPLINGS.get(JpegImagePlugin.get_sampling(image), "") if found else ""
-            grey = image.mode == "L"
+        with open_file(expanded(path)) as file, Image.open(file, formats=["JPEG"]) as image:
+            found = getattr(image, "quantization")  # noqa: B009  # of Pillow's JPEG, which Image does not declare
+            sampling, grey = SAMPLINGS.get(JpegImagePlugin.get_sampling(image), ""), image.mode == "L"
+    except UnidentifiedImageError as error:
+        raise UserError(
+            f"operator=jpeg takes the quality of the file, and image.path={path} is no JPEG: {way_out}"
+        ) from error
     except OSError as error:
         raise UserError(f"image.path={path} cannot be read ({error}): give a JPEG file, or {way_out}") from error
-    if not found:
-        raise UserError(f"operator=jpeg takes the quality of the file, and image.path={path} is no JPEG: {way_out}")
     if not sampling and not grey:
         raise UserError(f"image.path={path} is a JPEG with colours halved in one direction, which is not supported")
     of_each = [found[0], found.get(1, found[0])]

@@ -208,7 +208,7 @@ def test_a_file_of_another_format_starts_no_program(tmp_path, monkeypatch):
         assert read.check(str(tmp_path / name)) == (W, H)
 
 
-def test_one_function_opens_pictures():
+def test_pictures_are_opened_by_one_function_and_the_tables_of_a_jpeg_by_another():
     """Pillow opens whatever it knows, unless it is given the formats."""
     found = set()
     for folder in ("dipddpm", "prior_training", "scripts"):
@@ -217,7 +217,7 @@ def test_one_function_opens_pictures():
                 if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-2:] == ["Image", "open"]:
                     found.add((file.relative_to(ROOT).as_posix(), any(k.arg == "formats" for k in node.keywords)))
                 assert not (isinstance(node, ast.Attribute) and node.attr == "imread"), file
-    assert found == {("dipddpm/pictures/decode.py", True)}
+    assert found == {("dipddpm/pictures/decode.py", True), ("dipddpm/pictures/jpegs.py", True)}
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
