@@ -44,10 +44,15 @@ def obtain_all(
 
     Returns:
         For each wanted fit the obtained one, or the exception that it failed with.
+
+    Raises:
+        OSError: Of the first fit that cannot be read or written. Stored fits stay.
     """
     answers: dict[int, Answer] = {}
     with closing(_answers(store, wanted, run, batch, used)) as found:
         for i, answer in found:
+            if isinstance(answer, OSError):  # such as a full disk, on which the other fits would fail, too
+                raise answer
             answers[i] = answer
             ended(i)
     return [answers[i] for i in range(len(wanted))]

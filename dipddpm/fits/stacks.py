@@ -56,6 +56,8 @@ def in_stacks(
             most = len(group) // 2
             log.info("%d fits at once do not fit into the memory of the GPU: %d are tried", len(group), most)
             continue
+        except OSError:  # such as a full disk
+            raise
         except Exception as error:  # such as an operation that cannot be stacked
             log.info("%d fits go on one by one: %s", len(group), error)
             answers = None

@@ -73,6 +73,21 @@ def test_a_fit_that_fails_leaves_the_others(tmp_path, two_threads):
     assert isinstance(second, ZeroDivisionError) and isinstance(third, TypeError)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_full_disk_ends_all_fits(tmp_path, two_threads, batch):
+    tried = tmp_path / "tried"
+
+    def full(key):
+        with tried.open("a") as file:
+            file.write(f"{key}\n")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        obtain_all(FitStore(tmp_path / "s"), wanted(8), CPU, batch=batch, used=full)
+    if batch == 1:
+        assert len(tried.read_text().split()) == 1
+
+
 def test_a_process_that_is_killed_is_a_failure_of_its_fits_alone(tmp_path, two_threads):
     fits = wanted(2)
 
