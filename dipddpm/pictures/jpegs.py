@@ -26,7 +26,7 @@ def tables(path: str) -> tuple[np.ndarray, str]:
         raise UserError(
             f"operator=jpeg takes the quality of the file, and image.path={path} is no JPEG: {way_out}"
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"image.path={path} cannot be read ({error}): give a JPEG file, or {way_out}") from error
     if not sampling and not grey:
         raise UserError(f"image.path={path} is a JPEG with colours halved in one direction, which is not supported")
