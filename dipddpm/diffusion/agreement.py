@@ -35,6 +35,11 @@ from dipddpm.diffusion.sampler import Consistency
 FAINT = 7
 
 
+def is_wanted(consistent: bool | None, form: str, operator: Operator) -> bool:
+    """Return whether a window is made to agree with y. None: where y is partial, or a form is named."""
+    return operator.partial or form != "auto" if consistent is None else consistent
+
+
 def form_of(form: str, operator: Operator, sigma: float) -> str:
     """Return the form that ``auto`` stands for (docs/results/consistency.md); any other form is returned unchanged.
 

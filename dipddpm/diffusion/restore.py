@@ -10,7 +10,7 @@ import torch
 
 from dipddpm import seeds
 from dipddpm.degradation.problem import Problem, content_hashes
-from dipddpm.diffusion.agreement import agreement
+from dipddpm.diffusion.agreement import agreement, is_wanted
 from dipddpm.diffusion.denoiser import Output
 from dipddpm.diffusion.inits import initial_state
 from dipddpm.diffusion.prior import Prior
@@ -214,7 +214,7 @@ def _contents(picture: torch.Tensor, problem: Problem | None) -> Sequence[str]:
 def _consistency(prior: Prior, problem: Problem | None, window: Window, consistent: bool | None) -> Consistency | None:
     if problem is None:
         return None
-    if not (problem.operator.partial or window.consistency != "auto" if consistent is None else consistent):
+    if not is_wanted(consistent, window.consistency, problem.operator):
         return None
     n = len(problem)
     if n > 1 and window.samples > 1:

@@ -16,7 +16,7 @@ from dipddpm import progress
 from dipddpm.config.ranges import need_an_error
 from dipddpm.config.schema import Config
 from dipddpm.degradation.problem import Problem, joined
-from dipddpm.diffusion.agreement import form_of
+from dipddpm.diffusion.agreement import form_of, is_wanted
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.restore import Restoration, restore
 from dipddpm.diffusion.window import Window
@@ -98,9 +98,7 @@ def asked(c: Config, problem: Problem, start: Start, prior: Prior) -> Asked:
     window = configured(c)
     if window.start_t == "auto" and error is not None:
         window = at_error(window, error.sigma, prior)
-    consistent = c.ddpm.data_consistency
-    if consistent is None:
-        consistent = problem.operator.partial or window.consistency != "auto"
+    consistent = is_wanted(c.ddpm.data_consistency, window.consistency, problem.operator)
     if consistent:
         window = replace(window, consistency=form_of(window.consistency, problem.operator, problem.sigma))
     return Asked(window, error, needed, consistent)
