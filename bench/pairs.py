@@ -216,13 +216,14 @@ def measure(row: Row, setting: Any, rounds: int, seconds: float) -> Outcome:
     try:
         pair = row.prepare(setting)
         found = in_turn(pair, rounds, seconds)
+        floor = pair.floor() if pair.floor else None
     except CannotMeasure as error:
         return Outcome(row, row.limit, why_not=str(error))
     except RuntimeError as error:  # such as too little memory on a GPU: the other rows are measured
         return Outcome(row, row.limit, why_not=f"ended with an error: {error}")
     return Outcome(
         row, pair.limit or row.limit, values=found.values, quality=found.quality, unit=pair.unit,
-        floor=pair.floor() if pair.floor else None, notes=tuple(pair.notes), seconds=time.perf_counter() - began,
+        floor=floor, notes=tuple(pair.notes), seconds=time.perf_counter() - began,
     )  # fmt: skip
 
 
