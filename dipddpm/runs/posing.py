@@ -55,7 +55,7 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
         UserError: When a file cannot be read, a size is not allowed, or noise cannot be added or estimated.
     """
     size = _size(c, prior_folder)
-    problem, picture = _posed(c, size, _operator(c, size))
+    problem, picture = _posed(c, size, operator_of(c, size))
     for note in problem.notes:
         log.info("%s: %s", c.image.path, note)
     if problem.sigma:
@@ -73,11 +73,11 @@ def problems_of(c: Config, prior_folder: Path | None) -> list[tuple[Config, Prob
     Arguments and errors that concern all pictures are those of `problem_of`.
     """
     size = _size(c, prior_folder)
-    operator, mask, answers = _operator(c, size), mask_of(c), []
+    operator, mask, answers = operator_of(c, size), mask_of(c), []
     of_mask = read.check(mask, c.image.box, masks.KEY) if mask else None
     for one in pictures_of(c):
         try:
-            problem, picture = _posed(one, size, _operator(one, size) if is_own_jpeg(one) else operator)
+            problem, picture = _posed(one, size, operator_of(one, size) if is_own_jpeg(one) else operator)
             if of_mask:
                 read.check_same(of_mask, picture.size, masks.KEY)
             answers.append((one, problem))
@@ -108,7 +108,7 @@ def _posed(c: Config, size: int, operator: Operator) -> tuple[Problem, read.Pict
             log.info("%s: %s", reference, note)
     try:
         if isinstance(c.image, CleanImage):
-            problem = degrade(given, _noise(c), operator, c.seed, picture.notes)
+            problem = degrade(given, noise_of(c), operator, c.seed, picture.notes)
         else:
             known = c.noise.sigma if isinstance(c.noise, OwnNoise) else 0.0  # None is estimated
             known = 0.0 if known is None and isinstance(c.operator, JpegOperator) else known
@@ -120,13 +120,13 @@ def _posed(c: Config, size: int, operator: Operator) -> tuple[Problem, read.Pict
     return problem, picture
 
 
-def _noise(c: Config) -> Noise:
+def noise_of(c: Config) -> Noise:
     """Return the noise that is added to a clean picture."""
     values = plain(c.noise)
     return NOISES[values.pop("kind")](**values)
 
 
-def _operator(c: Config, size: int) -> Operator:
+def operator_of(c: Config, size: int) -> Operator:
     """Return the operator A. A random mask is drawn later, when the picture is known."""
     a = c.operator
     if isinstance(a, DownscaleOperator):
