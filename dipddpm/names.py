@@ -55,7 +55,7 @@ Rule = Word("Rule", "loss_floor wmv emv never")
 Precision = Word("Precision", "fp32 tf32 bf16 auto")  # of arithmetic; auto: what the device is fast in
 Init = Word("Init", "raw scaled diffused matched noise")
 Scheduler = Word("Scheduler", "ddpm ddim dpmpp")
-Form = Word("Form", "auto ddnm diffpir gradient dps")  # of data consistency (dipddpm/diffusion/agreement.py)
+Form = Word("Form", "auto ddnm diffpir gradient dip dps")  # of data consistency (dipddpm/diffusion/agreement.py)
 FitMode = Word("FitMode", "auto never")
 NOISE_SHOWS = ("identity", "blur", "clip")  # operators that leave the noise of y so that it can be estimated
 NOISES = tuple(name for name in NoiseKind.__members__ if name != "own")  # kinds that can be added

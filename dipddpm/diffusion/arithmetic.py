@@ -1,14 +1,19 @@
-"""Count the floating-point operations of one evaluation of a prior."""
+"""Count the floating-point operations of a window: an evaluation of its prior, and the steps of a DIP that learns."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from dipddpm.diffusion.prior import Prior, empty_network
+from dipddpm.diffusion.warm import STEPS
+from dipddpm.dip import networks
+from dipddpm.dip.arithmetic import epoch_gflop
+from dipddpm.dip.settings import DipSettings
 from dipddpm.metrics.operations import gflop
 
 if TYPE_CHECKING:
@@ -24,6 +29,22 @@ def evaluation_gflop(prior: Prior, size: tuple[int, int]) -> float:
     """
     unet = prior.unet
     return _of_network(type(unet), json.dumps(dict(unet.config), sort_keys=True), tuple(size))
+
+
+def learning_gflop(dip: Mapping[str, Any], size: tuple[int, int]) -> float:
+    """Count the steps of a DIP at one noise level (`dipddpm.diffusion.warm`) and its last output, in GFLOP.
+
+    Args:
+        dip: The fields of `DipSettings`, as a stored fit has them.
+        size: Height and width of the picture, in pixels.
+    """
+    return STEPS * epoch_gflop({**dip, "steps_per_epoch": 1}, size) + _of_output(DipSettings(**dip), tuple(size))
+
+
+@cache
+def _of_output(settings: DipSettings, size: tuple[int, ...]) -> float:
+    network = networks.build(settings, torch.Generator()).to("meta")
+    return gflop(lambda: network(torch.zeros(1, 3, *size, device="meta")))
 
 
 @cache  # a count takes as long as some evaluations, and the jobs of a sweep share their networks

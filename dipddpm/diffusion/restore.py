@@ -16,6 +16,7 @@ from dipddpm.diffusion.inits import initial_state
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.sampler import Consistency, Snapshot, sample_window, shown
 from dipddpm.diffusion.schedule import to_picture, to_state
+from dipddpm.diffusion.warm import Fitted
 from dipddpm.diffusion.window import Window
 from dipddpm.metrics.quality import psnr
 from dipddpm.pictures.check import check_picture
@@ -63,6 +64,7 @@ def iterate(
     consistent: bool | None = None,
     error_sigma: float | Sequence[float] | None = None,
     watch: Watch | None = None,
+    dips: Sequence[Fitted] | None = None,
 ) -> Iterator[Snapshot]:
     """Start ``prior`` from a picture, and yield snapshots while the window runs.
 
@@ -76,6 +78,8 @@ def iterate(
         error_sigma: The rms error of ``picture`` on the 0-255 scale, for ``start_t=auto`` and ``init=matched``: one
             number, or one for each picture.
         watch: Called after every evaluation with the evaluations done since its last call, per picture.
+        dips: With ``consistency="dip"`` the DIP of each picture: ``dd.fit_dip(problem).pictures``, or fits that
+            ``dd.load_fit`` loaded. The window learns in copies.
 
     Yields:
         A snapshot every ``window.snapshot_every`` levels, and one at the end: ``snapshot.picture``, ``.estimate``,
@@ -85,7 +89,7 @@ def iterate(
         ValueError: For a window outside the schedule, a setting that needs ``error_sigma`` without it, or
             ``start_t=auto`` where the errors of the pictures have different noise levels.
     """
-    agree = _consistency(prior, problem, window, consistent)
+    agree = _consistency(prior, problem, window, consistent, dips)
     return _begin(prior, picture, window, _contents(picture, problem), agree, error_sigma, watch)[2]
 
 
@@ -98,9 +102,10 @@ def restore(
     consistent: bool | None = None,
     error_sigma: float | Sequence[float] | None = None,
     watch: Watch | None = None,
+    dips: Sequence[Fitted] | None = None,
 ) -> Restoration:
     """Start ``prior`` from a picture, and run the window to its end. Arguments and errors are those of `iterate`."""
-    agree = _consistency(prior, problem, window, consistent)
+    agree = _consistency(prior, problem, window, consistent, dips)
     began, measured = time.perf_counter(), []
     if problem is not None and problem.clean is not None:
         agree = _measuring(agree, problem.clean.to(prior.unet.device).repeat_interleave(window.samples, 0), measured)
@@ -211,7 +216,9 @@ def _contents(picture: torch.Tensor, problem: Problem | None) -> Sequence[str]:
     return content_hashes(picture) if problem is None else problem.contents
 
 
-def _consistency(prior: Prior, problem: Problem | None, window: Window, consistent: bool | None) -> Consistency | None:
+def _consistency(
+    prior: Prior, problem: Problem | None, window: Window, consistent: bool | None, dips: Sequence[Fitted] | None
+) -> Consistency | None:
     if problem is None:
         return None
     if not is_wanted(consistent, window.consistency, problem.operator):
@@ -219,7 +226,7 @@ def _consistency(prior: Prior, problem: Problem | None, window: Window, consiste
     n = len(problem)
     if n > 1 and window.samples > 1:
         raise ValueError(f"samples={window.samples} of {n} pictures cannot agree with y: restore them one by one")
-    return agreement(window.consistency, window.prior_weight, problem, prior)
+    return agreement(window.consistency, window.prior_weight, problem, prior, dips)
 
 
 def _watched(prior: Prior, watch: Watch | None, share: float) -> Prior:

@@ -29,7 +29,7 @@ class Window:
         seed: Seed of the noise.
         exact: Evaluate one picture at a time, so that the last bits do not depend on the number of pictures.
         consistency: The form of data consistency (`dipddpm.diffusion.agreement`): ``auto``, ``ddnm``, ``diffpir``,
-            ``gradient`` or ``dps``.
+            ``gradient``, ``dip`` (a DIP for each picture is given) or ``dps``.
         prior_weight: The weight of the prior against y in each step with data consistency, above 0: lambda of DiffPIR.
 
     Raises:
@@ -84,6 +84,11 @@ class Window:
         if not isinstance(self.start_t, int):
             raise ValueError("start_t='auto' has no level yet: call Window.at_error")
         return self.start_t
+
+    @property
+    def learns(self) -> bool:
+        """Whether the DIP that made the start goes on learning in the window."""
+        return self.consistency == "dip"
 
     @property
     def nfe(self) -> int:

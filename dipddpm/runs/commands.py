@@ -126,10 +126,8 @@ def _restored(
         pictures, asked, windows.results_of(asked, problems, starts, prior), strict=True
     ):
         picture.result, picture.rows["result"] = result, row
-        from_noise = of_one.window.init == "noise"
-        picture.record |= {
-            "window": of_one.record(), "cost": results.cost(picture.start, result, prior, from_noise=from_noise)
-        }  # fmt: skip
+        cost = results.cost(picture.start, result, prior, of_one.window)
+        picture.record |= {"window": of_one.record(), "cost": cost}
     if c.baselines:
         for picture, rows in zip(pictures, windows.baselines(asked, problems, prior), strict=True):
             picture.rows |= rows

@@ -67,6 +67,11 @@ def inspect_settings(c: Config, command: str) -> None:
         alone = start.kind == "none" and not is_partial(c)  # the error of y is its noise
         if (why := need_an_error(c)) and c.ddpm.error_sigma is None and not has_clean(c) and not alone:
             raise error_unknown(why, "completed picture" if start.kind == "none" else "DIP output", many=is_many(c))
+        if start.kind == "none" and c.ddpm.consistency.name == "dip":
+            raise UserError(
+                "ddpm.consistency=dip needs a DIP that goes on learning, and checkpoint=none fits none: type "
+                "checkpoint=stop, or ddpm.consistency=auto"
+            )
     elif start.kind == "none":
         raise UserError(
             "checkpoint=none needs no DIP, and train_dip.py fits a DIP: type "
@@ -172,7 +177,12 @@ class _Look:
                 f"checkpoint={self.c.checkpoint}: no such file; type stop, last, oracle, an epoch, or the path of a "
                 f"kept epoch, such as {self.c.store}/<key>/epochs/000250.safetensors"
             )
-        self._once(check_kept_file, file, None if size is None else (size, size))
+        kept = self._once(check_kept_file, file, None if size is None else (size, size))
+        if self.command == "sample" and self.c.ddpm.consistency.name == "dip" and kept.fit is None:
+            raise UserError(
+                f"ddpm.consistency=dip needs the settings of the DIP, and checkpoint={self.c.checkpoint} is no file of a "
+                f"stored fit: type checkpoint={self.c.store}/<key>/epochs/<file>, or ddpm.consistency=auto"
+            )
 
     def _at_store(self) -> None:
         store = expanded(self.c.store).absolute()

@@ -112,6 +112,8 @@ def _titled(problem: Problem, rows: Mapping[str, Row], cost: Mapping[str, float]
         spent = f"{row.nfe} NFE" if row.nfe else ""
         if name in ("dip", "result") and (fit := cost.get("fit_evaluations_worth")):
             spent = f"{spent} + fit {fit:.0f}".removeprefix(" + ")
+        if name == "result" and (learning := cost.get("learning_evaluations_worth")):
+            spent = f"{spent} + DIP {learning:.0f}"
         items.append(("\n".join(filter(None, (row.name, measured, spent))), row.picture[:1]))
     return items
 
@@ -181,6 +183,8 @@ def notes_of(rows: Mapping[str, Row], record: Mapping[str, Any], compared: Seque
         seconds = f"{cost['total_seconds']:.1f} s"
         dip = record.get("fit") if cost["fit_gflop"] else None  # the plain DDPM needs no fit
         share = f", {cost['fit_evaluations_worth']:.0f} of them for the fit" if dip else ""
+        if learning := cost.get("learning_evaluations_worth"):
+            share += f", {learning:.0f} for the DIP in the window"
         chain = record["prior"]["levels"]
         notes.append(f"cost{each}: the arithmetic of {total:.0f} evaluations{share}; the whole chain takes {chain}")
         if dip:

@@ -22,11 +22,12 @@ from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stopping, summarise
 from dipddpm.environment import choose_device, choose_precision
-from dipddpm.errors import FitFailed, typed_as
-from dipddpm.files import expanded, link, printable
+from dipddpm.errors import FitFailed, UserError, typed_as
+from dipddpm.files import expanded, link, printable, read_json
 from dipddpm.fits import Fit, FitStore
 from dipddpm.fits.choice import Choice
 from dipddpm.fits.fit import Obtained, Wanted
+from dipddpm.fits.load import LoadedFit, load_fit
 from dipddpm.fits.manifest import read_picture
 from dipddpm.fits.many import obtain_all
 from dipddpm.fits.store import fit_key
@@ -74,6 +75,15 @@ class FittedStart:
         height, width = self.picture.shape[-2:]
         return self.choice.needed * epoch_gflop(self.fit.request["dip"], (height, width))
 
+    @property
+    def request(self) -> dict[str, Any]:
+        """The values that determine the fit."""
+        return self.fit.request
+
+    def load(self) -> LoadedFit:
+        """Load the network of the chosen epoch."""
+        return load_fit(self.fit.folder, self.choice.epoch)
+
 
 @dataclass(frozen=True)
 class FileStart:
@@ -82,13 +92,31 @@ class FileStart:
     Attributes:
         picture: Shape (1, 3, H, W), clipped to [0, 1].
         label: The path of the file.
+        file: The file.
     """
 
     picture: torch.Tensor
     label: str
+    file: Path
     kind: ClassVar[str] = "file"
     seconds: ClassVar[float] = 0.0
     gflop: ClassVar[None] = None
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The values that determine the stored fit of the file (`runs.inspect` refuses others where it is needed)."""
+        return read_json(self.file.resolve().parents[1] / "fit.json")
+
+    def load(self) -> LoadedFit:
+        """Load the network of the epoch from the stored fit.
+
+        Raises:
+            UserError: When another file of the fit is damaged.
+        """
+        try:
+            return load_fit(self.file)
+        except ValueError as error:
+            raise UserError(f"checkpoint={self.label} cannot be used: {error}; type checkpoint=stop") from error
 
 
 @dataclass(frozen=True)
@@ -232,7 +260,7 @@ def _from_file(path: Path, problem: Problem, shown: str, job: Job) -> FileStart:
         log.warning("checkpoint=%s was fitted to another picture than image.path=%s", printable(path), printable(shown))
     if kept.fit is not None:  # in a store, whose gc then leaves the fit
         FitStore(kept.fit.parent).record_use(kept.fit.name, job.folder)
-    return FileStart(problem.put_back(read_picture(path).clamp(0, 1)), printable(path))
+    return FileStart(problem.put_back(read_picture(path).clamp(0, 1)), printable(path), path)
 
 
 def fit_record(start: FittedStart, threshold: float, patience: int, has_crossing: bool) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.restore import Restoration, restore
 from dipddpm.diffusion.window import Window
 from dipddpm.errors import UserError, error_unknown
+from dipddpm.fits.load import LoadedFit
 from dipddpm.metrics import quality
 from dipddpm.runs import results
 from dipddpm.runs.folder import is_many
@@ -161,9 +162,10 @@ def results_of(
 ) -> list[tuple[Restoration, Row]]:
     """Run the window of the configuration for each picture; return its restoration and its row of the table."""
     runs = [
-        _Run(one.window, one.consistent, problem, start.picture, one.error.sigma if one.error else None)
+        _Run(one.window, one.consistent, problem, start.picture, one.error.sigma if one.error else None,
+             start.load() if one.window.learns and not isinstance(start, DirectStart) else None)
         for one, problem, start in zip(asked, problems, starts, strict=True)
-    ]
+    ]  # fmt: skip
     w = asked[0].window
     with progress.window_bar(f"window {_span(runs)} to {w.end_t}", _evaluations(runs)) as watch:
         restored = _restored(runs, prior, watch)
@@ -171,7 +173,8 @@ def results_of(
     for one, problem, start, result in zip(asked, problems, starts, restored, strict=True):
         w = one.window
         began = "noise" if w.init == "noise" else "no DIP" if isinstance(start, DirectStart) else "DIP"
-        name = f"{began}, then {w.scheduler} {w.first} to {w.end_t}" + (", still noisy" if w.end_t else "")
+        name = f"{began}, then {w.scheduler} {w.first} to {w.end_t}" + ", with the DIP" * w.learns
+        name += ", still noisy" * (w.end_t > 0)
         if one.error_used_by and one.error and one.error.source == "oracle":
             name += " (oracle error)"
         answers.append((result, results.row(name, result, problem)))
@@ -182,7 +185,8 @@ def baselines(asked: Sequence[Asked], problems: Sequence[Problem], prior: Prior)
     """Run the two starts without a DIP for each picture: one evaluation from y, and a window of the same scheduler.
 
     y starts at the noise level of its own noise. A completed y has no such level, and starts at the window's. A window
-    that starts from pure noise has no level to compare at, and a completed y then gives no rows.
+    that starts from pure noise has no level to compare at, and a completed y then gives no rows. A window in which the
+    DIP learns is compared with ``consistency=auto``, which needs no DIP.
     """
     completed = problems[0].operator.partial
     if asked[0].window.init == "noise" and completed:
@@ -190,6 +194,8 @@ def baselines(asked: Sequence[Asked], problems: Sequence[Problem], prior: Prior)
     ones, wholes = [], []
     for of_picture, problem in zip(asked, problems, strict=True):
         w = of_picture.window
+        if w.learns:
+            w = replace(w, consistency=form_of("auto", problem.operator, problem.sigma))
         level = w.first if completed else prior.schedule.level_of_sigma(problem.sigma)
         consistent = of_picture.consistent and completed  # y agrees with itself
         end = min(w.end_t, level - 1)
@@ -220,6 +226,7 @@ class _Run:
     problem: Problem
     start: torch.Tensor
     error_sigma: float | None = None
+    dip: LoadedFit | None = None
 
 
 def _span(runs: Sequence[_Run]) -> str:
@@ -249,6 +256,8 @@ def _restored(runs: Sequence[_Run], prior: Prior, watch: Callable[[float], None]
             errors = [run.error_sigma for run in chosen if run.error_sigma is not None]
             if errors:
                 told["error_sigma"] = errors
+            if dips := [run.dip for run in chosen if run.dip is not None]:
+                told["dips"] = dips
             seen = None if watch is None else lambda done, n=n: watch(n * done)
             result = restore(prior, start, window, problem, watch=seen, **told)
             answers |= dict(zip(batch, [result] if n == 1 else result.split(), strict=True))

@@ -35,7 +35,7 @@ def test_a_fit_costs_the_epochs_that_were_needed_however_fast_the_others_were(ep
 
 
 def test_a_file_has_no_known_cost_and_y_itself_has_none():
-    assert FileStart(PICTURE, "a file").gflop is None
+    assert FileStart(PICTURE, "a file", Path("a file")).gflop is None
     assert DirectStart(PICTURE, "noisy picture").gflop == 0
 
 

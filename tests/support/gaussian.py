@@ -28,7 +28,7 @@ class Oracle:
 
 def gaussian_prior() -> tuple[Prior, Oracle]:
     oracle = Oracle()
-    on_cpu = cast(Any, SimpleNamespace(device=torch.device("cpu")))
+    on_cpu = cast(Any, SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32))
     facts: Any = {"unet": on_cpu, "sample_size": 16, "name": "oracle", "fingerprint": "0" * 16}
     return Prior(oracle, LINEAR, clip_sample=False, **facts), oracle
 
