@@ -180,8 +180,8 @@ class _Look:
         kept = self._once(check_kept_file, file, None if size is None else (size, size))
         if self.command == "sample" and self.c.ddpm.consistency.name == "dip" and kept.fit is None:
             raise UserError(
-                f"ddpm.consistency=dip needs the settings of the DIP, and checkpoint={self.c.checkpoint} is no file of a "
-                f"stored fit: type checkpoint={self.c.store}/<key>/epochs/<file>, or ddpm.consistency=auto"
+                f"ddpm.consistency=dip needs the settings of the DIP, and checkpoint={self.c.checkpoint} is no file of "
+                f"a stored fit: type checkpoint={self.c.store}/<key>/epochs/<file>, or ddpm.consistency=auto"
             )
 
     def _at_store(self) -> None:

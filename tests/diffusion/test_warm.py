@@ -124,9 +124,9 @@ def test_without_a_dip_for_each_picture_it_is_refused():
     prior, _ = gaussian_prior()
     clean, noisy = data(25, SIZE)
     window = Window(57, steps=1, consistency="dip")
-    for dips in ({}, {"dips": [dip(1), dip(2)]}):
+    for dips in (None, [dip(1), dip(2)]):
         with pytest.raises(ValueError, match="dips must hold the DIP of each picture"):
-            restore(prior, noisy, window, Problem(noisy, 25, clean, Identity()), **dips)
+            restore(prior, noisy, window, Problem(noisy, 25, clean, Identity()), dips=dips)
 
 
 SMALL = ("ddpm.consistency=dip", "operator=mask", "ddpm.steps=2", "ddpm.scheduler=ddim")
