@@ -31,8 +31,8 @@ from dipddpm.degradation.operators import Operator
 from dipddpm.diffusion.consistency import ROUNDING, of_each
 from dipddpm.diffusion.schedule import Schedule, to_picture, to_state
 
-STEPS = 20  # of Adam at each noise level
-LEARNING_RATE = 3e-3
+STEPS = 30  # of Adam at each noise level
+LEARNING_RATE = 1e-3
 
 
 class Fitted(Protocol):

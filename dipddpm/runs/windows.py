@@ -163,7 +163,7 @@ def results_of(
     """Run the window of the configuration for each picture; return its restoration and its row of the table."""
     runs = [
         _Run(one.window, one.consistent, problem, start.picture, one.error.sigma if one.error else None,
-             start.load() if one.window.learns and not isinstance(start, DirectStart) else None)
+             start.load if one.window.learns and not isinstance(start, DirectStart) else None)
         for one, problem, start in zip(asked, problems, starts, strict=True)
     ]  # fmt: skip
     w = asked[0].window
@@ -226,7 +226,7 @@ class _Run:
     problem: Problem
     start: torch.Tensor
     error_sigma: float | None = None
-    dip: LoadedFit | None = None
+    load: Callable[[], LoadedFit] | None = None  # of the DIP that learns in the window
 
 
 def _span(runs: Sequence[_Run]) -> str:
@@ -256,7 +256,7 @@ def _restored(runs: Sequence[_Run], prior: Prior, watch: Callable[[float], None]
             errors = [run.error_sigma for run in chosen if run.error_sigma is not None]
             if errors:
                 told["error_sigma"] = errors
-            if dips := [run.dip for run in chosen if run.dip is not None]:
+            if dips := [run.load() for run in chosen if run.load]:
                 told["dips"] = dips
             seen = None if watch is None else lambda done, n=n: watch(n * done)
             result = restore(prior, start, window, problem, watch=seen, **told)
