@@ -46,11 +46,8 @@ def picture(seed: int) -> torch.Tensor:
     return torch.nn.functional.interpolate(coarse, SIZE, mode="bilinear")
 
 
-@pytest.mark.parametrize("rate", [warm.LEARNING_RATE, 1.0])
 @pytest.mark.parametrize("operator", [Mask(0.5), Blur.motion(5)])
-def test_no_call_raises_the_objective(operator, rate, monkeypatch):
-    """A learning rate of 1 throws the weights far away; the best of the outputs is the first one then."""
-    monkeypatch.setattr(warm, "LEARNING_RATE", rate)
+def test_a_call_lowers_the_objective(operator):
     problems = [degrade(picture(i), Gaussian(10), operator) for i in (1, 2)]
     problem, dips = joined(problems), [dip(1), dip(2)]
     x0 = torch.cat([picture(3), picture(4)])
@@ -64,17 +61,28 @@ def test_no_call_raises_the_objective(operator, rate, monkeypatch):
             return off + (f - x0).square().flatten(1).sum(1) / r**2
 
         before, after = objective(torch.cat([output(one) for one in dips])), objective(found)
-        assert (after <= before + 1e-6 * before.abs()).all()
-        assert rate == 1 or (after < before).all()
+        assert (after < before).all()
+
+
+def test_a_picture_that_is_at_its_minimum_stays_while_another_one_learns(monkeypatch):
+    monkeypatch.setattr(warm, "LEARNING_RATE", 0.03)
+    dips = [dip(1), dip(2)]
+    before = torch.cat([output(one) for one in dips])
+    x0 = torch.cat([before[:1], picture(2)])
+    agree = dip_consistency(x0, Identity(), [10, 10], LINEAR, dips, half=False)
+    found = (agree(2 * x0 - 1, 200) + 1) / 2
+    torch.testing.assert_close(found[:1], before[:1], atol=1e-6, rtol=0)
+    assert (found[1] - x0[1]).abs().mean() < 0.9 * (before[1] - x0[1]).abs().mean()
 
 
 @pytest.mark.parametrize(("weight", "sigma"), [(1e8, 25.0), (1e-8, 0.0)])
-def test_the_dip_follows_the_heavier_term(weight, sigma):
+def test_the_dip_follows_the_heavier_term(weight, sigma, monkeypatch):
+    monkeypatch.setattr(warm, "LEARNING_RATE", 0.01)
     problem, x0 = degrade(picture(1), Gaussian(sigma) if sigma else NoNoise(), Mask(0.5)), picture(2)
     sigmas = [weight**0.5 * sigma]
     agree = dip_consistency(problem.y, problem.operator, sigmas, LINEAR, [dip(1)], half=False)
     off = []
-    for _ in range(15):
+    for _ in range(6):
         found = (agree(2 * x0 - 1, 300) + 1) / 2
         of_y = problem.operator.measure(found) - problem.operator.measure(picture(1))
         off.append([float(apart.square().mean() ** 0.5) for apart in (found - x0, of_y)])
