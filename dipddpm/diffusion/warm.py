@@ -35,8 +35,8 @@ from dipddpm.diffusion.schedule import Schedule, to_picture, to_state
 #   motion of 11 pixels, sigma 5, 6 faces: 10 steps 24.9, at a rate of 3e-3 24.6. DIP alone 24.0, auto 28.7
 #   the same, 3 faces: 30 steps 26.1; prior_weight=10 26.5, at 3e-3 26.3; 100 25.6. DIP alone 24.3, auto 28.9
 #   half of the pixels missing, 3 faces: 30 steps 28.4, at 3e-3 28.5. DIP alone 28.7, auto 33.1
-# With prior_weight=3 a hundred steps gave 27.3 after the motion. New averages of Adam at each level made no clear
-# difference. 30 steps on |f - v|^2 alone, where v is the corrected estimate of diffpir, gave 28.1. So the steps are
+# With prior_weight=3 a hundred steps gave 27.3 after the motion, and 30 with new averages of Adam at each level 26.2,
+# which lies between the figures of weights 1 and 10 with the old averages. 30 steps on |f - v|^2 alone, where v is the corrected estimate of diffpir, gave 28.1. So the steps are
 # probably too few for the objective, whose two terms have very different weights.
 STEPS = 30  # of Adam at each noise level; its averages go on from level to level
 LEARNING_RATE = 1e-3
