@@ -3,7 +3,7 @@
     ddnm      the estimate is corrected; the noise estimate of the network stays
     diffpir   the estimate is corrected; the noise estimate is made anew: eps = (x_t - sqrt(ab) x0) / sqrt(1 - ab)
     gradient  as diffpir, corrected by gradients over the pixels, for operators without a closed form
-    dip       as diffpir, corrected by steps of the start's own DIP on its weights (`dipddpm.diffusion.warm`)
+    dip       as diffpir, and the start's own DIP learns the corrected estimate (`dipddpm.diffusion.warm`)
     dps       the estimate stays; the result of the step moves along the gradient through the network
 
 The corrected estimate has the least |A x - y|^2 / sigma^2 + lambda |x - x0|^2 / r_t^2, with lambda = ``prior_weight``.
@@ -34,7 +34,7 @@ from dipddpm.diffusion.consistency import data_consistency
 from dipddpm.diffusion.gradient import distance_to
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.sampler import Consistency
-from dipddpm.diffusion.warm import Fitted, dip_consistency
+from dipddpm.diffusion.warm import Fitted, learning
 
 # 0-255 scale: noise in the measured part of A+ y, up to which `auto` is ``ddnm``. Without an A+ it never is.
 FAINT = 7
@@ -79,19 +79,17 @@ def agreement(
     device, form = prior.unet.device, form_of(form, problem.operator, problem.sigma)
     operator = copy.deepcopy(problem.operator).to(device)  # once, and not in each step
     y = problem.y.to(device)
-    if form in ("dip", "dps") and operator.spread is not None:
-        y = operator.measure(operator.replace(problem.noisy.to(device), y))  # missing pixels may hold anything
     if form == "dps":
+        if operator.spread is not None:
+            y = operator.measure(operator.replace(problem.noisy.to(device), y))  # missing pixels may hold anything
         return Consistency(distance=distance_to(y, operator, 1 / prior_weight))
     sigmas = [math.sqrt(prior_weight) * sigma for sigma in problem.sigmas]
+    agree = data_consistency(y, operator, sigmas, prior.schedule, gradient=form == "gradient")
     if form == "dip":
         if dips is None or len(dips) != len(problem):
             raise ValueError(
                 f"consistency='dip': dips must hold the DIP of each picture, such as the pictures of dd.fit_dip: "
                 f"{0 if dips is None else len(dips)} for {len(problem)} pictures"
             )
-        half = prior.unet.dtype == torch.bfloat16
-        learn = dip_consistency(y, operator, sigmas, prior.schedule, dips, half=half)
-        return Consistency(learn, renew=True)
-    agree = data_consistency(y, operator, sigmas, prior.schedule, gradient=form == "gradient")
+        agree = learning(agree, dips, half=prior.unet.dtype == torch.bfloat16)
     return Consistency(agree, renew=form != "ddnm")

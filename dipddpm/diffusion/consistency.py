@@ -66,9 +66,9 @@ def data_consistency(
         if given is None:  # a linear A of the state 2 x - 1 is 2 A x - A 1
             given = y.to(x0) * 2 - operator.measure(torch.ones_like(x0)) if linear else y.to(x0)
         if closed:
-            v = operator.replace(x, given, of_each([r**2 / (r**2 + noise**2) for noise in noises], x))
+            v = operator.replace(x, given, _of_each([r**2 / (r**2 + noise**2) for noise in noises], x))
         else:
-            rho = of_each([noise**2 / r**2 for noise in noises], x)
+            rho = _of_each([noise**2 / r**2 for noise in noises], x)
             if linear and not gradient:
                 v = last = conjugate_gradients(operator, x, given, rho, last)
             else:
@@ -123,7 +123,7 @@ def conjugate_gradients(
     return x + d
 
 
-def of_each(values: Sequence[float], like: torch.Tensor) -> Weight:
+def _of_each(values: Sequence[float], like: torch.Tensor) -> Weight:
     """Return one number for all pictures, which needs no copy to the device, or a column of them."""
     if len(set(values)) == 1:
         return values[0]
