@@ -52,6 +52,7 @@ Chroma = Word("Chroma", "half full")  # of a JPEG: resolution of the colours
 Border = Word("Border", "reflect circular")  # of a blurred picture: its mirror image follows, or its opposite side
 Network = Word("Network", "cnn skip")
 Rule = Word("Rule", "loss_floor wmv emv never")
+Loss = Word("Loss", "mse l1")  # of a fit: mean squared, or mean absolute error over the values of y
 Precision = Word("Precision", "fp32 tf32 bf16 auto")  # of arithmetic; auto: what the device is fast in
 Init = Word("Init", "raw scaled diffused matched noise")
 Scheduler = Word("Scheduler", "ddpm ddim dpmpp")
@@ -59,9 +60,9 @@ Form = Word("Form", "auto ddnm diffpir gradient dip dps")  # of data consistency
 FitMode = Word("FitMode", "auto never")
 NOISE_SHOWS = ("identity", "blur", "clip")  # operators that leave the noise of y so that it can be estimated
 NOISES = tuple(name for name in NoiseKind.__members__ if name != "own")  # kinds that can be added
-OPERATORS, BORDERS, TRANSFORMS, NETWORKS, RULES, PRECISIONS, INITS, SCHEDULERS, FORMS = (
+OPERATORS, BORDERS, TRANSFORMS, NETWORKS, LOSSES, RULES, PRECISIONS, INITS, SCHEDULERS, FORMS = (
     tuple(kind.__members__)
-    for kind in (OperatorKind, Border, Transform, Network, Rule, Precision, Init, Scheduler, Form)
+    for kind in (OperatorKind, Border, Transform, Network, Loss, Rule, Precision, Init, Scheduler, Form)
 )
 KERNELS = {"gaussian": ("width",), "motion": ("length", "angle")}  # of a blur, with the keys that shape them
 FIT_VERSION = 2  # part of a fit's key; raise it when the same request no longer gives the same fit

@@ -19,6 +19,7 @@ from dipddpm.names import (
     Form,
     ImageKind,
     Init,
+    Loss,
     Method,
     Network,
     NoiseKind,
@@ -167,6 +168,7 @@ class DipConfig:
     channels: int = MISSING
     kernel_size: int = MISSING
     final_relu: bool = MISSING
+    loss: Loss = MISSING
     lr: float = MISSING
     max_epochs: int = MISSING
     steps_per_epoch: int = MISSING

@@ -37,6 +37,7 @@ class Fitted(Protocol):
     noisy: torch.Tensor
     y: torch.Tensor
     clean: torch.Tensor | None
+    seen: torch.Tensor | None
     operator: Operator
     settings: DipSettings
     input_generators: list[torch.Generator]
@@ -200,12 +201,22 @@ class Block:
             name, given, wanted = type(module.net).__name__, tuple(output.shape), tuple(module.noisy.shape)
             raise ValueError(f"network {name} gives the shape {given}: must be that of z, {wanted}")
         self.checked = True
-        losses = module.operator.losses(output, module.y)  # over the values of y
+        losses, squares = self._losses(output)
         if measured:
-            self._measure(output.detach(), losses.detach())
+            self._measure(output.detach(), squares.detach())
         losses.sum().backward()
         module.clip()
         self.optimizer.step()
+
+    def _losses(self, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the network of each picture minimises, and its mean squared error to y; both of shape (N,)."""
+        m = self.module
+        if m.seen is None:
+            squares = m.operator.losses(output, m.y)
+            return squares, squares
+        residuals = m.operator.residuals(output, m.y)
+        squares = (residuals.square() * m.seen).flatten(1).sum(1)
+        return squares if m.settings.loss == "mse" else (residuals.abs() * m.seen).flatten(1).sum(1), squares
 
     @torch.no_grad()
     def _measure(self, output: torch.Tensor, losses: torch.Tensor) -> None:

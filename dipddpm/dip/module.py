@@ -27,7 +27,7 @@ from dipddpm.metrics import quality as metrics
 
 log = logging.getLogger(__name__)
 # The settings that a state records. Settings such as max_epochs do not change the numbers, and are not recorded.
-RECORDED = ("layers", "channels", "kernel_size", "final_relu", "lr", "input_noise", "ema", "precision")
+RECORDED = ("layers", "channels", "kernel_size", "final_relu", "loss", "lr", "input_noise", "ema", "precision")
 
 
 def fixed_input(shape: Sequence[int], seed: int, content: str) -> torch.Tensor:
@@ -35,8 +35,14 @@ def fixed_input(shape: Sequence[int], seed: int, content: str) -> torch.Tensor:
     return torch.rand(tuple(shape), generator=seeds.generator(seed, "dip input", content))
 
 
+def shares(chosen: torch.Tensor) -> torch.Tensor:
+    """Return weights of the chosen values, bool of shape (N, 3, h, w), whose sum is 1 for each picture."""
+    weights = chosen.float()
+    return weights / weights.sum((1, 2, 3), keepdim=True)
+
+
 class DeepImagePrior(pl.LightningModule):
-    """Fit the output of a network for a fixed z to a noisy picture y, by mean squared error with Adam.
+    """Fit the output of a network for a fixed z to a noisy picture y, by mean squared or absolute error with Adam.
 
     A Lightning batch is a **block** of epochs: the epochs up to the next kept one. A Lightning epoch has one block. The
     optimiser steps of a block run without Lightning between them (manual optimisation), and nothing in a block waits
@@ -70,6 +76,7 @@ class DeepImagePrior(pl.LightningModule):
     noisy: torch.Tensor
     y: torch.Tensor
     clean: torch.Tensor | None
+    seen: torch.Tensor | None  # weights of the values of y in the loss, sum 1 a picture; None: equal, by mean square
 
     def __init__(
         self,
@@ -107,6 +114,8 @@ class DeepImagePrior(pl.LightningModule):
         self.operator = Identity() if operator is None else operator
         y = self.operator.measure(noisy) if y is None else y
         self.register_buffer("y", y.contiguous(memory_format=fast), persistent=False)
+        seen = None if s.loss == "mse" else shares(self.operator.known_in(self.y))
+        self.register_buffer("seen", seen, persistent=False)
         self.input_generators = [seeds.generator(seed, "dip input noise", content) for content in self.contents]
         self.windowed, self.moving = WindowedVariance(), MovingVariance()
         self.average = Average(s.ema)

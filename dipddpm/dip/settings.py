@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from dipddpm.names import PRECISIONS
+from dipddpm.names import LOSSES, PRECISIONS
 
 # The settings of a network that differ from the plain network's; ``conf/dip`` has the reasons.
 PRESETS: dict[str, dict[str, Any]] = {"skip": {"channels": 16, "final_relu": False, "lr": 1e-2}}
@@ -30,6 +30,7 @@ class DipSettings:
         ema: Decay of the averaged outputs, which are the kept picture, from 0 (the newest output) to below 1.
         precision: ``fp32``, ``tf32`` (on a GPU), ``bf16`` (autocast), or ``auto``, which a fit replaces by
             `dipddpm.environment.choose_precision` for its device. A `DeepImagePrior` of its own takes ``auto`` as fp32.
+        loss: ``mse``, the mean squared error over the values of y, or ``l1``, the mean absolute error.
 
     Raises:
         ValueError: For a value outside its range.
@@ -47,8 +48,10 @@ class DipSettings:
     input_noise: float = 0
     ema: float = 0.9
     precision: str = "auto"
+    loss: str = "mse"
 
     def __post_init__(self) -> None:
+        _need(self.loss in LOSSES, "loss", self.loss, ", ".join(LOSSES))
         _need(0 < self.lr < math.inf, "lr", self.lr, "above 0")
         for name in ("channels", "max_epochs", "steps_per_epoch", "checkpoint_every"):
             _need(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")

@@ -35,6 +35,8 @@ def request_of(problem: Problem, settings: DipSettings, seed: int, noise: Mappin
         raise ValueError("precision=auto: a stored fit has the precision of its device (environment.choose_precision)")
     values = asdict(settings)
     del values["max_epochs"]
+    if values["loss"] == "mse":  # the key of the fits that were stored before there was another loss
+        del values["loss"]
     return {
         "version": FIT_VERSION,
         "pixels": problem.content,
