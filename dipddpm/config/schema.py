@@ -175,6 +175,7 @@ class DipConfig:
     checkpoint_every: int = MISSING
     input_noise: float = MISSING
     ema: float = MISSING
+    holdout: float | None = None
     batch: Any = "auto"  # int or auto
     precision: Precision = MISSING
 

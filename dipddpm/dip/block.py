@@ -20,9 +20,10 @@ from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
 
 log = logging.getLogger(__name__)
-# The columns that are measured at the first step of an epoch. The colours tell whether a channel of the output is dead.
+# The columns that are measured at the first step of an epoch; "holdout" where values are held out. The colours tell
+# whether a channel of the output is dead.
 MEASURED = ("loss_noisy", "loss_clean", "clipped", "energy", "red", "green", "blue", "window_variance",
-            "moving_variance")  # fmt: skip
+            "moving_variance", "holdout")  # fmt: skip
 DARK = 0.5 / 255  # a channel of y up to this mean is black, and an output of zero is right for it
 LEAST, MOST = 8, 64  # bounds of a piece's largest number of epochs
 MOST_NOISE = 2**26  # numbers of input noise that are drawn ahead
@@ -38,6 +39,7 @@ class Fitted(Protocol):
     y: torch.Tensor
     clean: torch.Tensor | None
     seen: torch.Tensor | None
+    held: torch.Tensor | None
     operator: Operator
     settings: DipSettings
     input_generators: list[torch.Generator]
@@ -113,7 +115,8 @@ class Block:
         noise = module.settings.input_noise
         self.most = max(LEAST, min(MOST, MOST_NOISE // (steps * y.numel()))) if noise else MOST
         self.noise = torch.zeros((self.most * steps if noise else 0, *y.shape), device=y.device)
-        self.table = torch.zeros((self.most, len(y), len(MEASURED)), dtype=torch.float64, device=y.device)
+        columns = len(MEASURED) - (module.held is None)
+        self.table = torch.zeros((self.most, len(y), columns), dtype=torch.float64, device=y.device)
         self.epoch = torch.zeros(1, dtype=torch.int64, device=y.device)  # of the table
         self.step = torch.zeros(1, dtype=torch.int64, device=y.device)  # of the noise
         for part in (module.windowed, module.moving, module.average):
@@ -229,6 +232,9 @@ class Block:
         dead = (output.abs().amax((2, 3)) == 0) & self.bright
         variances = [module.windowed.update(output), module.moving.update(output)]
         columns = [losses, *errors, flat.square().sum(1), *dead.unbind(1), *variances]
+        if module.held is not None:
+            kept = module.average.value() if module.average.decay else output  # of the epoch before
+            columns.append((module.operator.residuals(kept, module.y).square() * module.held).flatten(1).sum(1))
         row = torch.stack([column.double() for column in columns], 1)
         self.table.index_copy_(0, self.epoch, row[None])
         self.epoch += 1
@@ -267,7 +273,7 @@ def _with(rows: Sequence[list[dict[str, float]]], table: torch.Tensor) -> list[l
     """Return the rows of each picture and those of a table, shape (epochs, N, columns). It waits for a GPU's table."""
     tables = table.transpose(0, 1).tolist()
     return [
-        before + [dict(zip(MEASURED, values, strict=True)) for values in of_one]
+        before + [dict(zip(MEASURED, values, strict=False)) for values in of_one]
         for before, of_one in zip(rows, tables, strict=True)
     ]
 

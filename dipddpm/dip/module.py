@@ -20,6 +20,7 @@ from dipddpm.degradation.problem import content_hashes
 from dipddpm.dip import networks
 from dipddpm.dip.average import Average
 from dipddpm.dip.block import Block, Kept
+from dipddpm.dip.holdout import held_out, shares
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
 from dipddpm.errors import FitFailed
@@ -33,12 +34,6 @@ RECORDED = ("layers", "channels", "kernel_size", "final_relu", "loss", "lr", "in
 def fixed_input(shape: Sequence[int], seed: int, content: str) -> torch.Tensor:
     """Return z: uniform in [0, 1], of the given shape (1, 3, H, W)."""
     return torch.rand(tuple(shape), generator=seeds.generator(seed, "dip input", content))
-
-
-def shares(chosen: torch.Tensor) -> torch.Tensor:
-    """Return weights of the chosen values, bool of shape (N, 3, h, w), whose sum is 1 for each picture."""
-    weights = chosen.float()
-    return weights / weights.sum((1, 2, 3), keepdim=True)
 
 
 class DeepImagePrior(pl.LightningModule):
@@ -77,6 +72,7 @@ class DeepImagePrior(pl.LightningModule):
     y: torch.Tensor
     clean: torch.Tensor | None
     seen: torch.Tensor | None  # weights of the values of y in the loss, sum 1 a picture; None: equal, by mean square
+    held: torch.Tensor | None  # weights of the held-out values, sum 1 a picture; None: there are none
 
     def __init__(
         self,
@@ -102,7 +98,7 @@ class DeepImagePrior(pl.LightningModule):
         ]
         networks.check(nets[0])
         name = s.network if network is None else type(network).__name__
-        recorded = {"network": name, **{k: getattr(s, k) for k in RECORDED}, "seed": seed}
+        recorded = {"network": name, **{k: getattr(s, k) for k in RECORDED}, "holdout": s.holdout or 0.0, "seed": seed}
         self.save_hyperparameters({**recorded, "content": self.contents[0]})
         self.revived = [self._revive(*each) for each in zip(nets, z, self.contents, strict=True)]
         self.net = nets[0] if len(nets) == 1 else networks.Stacked(nets)
@@ -114,8 +110,14 @@ class DeepImagePrior(pl.LightningModule):
         self.operator = Identity() if operator is None else operator
         y = self.operator.measure(noisy) if y is None else y
         self.register_buffer("y", y.contiguous(memory_format=fast), persistent=False)
-        seen = None if s.loss == "mse" else shares(self.operator.known_in(self.y))
-        self.register_buffer("seen", seen, persistent=False)
+        known, held = self.operator.known_in(self.y), None
+        if s.holdout:
+            each = zip(known.split(1), self.contents, strict=True)
+            held = torch.cat([held_out(one, s.holdout, seed, content) for one, content in each])
+            known = known & ~held
+        self.register_buffer("held", None if held is None else shares(held), persistent=False)
+        plain = s.loss == "mse" and held is None
+        self.register_buffer("seen", None if plain else shares(known), persistent=False)
         self.input_generators = [seeds.generator(seed, "dip input noise", content) for content in self.contents]
         self.windowed, self.moving = WindowedVariance(), MovingVariance()
         self.average = Average(s.ema)
@@ -254,6 +256,7 @@ class DeepImagePrior(pl.LightningModule):
             "seconds": seconds,
             "window_variance": measured["window_variance"],
             "moving_variance": measured["moving_variance"],
+            "holdout": measured.get("holdout", math.nan),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -35,8 +35,10 @@ def request_of(problem: Problem, settings: DipSettings, seed: int, noise: Mappin
         raise ValueError("precision=auto: a stored fit has the precision of its device (environment.choose_precision)")
     values = asdict(settings)
     del values["max_epochs"]
-    if values["loss"] == "mse":  # the key of the fits that were stored before there was another loss
+    if values["loss"] == "mse":  # so that older fits keep their keys
         del values["loss"]
+    if not values["holdout"]:
+        del values["holdout"]
     return {
         "version": FIT_VERSION,
         "pixels": problem.content,

@@ -4,48 +4,24 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.dips import OPERATORS, SMALL, clean, gradient_of, module_of
 
 from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.noise import Gaussian, Impulse
 from dipddpm.degradation.problem import degrade
-from dipddpm.degradation.scaling import Downscale
 from dipddpm.dip import fitting
-from dipddpm.dip.block import Block
 from dipddpm.dip.keeping import Memory
-from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
 from dipddpm.fits.fit import fit_dip
 from dipddpm.fits.request import noise_of, request_of
 
-SMALL = DipSettings(layers=1, channels=8, lr=5e-3, final_relu=False, precision="fp32")
 L1 = replace(SMALL, loss="l1")
-OPERATORS = [None, Mask(0.5), Downscale(2)]
-
-
-def clean(n=1, size=(18, 22)):
-    """Smooth pictures, of which no two are alike."""
-    rows, columns = torch.meshgrid(torch.linspace(0, 1, size[0]), torch.linspace(0, 1, size[1]), indexing="ij")
-    return torch.stack([torch.stack([rows, columns.roll(i, 1), rows * columns]) * 0.8 + 0.1 for i in range(n)])
-
-
-def module_of(problem, settings):
-    return DeepImagePrior(problem.noisy, problem.clean, y=problem.y, operator=problem.operator, settings=settings,
-                          contents=problem.contents)  # fmt: skip
-
-
-def gradients(problem, settings):
-    """Return the gradient of the loss by the output of a new module, and that output."""
-    module = module_of(problem, settings)
-    output = module(module.z).detach().requires_grad_()
-    losses, _ = Block(module, torch.optim.Adam(module.net.parameters()))._losses(output)
-    (gradient,) = torch.autograd.grad(losses.sum(), output)
-    return gradient, output.detach()
 
 
 @pytest.mark.parametrize("operator", [None, Mask(0.5)], ids=["identity", "mask"])
 def test_the_gradient_of_l1_is_a_sign_over_the_known_values(operator):
     problem = degrade(clean(), Gaussian(25), operator)
-    gradient, output = gradients(problem, L1)
+    gradient, output = gradient_of(problem, L1)
     known = problem.operator.known_in(problem.y)
     assert torch.equal(gradient.sign(), torch.where(known, output - problem.y, 0).sign())
     assert torch.allclose(gradient.abs(), known / known.sum()), "each known value has the same weight"
