@@ -173,8 +173,8 @@ class Stopping:
             return None
         if self.rule in ("loss_floor", "never"):
             return len(curves)
-        read = {"wmv": "window_variance", "holdout": "holdout"}
-        minima = _newest_minima(curves.column(read[self.rule]) if self.rule in read else _settled_variance(curves))
+        column = {"wmv": "window_variance", "holdout": "holdout"}.get(self.name)
+        minima = _newest_minima(curves.column(column) if column else _settled_variance(curves))
         return weights_epoch(int(minima[-1])) if minima[-1] else len(curves)
 
 
