@@ -72,6 +72,17 @@ def test_a_window_takes_the_error_of_ones_own_picture_from_held_out_values(confi
     assert given["fit"]["key"] == metrics["fit"]["key"] and given["window"]["error_source"] == "given"
 
 
+def test_each_picture_of_a_folder_has_its_own_error(configure, mine, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name, image in (("a", Image.open(tmp_path / "me.png")), ("b", Image.open(tmp_path / "me.png").rotate(90))):
+        image.save(tmp_path / f"photos/{name}.png")
+    many = ["image=folder", f"image.path={tmp_path}/photos", "noise=own", "noise.sigma=20", "baselines=false"]
+    metrics = run(configure(*many, "ddpm.start_t=auto"), tmp_path / "run")[1]
+    alone = run(configure(*mine, "ddpm.start_t=auto"), tmp_path / "alone")[1]
+    assert metrics["window"]["error_source"] == "held-out values" and len(metrics["fit"]["keys"]) == 2
+    assert alone["fit"]["key"] in metrics["fit"]["keys"] and not alone["fit"]["made_by_this_run"]
+
+
 def test_python_has_the_error_of_the_command_line(configure, mine, tmp_path, tiny_prior):
     metrics = run(configure(*mine, "ddpm.start_t=auto"), tmp_path / "run")[1]
     problem = Problem(dd.read_picture(str(tmp_path / "me.png"), size=16), sigma=20)
