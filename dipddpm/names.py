@@ -18,6 +18,8 @@ BASELINES = ("posterior_mean", "noisy_window")  # rows of the two starts without
 QUALITIES = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "stlpips": ("ST-LPIPS", 3)}  # title and decimals of each
 SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}  # the script of each command
 MOST_LAYERS = 1000  # of a network: it takes minutes to build a million
+HELD_OUT_VALUES = "held-out values"  # a source of the error of a start
+HELD_OUT, MOST_HELD_OUT = 0.05, 0.5  # share of the values of y that a fit does not see: where it needs some, at most
 MOST_JOBS = 10_000  # of a sweep: each is checked before the first one starts
 STOPPED = "stopped by a signal"  # the line in error.txt of a job that was stopped and did not fail
 MACHINE = ("threads", "device", "panel_every", "dip.batch")  # do not change the result: a done job stays done
@@ -51,7 +53,8 @@ Transform = Word("Transform", "dct hadamard")
 Chroma = Word("Chroma", "half full")  # of a JPEG: resolution of the colours
 Border = Word("Border", "reflect circular")  # of a blurred picture: its mirror image follows, or its opposite side
 Network = Word("Network", "cnn skip")
-Rule = Word("Rule", "loss_floor wmv emv never")
+Rule = Word("Rule", "loss_floor wmv emv holdout never")
+Loss = Word("Loss", "mse l1")  # of a fit: mean squared, or mean absolute error over the values of y
 Precision = Word("Precision", "fp32 tf32 bf16 auto")  # of arithmetic; auto: what the device is fast in
 Init = Word("Init", "raw scaled diffused matched noise")
 Scheduler = Word("Scheduler", "ddpm ddim dpmpp")
@@ -59,9 +62,9 @@ Form = Word("Form", "auto ddnm diffpir gradient dip dps")  # of data consistency
 FitMode = Word("FitMode", "auto never")
 NOISE_SHOWS = ("identity", "blur", "clip")  # operators that leave the noise of y so that it can be estimated
 NOISES = tuple(name for name in NoiseKind.__members__ if name != "own")  # kinds that can be added
-OPERATORS, BORDERS, TRANSFORMS, NETWORKS, RULES, PRECISIONS, INITS, SCHEDULERS, FORMS = (
+OPERATORS, BORDERS, TRANSFORMS, NETWORKS, LOSSES, RULES, PRECISIONS, INITS, SCHEDULERS, FORMS = (
     tuple(kind.__members__)
-    for kind in (OperatorKind, Border, Transform, Network, Rule, Precision, Init, Scheduler, Form)
+    for kind in (OperatorKind, Border, Transform, Network, Loss, Rule, Precision, Init, Scheduler, Form)
 )
 KERNELS = {"gaussian": ("width",), "motion": ("length", "angle")}  # of a blur, with the keys that shape them
 FIT_VERSION = 2  # part of a fit's key; raise it when the same request no longer gives the same fit

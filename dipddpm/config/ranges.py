@@ -9,10 +9,10 @@ from dataclasses import asdict
 
 from dipddpm.config.checkpoint import check_kept, parse
 from dipddpm.config.degradation_ranges import check_degradation
-from dipddpm.config.schema import Config, DdpmConfig, DipConfig, FolderImage, has_clean
+from dipddpm.config.schema import Config, CorrelatedNoise, DdpmConfig, DipConfig, FolderImage, has_clean
 from dipddpm.errors import UserError, need, suggestion
 from dipddpm.files import flat
-from dipddpm.names import LARGEST_NUMBER, MOST_LAYERS, OBJECTIVES, most_halvings
+from dipddpm.names import HELD_OUT, LARGEST_NUMBER, MOST_HELD_OUT, MOST_LAYERS, OBJECTIVES, most_halvings
 
 DRAWLESS = ("raw", "scaled", "ddim", "dpmpp")  # inits and schedulers that draw no noise
 
@@ -36,6 +36,7 @@ def check(c: Config) -> None:
          f"{dip.checkpoint_every} or more, the first epoch that is kept (dip.checkpoint_every)")  # fmt: skip
     need(0 <= dip.input_noise < math.inf, "dip.input_noise", dip.input_noise, "0 or more (picture units)")
     need(0 <= dip.ema < 1, "dip.ema", dip.ema, "from 0 (the newest output) to below 1")
+    _check_holdout(c)
     batch_ok = dip.batch == "auto" or (_is_int(dip.batch) and dip.batch >= 1)
     need(batch_ok, "dip.batch", dip.batch, "auto, or 1 or more fits at once")
     need(stopping.threshold is None or 0 < stopping.threshold < math.inf, "stopping.threshold",
@@ -59,6 +60,26 @@ def check(c: Config) -> None:
     many = isinstance(c.image, FolderImage)
     need(not many or c.ddpm.samples == 1, "ddpm.samples", c.ddpm.samples,
          "1 with image=folder; for more samples of one picture type image=file image.path=<file>")  # fmt: skip
+
+
+def _check_holdout(c: Config) -> None:
+    share = c.dip.holdout
+    need(share is None or 0 <= share <= MOST_HELD_OUT, "dip.holdout", share,
+         f"a share of the values of y from 0 (none) to {MOST_HELD_OUT}, or null")  # fmt: skip
+    rule = c.stopping.rule.name == "holdout"
+    if rule and share == 0:
+        raise UserError(
+            f"stopping=holdout needs held-out values, and dip.holdout={share:g} holds none out: leave dip.holdout out, "
+            f"or type dip.holdout={HELD_OUT}"
+        )
+    if (rule or share) and isinstance(c.noise, CorrelatedNoise):
+        typed, way_out = ("stopping=holdout", "type stopping=loss_floor") if rule else (
+            f"dip.holdout={share:g}", "leave dip.holdout out"
+        )  # fmt: skip
+        raise UserError(
+            f"{typed} is not allowed with noise=correlated, because the neighbours of a held-out value tell its noise: "
+            f"{way_out}"
+        )
 
 
 def _check_network(d: DipConfig) -> None:
@@ -117,12 +138,6 @@ def check_memory(c: Config, size: int) -> None:
                 f"{typed} would need {4 * numbers / gb:.3g} GB of memory at {size}x{size}, and this machine has "
                 f"{there / gb:.0f} GB: type smaller numbers"
             )
-
-
-def need_an_error(c: Config) -> list[str]:
-    """Return the settings, as typed, that need the rms error of the picture that the window starts from."""
-    given = {"ddpm.start_t": c.ddpm.start_t, "ddpm.init": c.ddpm.init.name}
-    return [f"{key}={value}" for key, value in given.items() if value in ("auto", "matched")]
 
 
 def _check_checkpoint(c: Config) -> None:

@@ -19,6 +19,7 @@ from dipddpm.names import (
     Form,
     ImageKind,
     Init,
+    Loss,
     Method,
     Network,
     NoiseKind,
@@ -167,12 +168,14 @@ class DipConfig:
     channels: int = MISSING
     kernel_size: int = MISSING
     final_relu: bool = MISSING
+    loss: Loss = MISSING
     lr: float = MISSING
     max_epochs: int = MISSING
     steps_per_epoch: int = MISSING
     checkpoint_every: int = MISSING
     input_noise: float = MISSING
     ema: float = MISSING
+    holdout: float | None = None
     batch: Any = "auto"  # int or auto
     precision: Precision = MISSING
 

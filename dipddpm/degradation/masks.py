@@ -91,9 +91,15 @@ class Mask(Operator):
         """Return x with its known pixels moved towards those of y; with w = 1 they are bit-equal to those of y."""
         return torch.where(self._known(x), towards(x, y, weight), x)
 
+    def known_in(self, y: torch.Tensor) -> torch.Tensor:
+        return self._known(y).expand_as(y)
+
+    def residuals(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.where(self._known(output), output - y, 0.0)
+
     def losses(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         known = self._known(output)
-        squares = torch.where(known, output - y, 0.0).square()
+        squares = self.residuals(output, y).square()
         return squares.flatten(1).sum(1) / (output.shape[1] * known.flatten(1).sum(1))
 
     def complete(self, y: torch.Tensor, sigma: float = 0.0) -> torch.Tensor:

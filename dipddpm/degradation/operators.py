@@ -149,14 +149,22 @@ class Operator(torch.nn.Module):
         """Return x with the measured part of a y without noise; x itself where A has no stable inverse of y."""
         return self.replace(x, y) if self.closed else x
 
-    def losses(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Return for each picture the mean square of A x - y over the values of y, shape (N,).
+    def known_in(self, y: torch.Tensor) -> torch.Tensor:
+        """Return where y has values: bool, in the shape of y, (N, 3, h, w)."""
+        return torch.ones_like(y, dtype=torch.bool)
+
+    def residuals(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Return A x - y in the shape of y, and 0 where y has no value.
 
         Args:
             output: x, shape (N, 3, H, W).
             y: Shape (N, 3, h, w).
         """
-        return (self.measure(output) - y).square().flatten(1).mean(1)
+        return self.measure(output) - y
+
+    def losses(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Return for each picture the mean square of `residuals` over the values of y, shape (N,)."""
+        return self.residuals(output, y).square().flatten(1).mean(1)
 
     def request(self) -> dict[str, Any]:
         """Return the values of the operator that a fit depends on, as JSON types. They enter the fit's key.

@@ -20,9 +20,10 @@ from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
 
 log = logging.getLogger(__name__)
-# The columns that are measured at the first step of an epoch. The colours tell whether a channel of the output is dead.
+# The columns that are measured at the first step of an epoch; "holdout" where values are held out. The colours tell
+# whether a channel of the output is dead.
 MEASURED = ("loss_noisy", "loss_clean", "clipped", "energy", "red", "green", "blue", "window_variance",
-            "moving_variance")  # fmt: skip
+            "moving_variance", "holdout")  # fmt: skip
 DARK = 0.5 / 255  # a channel of y up to this mean is black, and an output of zero is right for it
 LEAST, MOST = 8, 64  # bounds of a piece's largest number of epochs
 MOST_NOISE = 2**26  # numbers of input noise that are drawn ahead
@@ -37,6 +38,8 @@ class Fitted(Protocol):
     noisy: torch.Tensor
     y: torch.Tensor
     clean: torch.Tensor | None
+    seen: torch.Tensor | None
+    held: torch.Tensor | None
     operator: Operator
     settings: DipSettings
     input_generators: list[torch.Generator]
@@ -112,7 +115,8 @@ class Block:
         noise = module.settings.input_noise
         self.most = max(LEAST, min(MOST, MOST_NOISE // (steps * y.numel()))) if noise else MOST
         self.noise = torch.zeros((self.most * steps if noise else 0, *y.shape), device=y.device)
-        self.table = torch.zeros((self.most, len(y), len(MEASURED)), dtype=torch.float64, device=y.device)
+        columns = len(MEASURED) - (module.held is None)
+        self.table = torch.zeros((self.most, len(y), columns), dtype=torch.float64, device=y.device)
         self.epoch = torch.zeros(1, dtype=torch.int64, device=y.device)  # of the table
         self.step = torch.zeros(1, dtype=torch.int64, device=y.device)  # of the noise
         for part in (module.windowed, module.moving, module.average):
@@ -200,12 +204,22 @@ class Block:
             name, given, wanted = type(module.net).__name__, tuple(output.shape), tuple(module.noisy.shape)
             raise ValueError(f"network {name} gives the shape {given}: must be that of z, {wanted}")
         self.checked = True
-        losses = module.operator.losses(output, module.y)  # over the values of y
+        losses, squares = self._losses(output)
         if measured:
-            self._measure(output.detach(), losses.detach())
+            self._measure(output.detach(), squares.detach())
         losses.sum().backward()
         module.clip()
         self.optimizer.step()
+
+    def _losses(self, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the network of each picture minimises, and its mean squared error to y; both of shape (N,)."""
+        m = self.module
+        if m.seen is None:
+            squares = m.operator.losses(output, m.y)
+            return squares, squares
+        residuals = m.operator.residuals(output, m.y)
+        squares = (residuals.square() * m.seen).flatten(1).sum(1)
+        return squares if m.settings.loss == "mse" else (residuals.abs() * m.seen).flatten(1).sum(1), squares
 
     @torch.no_grad()
     def _measure(self, output: torch.Tensor, losses: torch.Tensor) -> None:
@@ -218,6 +232,9 @@ class Block:
         dead = (output.abs().amax((2, 3)) == 0) & self.bright
         variances = [module.windowed.update(output), module.moving.update(output)]
         columns = [losses, *errors, flat.square().sum(1), *dead.unbind(1), *variances]
+        if module.held is not None:
+            kept = module.average.value() if module.average.decay else output  # of the epoch before
+            columns.append((module.operator.residuals(kept, module.y).square() * module.held).flatten(1).sum(1))
         row = torch.stack([column.double() for column in columns], 1)
         self.table.index_copy_(0, self.epoch, row[None])
         self.epoch += 1
@@ -256,7 +273,7 @@ def _with(rows: Sequence[list[dict[str, float]]], table: torch.Tensor) -> list[l
     """Return the rows of each picture and those of a table, shape (epochs, N, columns). It waits for a GPU's table."""
     tables = table.transpose(0, 1).tolist()
     return [
-        before + [dict(zip(MEASURED, values, strict=True)) for values in of_one]
+        before + [dict(zip(MEASURED, values, strict=False)) for values in of_one]
         for before, of_one in zip(rows, tables, strict=True)
     ]
 

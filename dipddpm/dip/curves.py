@@ -2,11 +2,12 @@
 
 Row e is measured before the first step of epoch e. It belongs to the weights kept after epoch e - 1: `weights_epoch`.
 Peak, crossing and stopping rules name that epoch. Rows measure the output of the training step. With ``dip.ema`` the
-kept picture is an average of such outputs, and differs from the row.
+kept picture is an average of such outputs, and differs from the row; the column ``holdout`` measures that average.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +21,9 @@ COLUMNS = (
     "seconds",  # mean over the optimiser steps of the epoch
     "window_variance",  # variance of the output over 100 epochs, per value; NaN before epoch 100
     "moving_variance",  # exponential moving variance of the output, per value
+    "holdout",  # mean squared error to y of the kept picture at held-out values (dip/holdout.py); NaN without any
 )
+OPTIONAL = ("holdout",)  # columns that older curves lack: NaN there
 
 
 class Curves:
@@ -33,11 +36,12 @@ class Curves:
         return len(self._rows)
 
     def append(self, **values: float) -> None:
-        """Add the next epoch's row.
+        """Add the next epoch's row. Columns of `OPTIONAL` may be left out.
 
         Raises:
-            ValueError: When a column is missing or unknown.
+            ValueError: When another column is missing, or one is unknown.
         """
+        values = dict.fromkeys(OPTIONAL, math.nan) | values
         if set(values) != set(COLUMNS):
             raise ValueError(f"values: must be {', '.join(COLUMNS)}, got {', '.join(values)}")
         self._rows.append(tuple(float(values[name]) for name in COLUMNS))
@@ -58,9 +62,11 @@ class Curves:
         return part
 
     def save(self, path: Path) -> None:
-        """Write an .npz file without pickle, under the path as given."""
+        """Write an .npz file without pickle, under the path as given. Columns of `OPTIONAL` need a value."""
+        columns = {name: self.column(name) for name in COLUMNS}
+        known = {name: v for name, v in columns.items() if name not in OPTIONAL or not np.isnan(v).all()}
         with Path(path).open("wb") as file:
-            np.savez(file, **{name: self.column(name) for name in COLUMNS})  # type: ignore[arg-type]
+            np.savez(file, **known)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Curves:
@@ -70,9 +76,10 @@ class Curves:
             ValueError: For a file of another kind.
         """
         with np.load(path, allow_pickle=False) as file:
-            if set(file.files) != set(COLUMNS):
+            if set(file.files) | set(OPTIONAL) != set(COLUMNS):
                 raise ValueError(f"{path}: holds {', '.join(file.files)} instead of a fit's curves")
-            columns = [file[name] for name in COLUMNS]
+            unknown = np.full(len(file["lr"]), np.nan)
+            columns = [file[name] if name in file.files else unknown for name in COLUMNS]
         curves = cls()
         curves._rows = [tuple(map(float, row)) for row in zip(*columns, strict=True)]
         return curves

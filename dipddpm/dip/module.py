@@ -20,6 +20,7 @@ from dipddpm.degradation.problem import content_hashes
 from dipddpm.dip import networks
 from dipddpm.dip.average import Average
 from dipddpm.dip.block import Block, Kept
+from dipddpm.dip.holdout import held_out, shares
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
 from dipddpm.errors import FitFailed
@@ -27,7 +28,7 @@ from dipddpm.metrics import quality as metrics
 
 log = logging.getLogger(__name__)
 # The settings that a state records. Settings such as max_epochs do not change the numbers, and are not recorded.
-RECORDED = ("layers", "channels", "kernel_size", "final_relu", "lr", "input_noise", "ema", "precision")
+RECORDED = ("layers", "channels", "kernel_size", "final_relu", "loss", "lr", "input_noise", "ema", "precision")
 
 
 def fixed_input(shape: Sequence[int], seed: int, content: str) -> torch.Tensor:
@@ -36,7 +37,7 @@ def fixed_input(shape: Sequence[int], seed: int, content: str) -> torch.Tensor:
 
 
 class DeepImagePrior(pl.LightningModule):
-    """Fit the output of a network for a fixed z to a noisy picture y, by mean squared error with Adam.
+    """Fit the output of a network for a fixed z to a noisy picture y, by mean squared or absolute error with Adam.
 
     A Lightning batch is a **block** of epochs: the epochs up to the next kept one. A Lightning epoch has one block. The
     optimiser steps of a block run without Lightning between them (manual optimisation), and nothing in a block waits
@@ -70,6 +71,8 @@ class DeepImagePrior(pl.LightningModule):
     noisy: torch.Tensor
     y: torch.Tensor
     clean: torch.Tensor | None
+    seen: torch.Tensor | None  # weights of the values of y in the loss, sum 1 a picture; None: equal, by mean square
+    held: torch.Tensor | None  # weights of the held-out values, sum 1 a picture; None: there are none
 
     def __init__(
         self,
@@ -95,7 +98,7 @@ class DeepImagePrior(pl.LightningModule):
         ]
         networks.check(nets[0])
         name = s.network if network is None else type(network).__name__
-        recorded = {"network": name, **{k: getattr(s, k) for k in RECORDED}, "seed": seed}
+        recorded = {"network": name, **{k: getattr(s, k) for k in RECORDED}, "holdout": s.holdout or 0.0, "seed": seed}
         self.save_hyperparameters({**recorded, "content": self.contents[0]})
         self.revived = [self._revive(*each) for each in zip(nets, z, self.contents, strict=True)]
         self.net = nets[0] if len(nets) == 1 else networks.Stacked(nets)
@@ -107,6 +110,14 @@ class DeepImagePrior(pl.LightningModule):
         self.operator = Identity() if operator is None else operator
         y = self.operator.measure(noisy) if y is None else y
         self.register_buffer("y", y.contiguous(memory_format=fast), persistent=False)
+        known, held = self.operator.known_in(self.y), None
+        if s.holdout:
+            each = zip(known.split(1), self.contents, strict=True)
+            held = torch.cat([held_out(one, s.holdout, seed, content) for one, content in each])
+            known = known & ~held
+        self.register_buffer("held", None if held is None else shares(held), persistent=False)
+        plain = s.loss == "mse" and held is None
+        self.register_buffer("seen", None if plain else shares(known), persistent=False)
         self.input_generators = [seeds.generator(seed, "dip input noise", content) for content in self.contents]
         self.windowed, self.moving = WindowedVariance(), MovingVariance()
         self.average = Average(s.ema)
@@ -245,6 +256,7 @@ class DeepImagePrior(pl.LightningModule):
             "seconds": seconds,
             "window_variance": measured["window_variance"],
             "moving_variance": measured["moving_variance"],
+            "holdout": measured.get("holdout", math.nan),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

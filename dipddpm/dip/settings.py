@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from dipddpm.names import PRECISIONS
+from dipddpm.names import LOSSES, MOST_HELD_OUT, PRECISIONS
 
 # The settings of a network that differ from the plain network's; ``conf/dip`` has the reasons.
 PRESETS: dict[str, dict[str, Any]] = {"skip": {"channels": 16, "final_relu": False, "lr": 1e-2}}
@@ -30,6 +30,9 @@ class DipSettings:
         ema: Decay of the averaged outputs, which are the kept picture, from 0 (the newest output) to below 1.
         precision: ``fp32``, ``tf32`` (on a GPU), ``bf16`` (autocast), or ``auto``, which a fit replaces by
             `dipddpm.environment.choose_precision` for its device. A `DeepImagePrior` of its own takes ``auto`` as fp32.
+        loss: ``mse``, the mean squared error over the values of y, or ``l1``, the mean absolute error.
+        holdout: Share of the values of y that the fit does not see, from 0 (none) to 0.5 (`dipddpm.dip.holdout`).
+            None: 0.05 with the rule ``holdout``, otherwise none.
 
     Raises:
         ValueError: For a value outside its range.
@@ -47,13 +50,18 @@ class DipSettings:
     input_noise: float = 0
     ema: float = 0.9
     precision: str = "auto"
+    loss: str = "mse"
+    holdout: float | None = None
 
     def __post_init__(self) -> None:
+        _need(self.loss in LOSSES, "loss", self.loss, ", ".join(LOSSES))
         _need(0 < self.lr < math.inf, "lr", self.lr, "above 0")
         for name in ("channels", "max_epochs", "steps_per_epoch", "checkpoint_every"):
             _need(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _need(0 <= self.input_noise < math.inf, "input_noise", self.input_noise, "0 or more")
         _need(0 <= self.ema < 1, "ema", self.ema, "from 0 (the newest output) to below 1")
+        seen = self.holdout is None or 0 <= self.holdout <= MOST_HELD_OUT
+        _need(seen, "holdout", self.holdout, f"a share from 0 (none) to {MOST_HELD_OUT}, or None")
         _need(self.precision in PRECISIONS, "precision", self.precision, ", ".join(PRECISIONS))
 
     @classmethod

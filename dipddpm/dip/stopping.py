@@ -16,7 +16,8 @@ from dipddpm.dip.curves import Curves, crossing, peak, weights_epoch
 from dipddpm.registry import Registry
 
 SETTLED = 100  # rows over which the moving variance still depends on its start
-PATIENCE = 1000  # epochs, as in the paper
+PATIENCE = 1000  # epochs of wmv and emv, as in the paper
+HELD_OUT_PATIENCE = 100  # epochs of holdout: conf/stopping/holdout.yaml has the reason
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,15 @@ def emv(curves: Curves, *, threshold: float | None = None, patience: int | None 
     return _standing_minimum(_settled_variance(curves), patience)
 
 
+@RULES.register("holdout")
+def holdout(curves: Curves, *, threshold: float | None = None, patience: int | None = None) -> Stop | None:
+    """Pick the least error at held-out values once ``patience`` epochs, by default 100, pass without a lower one.
+
+    The rule needs no sigma (`dipddpm.dip.holdout`). It never fires in a fit without held-out values.
+    """
+    return _standing_minimum(curves.column("holdout"), HELD_OUT_PATIENCE if patience is None else patience)
+
+
 def _settled_variance(curves: Curves) -> np.ndarray:
     variance = curves.column("moving_variance")
     variance[:SETTLED] = np.nan
@@ -122,7 +132,7 @@ class Stopping:
         rule: A name in `RULES`, or a function of curves. The function returns a `Stop` when it fires, else None. It
             must have the prefix property: a longer fit does not change the answer.
         threshold: Threshold of ``loss_floor``: mean squared error in [0, 1] units.
-        patience: Patience of ``wmv`` and ``emv`` in epochs; None: the paper's 1000.
+        patience: Patience of ``wmv`` and ``emv`` in epochs, None: the paper's 1000; of ``holdout``, None: 100.
 
     Raises:
         ValueError: For an unknown name; at the call for ``loss_floor`` without a threshold.
@@ -159,27 +169,40 @@ class Stopping:
 
         A built-in rule names this epoch, or one that is still to come. Nothing is known of other rules: None.
         """
-        if self.rule not in ("loss_floor", "never", "wmv", "emv"):
+        if self.rule not in ("loss_floor", "never", "wmv", "emv", "holdout"):
             return None
         if self.rule in ("loss_floor", "never"):
             return len(curves)
-        minima = _newest_minima(curves.column("window_variance") if self.rule == "wmv" else _settled_variance(curves))
+        column = {"wmv": "window_variance", "holdout": "holdout"}.get(self.name)
+        minima = _newest_minima(curves.column(column) if column else _settled_variance(curves))
         return weights_epoch(int(minima[-1])) if minima[-1] else len(curves)
 
 
-def summarise(curves: Curves, *, threshold: float, patience: int) -> dict[str, int | None]:
+def patience_of(rule: str, patience: int | None) -> tuple[int, int]:
+    """Return the patience of ``wmv`` and ``emv``, and that of ``holdout``, where one is typed for a rule, or none."""
+    if rule == "holdout":
+        return PATIENCE, patience or HELD_OUT_PATIENCE
+    return patience or PATIENCE, HELD_OUT_PATIENCE
+
+
+def summarise(
+    curves: Curves, *, threshold: float, patience: int, held_out_patience: int = HELD_OUT_PATIENCE
+) -> dict[str, int | None]:
     """Return the length of a fit and the epochs of the peak, of the crossing and of every rule; None for a missing one.
 
     Args:
         curves: The curves of the fit.
         threshold: Threshold of ``loss_floor``: mean squared error in [0, 1] units.
         patience: Patience of ``wmv`` and ``emv``, in epochs.
+        held_out_patience: Patience of ``holdout``, in epochs. A fit without held-out values has no entry for this rule.
     """
     stops = {
         "loss_floor": loss_floor(curves, threshold=threshold),
         f"wmv_{patience}": wmv(curves, patience=patience),
         f"emv_{patience}": emv(curves, patience=patience),
     }
+    if not np.isnan(curves.column("holdout")).all():
+        stops[f"holdout_{held_out_patience}"] = holdout(curves, patience=held_out_patience)
     return {
         "epochs": len(curves),
         "peak": peak(curves),

@@ -19,10 +19,12 @@ import torch
 
 from dipddpm import environment
 from dipddpm.degradation.masks import Mask
+from dipddpm.degradation.noise import Correlated
 from dipddpm.degradation.problem import Problem
 from dipddpm.dip import fitting
 from dipddpm.dip.curves import Curves
 from dipddpm.dip.fitting import RunSettings
+from dipddpm.dip.holdout import error_sigma
 from dipddpm.dip.keeping import Keeper, Memory, Trajectory
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
@@ -34,6 +36,7 @@ from dipddpm.fits.load import load_fit
 from dipddpm.fits.manifest import Fit
 from dipddpm.fits.request import noise_of, request_of
 from dipddpm.fits.store import FitStore
+from dipddpm.names import HELD_OUT
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ class FittedPicture:
         network: The network with the weights of the epoch, on the CPU.
         z: The fixed input of the network, shape (1, 3, H, W).
         folder: The folder of the stored fit; None for a fit in memory.
+        error_sigma: rms error of ``picture`` on the 0-255 scale, estimated from the held-out values of y
+            (`dipddpm.dip.holdout`), without the clean picture; None without held-out values, and for operators other
+            than the identity and a mask.
     """
 
     picture: torch.Tensor
@@ -59,6 +65,7 @@ class FittedPicture:
     network: torch.nn.Module
     z: torch.Tensor
     folder: Path | None = None
+    error_sigma: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,18 @@ class FittedDip:
     def picture(self) -> torch.Tensor:
         """The outputs, shape (N, 3, H, W), in [0, 1]."""
         return torch.cat([one.picture for one in self.pictures])
+
+    @property
+    def error_sigma(self) -> float | list[float] | None:
+        """The rms error of each picture on the 0-255 scale, estimated from held-out values; one number for one picture.
+
+        None where `FittedPicture.error_sigma` is. `dipddpm.restore` takes it for ``start_t="auto"`` and
+        ``init="matched"``.
+        """
+        known = [one.error_sigma for one in self.pictures if one.error_sigma is not None]
+        if len(known) < len(self.pictures):
+            return None
+        return known[0] if len(known) == 1 else known
 
     @property
     def epoch(self) -> int:
@@ -124,8 +143,9 @@ def fit_dip(
             maps z to a picture, both of shape (1, 3, H, W). The module is copied, and the fit of each picture begins
             with its weights. None: the network that the settings name.
         settings: Settings of network and optimiser; None: the recommended ones of the network (`DipSettings.of`).
-        stopping: A rule's name (``loss_floor``, ``wmv``, ``emv``, ``never``), a function of curves, or a `Stopping`
-            with its threshold or patience. The default threshold of ``loss_floor`` is (sigma / 255)^2.
+        stopping: A rule's name (``loss_floor``, ``wmv``, ``emv``, ``holdout``, ``never``), a function of curves, or a
+            `Stopping` with its threshold or patience. The default threshold of ``loss_floor`` is (sigma / 255)^2.
+            ``holdout`` holds 5% of the values of y out, unless the settings name another share.
         seed: Seed of z, weights and input noise; the content of the picture enters them too.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
         store: Folder of stored fits, such as ``outputs/fits``: a stored fit is found there, and a new one is kept with
@@ -153,6 +173,7 @@ def fit_dip(
             f"a store keeps no fits with options of the Trainer: give no store, or no {', '.join(trainer)}"
         )
     stopping = stopping if isinstance(stopping, Stopping) else Stopping(stopping)
+    settings = _with_held_out(settings, stopping, problem)
     device = environment.choose_device(device)
     settings = replace(settings, precision=environment.choose_precision(settings.precision, device))
     run = RunSettings(device, progress=progress, trainer=trainer)
@@ -227,6 +248,10 @@ class Wanted:
         """Make or extend the fit in the folder of a store."""
         self.make(FolderKeeper(folder, key, self.problem.content, before), run)
 
+    def error_sigma(self, picture: torch.Tensor) -> float | None:
+        """Return the rms error of a kept picture on the 0-255 scale, by its held-out values; None without any."""
+        return error_sigma(picture.clamp(0, 1), self.problem, self.settings.holdout or 0.0, self.seed)
+
     def finished(self, picture: torch.Tensor) -> torch.Tensor:
         """Return a kept picture clipped, with the measured part of y where that has no noise."""
         return self.problem.put_back(picture.clamp(0, 1))
@@ -256,15 +281,21 @@ def _in_memory(wanted: Wanted, run: RunSettings) -> FittedPicture:
         chosen = replace(chosen, why="trainer")
     network = module.net.cpu()
     network.load_state_dict(keeper.weights(chosen.epoch))
-    picture = wanted.finished(keeper.picture(chosen.epoch))
-    return FittedPicture(picture, chosen.epoch, chosen.why, fit.curves, network, module.z.cpu())
+    kept = keeper.picture(chosen.epoch)
+    return FittedPicture(
+        wanted.finished(kept), chosen.epoch, chosen.why, fit.curves, network, module.z.cpu(),
+        error_sigma=wanted.error_sigma(kept),
+    )  # fmt: skip
 
 
 def _stored(wanted: Wanted, store: FitStore, run: RunSettings) -> FittedPicture:
     fit, chosen, _ = store.obtain(wanted.request, wanted.choose, partial(wanted.make_in, run=run))
     loaded = load_fit(fit.folder, chosen.epoch)
-    picture = wanted.finished(loaded.picture)
-    return FittedPicture(picture, chosen.epoch, chosen.why, fit.curves, loaded.network, loaded.z, fit.folder)
+    kept = loaded.picture
+    return FittedPicture(
+        wanted.finished(kept), chosen.epoch, chosen.why, fit.curves, loaded.network, loaded.z, fit.folder,
+        wanted.error_sigma(kept),
+    )  # fmt: skip
 
 
 def _settled(
@@ -286,6 +317,21 @@ def _settled(
             f"{settings.max_epochs}"
         )
     return settings, own
+
+
+def _with_held_out(settings: DipSettings, stopping: Stopping, problem: Problem) -> DipSettings:
+    """Return settings that hold values out where the rule needs them; refuse held-out values that tell nothing."""
+    rule = stopping.rule == "holdout"
+    if rule and settings.holdout == 0:
+        raise ValueError(f"stopping=holdout and settings.holdout=0: give holdout={HELD_OUT}, or leave it None")
+    if rule and settings.holdout is None:
+        settings = replace(settings, holdout=HELD_OUT)
+    if settings.holdout and problem.added and isinstance(problem.added[0], Correlated):
+        raise ValueError(
+            f"holdout={settings.holdout:g}: the neighbours of a held-out value tell its noise, where noise is "
+            "correlated: give another stopping rule, and holdout=0"
+        )
+    return settings
 
 
 def _rows(problem: Problem) -> Iterator[Problem]:

@@ -35,6 +35,10 @@ def request_of(problem: Problem, settings: DipSettings, seed: int, noise: Mappin
         raise ValueError("precision=auto: a stored fit has the precision of its device (environment.choose_precision)")
     values = asdict(settings)
     del values["max_epochs"]
+    if values["loss"] == "mse":  # so that older fits keep their keys
+        del values["loss"]
+    if not values["holdout"]:
+        del values["holdout"]
     return {
         "version": FIT_VERSION,
         "pixels": problem.content,

@@ -25,6 +25,7 @@ from dipddpm.diffusion.arithmetic import evaluation_gflop
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.restore import posterior_mean
 from dipddpm.dip.networks import NETWORKS, memory_format
+from dipddpm.dip.stopping import patience_of
 from dipddpm.errors import UserError
 from dipddpm.runs import fingerprints, outputs, results, windows
 from dipddpm.runs.album import Album
@@ -186,5 +187,6 @@ def _record(c: Config, problem: Problem, start: Start) -> dict[str, Any]:
     }  # fmt: skip
     if isinstance(start, FittedStart):
         threshold = c.stopping.threshold or (problem.sigma / 255) ** 2
-        record["fit"] = fit_record(start, threshold, c.stopping.patience or 1000, problem.has_crossing)
+        patience = patience_of(c.stopping.rule.name, c.stopping.patience)
+        record["fit"] = fit_record(start, threshold, patience, problem.has_crossing)
     return record

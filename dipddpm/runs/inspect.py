@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 from dipddpm.config.checkpoint import parse
 from dipddpm.config.degradation_ranges import check_given, check_sides, enlarged, magnification
-from dipddpm.config.ranges import check_halvings, check_levels, check_memory, need_an_error
-from dipddpm.config.schema import Config, has_clean, is_own_jpeg, is_partial, kernel_of, mask_of, reference_of
+from dipddpm.config.ranges import check_halvings, check_levels, check_memory
+from dipddpm.config.schema import Config, is_own_jpeg, kernel_of, mask_of, reference_of
+from dipddpm.config.start_error import check_error
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import layout
-from dipddpm.errors import UserError, error_unknown, need, typed_as
+from dipddpm.errors import UserError, need, typed_as
 from dipddpm.files import expanded
 from dipddpm.names import LOOKS, STLPIPS_SMALLEST
 from dipddpm.runs.folder import is_many, pictures_of
@@ -64,9 +65,7 @@ def inspect_settings(c: Config, command: str) -> None:
         raise UserError(f"image.path= names no picture: type image.path={way_out}")
     start = parse(c.checkpoint)
     if command == "sample":
-        alone = start.kind == "none" and not is_partial(c)  # the error of y is its noise
-        if (why := need_an_error(c)) and c.ddpm.error_sigma is None and not has_clean(c) and not alone:
-            raise error_unknown(why, "completed picture" if start.kind == "none" else "DIP output", many=is_many(c))
+        check_error(c)
         if start.kind == "none" and c.ddpm.consistency.name == "dip":
             raise UserError(
                 "ddpm.consistency=dip needs a DIP that goes on learning, and checkpoint=none fits none: type "

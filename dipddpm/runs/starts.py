@@ -16,6 +16,7 @@ from dipddpm import progress
 from dipddpm.config.checkpoint import parse
 from dipddpm.config.compose import plain
 from dipddpm.config.schema import Config
+from dipddpm.config.start_error import held_out_of
 from dipddpm.degradation.problem import Problem
 from dipddpm.dip.arithmetic import epoch_gflop
 from dipddpm.dip.fitting import RunSettings
@@ -47,12 +48,14 @@ class FittedStart:
         fit: The stored fit.
         choice: The epoch of the fit that was chosen.
         made: Whether this run made or extended the fit.
+        error_sigma: rms error of the picture on the 0-255 scale, by held-out values; None where they do not tell it.
     """
 
     picture: torch.Tensor
     fit: Fit
     choice: Choice
     made: bool
+    error_sigma: float | None = None
     kind: ClassVar[str] = "dip"
 
     @property
@@ -173,8 +176,9 @@ def starts_of(c: Config, problems: Sequence[Problem], job: Job) -> list[Start | 
         elif isinstance(answer, Exception):
             raise answer
         else:
-            picture = one.finished(answer.fit.picture(answer.choice.epoch))
-            starts.append(FittedStart(picture, answer.fit, answer.choice, answer.made))
+            picture = answer.fit.picture(answer.choice.epoch)
+            error = one.error_sigma(picture)
+            starts.append(FittedStart(one.finished(picture), answer.fit, answer.choice, answer.made, error))
     _warn_of_no_stop(c, [s for s in starts if isinstance(s, FittedStart)], wanted[0].rule.threshold)
     return starts
 
@@ -187,8 +191,9 @@ def wanted_fit(c: Config, problem: Problem) -> Wanted:
 
 
 def settings_of(c: Config) -> DipSettings:
-    """Return the settings of network and optimiser. The precision is that of the device."""
+    """Return the settings of network and optimiser, with the share of held-out values and the precision known."""
     values = {name: value for name, value in plain(c.dip).items() if name != "batch"}
+    values["holdout"] = held_out_of(c)
     values["precision"] = choose_precision(c.dip.precision.name, choose_device(c.device), "dip.precision")
     return DipSettings(**values)
 
@@ -263,23 +268,25 @@ def _from_file(path: Path, problem: Problem, shown: str, job: Job) -> FileStart:
     return FileStart(problem.put_back(read_picture(path).clamp(0, 1)), printable(path), path)
 
 
-def fit_record(start: FittedStart, threshold: float, patience: int, has_crossing: bool) -> dict[str, Any]:
+def fit_record(start: FittedStart, threshold: float, patience: tuple[int, int], has_crossing: bool) -> dict[str, Any]:
     """Return the entry ``fit`` of metrics.json, and write the summary of the fit beside it.
 
     Args:
         start: The fit and the chosen epoch.
         threshold: Threshold of ``loss_floor``: mean squared error, [0, 1] units.
-        patience: Patience of ``wmv`` and ``emv``, in epochs.
+        patience: Patience of ``wmv`` and ``emv``, and of ``holdout``, in epochs.
         has_crossing: Whether the crossing of the two losses has a meaning (`Problem.has_crossing`).
     """
     fit, choice = start.fit, start.choice
-    summary = summarise(fit.curves, threshold=threshold, patience=patience)
+    of_variances, of_held_out = patience
+    summary = summarise(fit.curves, threshold=threshold, patience=of_variances, held_out_patience=of_held_out)
     if not has_crossing:
         summary["crossing"] = None
     FitStore(fit.folder.parent).record_summary(fit.key, summary)
     return {
         "key": fit.key, "folder": str(fit.folder), "made_by_this_run": start.made, "epochs": fit.epochs,
         "precision": fit.request["dip"]["precision"],
+        "holdout": fit.request["dip"].get("holdout"), "error_sigma": start.error_sigma,
         "epoch": choice.epoch, "why": choice.why, "seconds": start.seconds, "gflop": start.gflop,
         "environments": fit.environments, "rule_epoch": choice.stop.epoch if choice.stop else None,
         "revived": fit.revived, "summary": summary,

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from dipddpm import progress
-from dipddpm.config.ranges import need_an_error
 from dipddpm.config.schema import Config
+from dipddpm.config.start_error import need_an_error
 from dipddpm.degradation.problem import Problem, joined
 from dipddpm.diffusion.agreement import form_of, is_wanted
 from dipddpm.diffusion.prior import Prior
@@ -23,10 +23,11 @@ from dipddpm.diffusion.window import Window
 from dipddpm.errors import UserError, error_unknown
 from dipddpm.fits.load import LoadedFit
 from dipddpm.metrics import quality
+from dipddpm.names import HELD_OUT_VALUES
 from dipddpm.runs import results
 from dipddpm.runs.folder import is_many
 from dipddpm.runs.report import Row
-from dipddpm.runs.starts import DirectStart, Start
+from dipddpm.runs.starts import DirectStart, FittedStart, Start
 
 log = logging.getLogger(__name__)
 # Pixels of the pictures that are evaluated together, on a CPU and on a GPU: 16 and 512 of 64x64, 1 and 32 of 256x256.
@@ -39,8 +40,8 @@ TOGETHER = {False: 2**16, True: 2**21}
 class StartError:
     """The error of a start: its rms on the 0-255 scale, and the source of the number.
 
-    ``source`` is ``given`` (``ddpm.error_sigma``), ``oracle`` (measured against the clean picture), or ``noise, given``
-    or ``noise, estimated`` (the start is y, whose error is its noise).
+    ``source`` is ``given`` (``ddpm.error_sigma``), ``oracle`` (measured against the clean picture), ``noise, given`` or
+    ``noise, estimated`` (the start is y, whose error is its noise), or ``held-out values`` (`dipddpm.dip.holdout`).
     """
 
     sigma: float
@@ -152,9 +153,10 @@ def error_of(given: float | None, problem: Problem, start: Start) -> StartError 
         return StartError(given, "given")
     if isinstance(start, DirectStart) and not problem.operator.partial:
         return StartError(problem.sigma, f"noise, {problem.sigma_source}")
-    if problem.clean is None:
-        return None
-    return StartError(255 * quality.rms(start.picture, problem.clean).item(), "oracle")
+    if problem.clean is not None:
+        return StartError(255 * quality.rms(start.picture, problem.clean).item(), "oracle")
+    known = start.error_sigma if isinstance(start, FittedStart) else None
+    return None if known is None else StartError(known, HELD_OUT_VALUES)
 
 
 def results_of(
@@ -175,8 +177,8 @@ def results_of(
         began = "noise" if w.init == "noise" else "no DIP" if isinstance(start, DirectStart) else "DIP"
         name = f"{began}, then {w.scheduler} {w.first} to {w.end_t}" + ", with the DIP" * w.learns
         name += ", still noisy" * (w.end_t > 0)
-        if one.error_used_by and one.error and one.error.source == "oracle":
-            name += " (oracle error)"
+        if one.error_used_by and one.error and one.error.source in ("oracle", HELD_OUT_VALUES):
+            name += f" ({one.error.source.removesuffix(' values')} error)"
         answers.append((result, results.row(name, result, problem)))
     return answers
 

@@ -173,6 +173,7 @@ def test_a_stack_of_fits_gives_what_each_gives_alone(network):
         {"precision": "bf16"},
         SKIP | {"ema": 0.9},
         SKIP | {"precision": "bf16"},
+        {"holdout": 0.1, "loss": "l1", "ema": 0.9},
     ],
 )
 def test_a_resumed_fit_is_bit_equal_to_an_uninterrupted_one(tmp_path, options):
@@ -182,7 +183,7 @@ def test_a_resumed_fit_is_bit_equal_to_an_uninterrupted_one(tmp_path, options):
     fit(parts, 33, **options)
     resumed = fit(parts, 47, **options)
     assert torch.equal(resumed.picture(47), whole.picture(47))
-    for name in ("loss_noisy", "psnr", "window_variance", "moving_variance"):
+    for name in ("loss_noisy", "psnr", "window_variance", "moving_variance", "holdout"):
         assert resumed.curves.column(name).tolist() == pytest.approx(
             whole.curves.column(name).tolist(), rel=0, abs=0, nan_ok=True
         )
@@ -343,7 +344,9 @@ def as_on_a_gpu(monkeypatch):
     monkeypatch.setattr(writing, "opened", lambda makers, like, beside: opened(makers, like, beside=True))
 
 
-@pytest.mark.parametrize("more", [{"ema": 0.8, "input_noise": 0.1, "steps_per_epoch": 2}, {"ema": 0, **SKIP}])
+@pytest.mark.parametrize(
+    "more", [{"ema": 0.8, "input_noise": 0.1, "steps_per_epoch": 2}, {"ema": 0, "holdout": 0.1, **SKIP}]
+)
 def test_a_fit_whose_blocks_are_begun_ahead_and_written_by_others_has_the_same_bits(tmp_path, request, more):
     """It stops by its rule, is killed between two commits, and is extended."""
 

@@ -8,7 +8,7 @@ import pytest
 from support.curves import from_columns, linear_dip
 
 from dipddpm.dip.curves import Curves
-from dipddpm.dip.stopping import RULES, SETTLED, Stop, Stopping, emv, loss_floor, summarise, wmv
+from dipddpm.dip.stopping import RULES, SETTLED, Stop, Stopping, emv, holdout, loss_floor, summarise, wmv
 
 SEEDS = range(16)
 
@@ -25,7 +25,8 @@ def random_curves(seed):
         return np.where(rng.random(n) < 0.1, np.nan, values)
 
     return from_columns(loss_noisy=curve(n * rng.random()), window_variance=curve(n * rng.random()),
-                        moving_variance=curve(SETTLED + (n - SETTLED) * rng.random()))  # fmt: skip
+                        moving_variance=curve(SETTLED + (n - SETTLED) * rng.random()),
+                        holdout=curve(n * rng.random()))  # fmt: skip
 
 
 def as_it_comes(values, patience):
@@ -40,7 +41,7 @@ def as_it_comes(values, patience):
 
 
 ASKED = [partial(loss_floor, threshold=t) for t in (-0.1, 0.1, 0.3)]
-ASKED += [partial(rule, patience=p) for rule in (wmv, emv) for p in (1, 5, 31)]
+ASKED += [partial(rule, patience=p) for rule in (wmv, emv, holdout) for p in (1, 5, 31)]
 
 
 @pytest.mark.parametrize("rule", ASKED, ids=lambda rule: f"{rule.func.__name__} {rule.keywords}")
@@ -65,6 +66,7 @@ def test_the_variance_rules_are_the_papers_algorithm(patience):
         assert wmv(curves, patience=patience) == as_it_comes(curves.column("window_variance"), patience)
         settled = np.concatenate([np.full(SETTLED, np.nan), curves.column("moving_variance")[SETTLED:]])
         assert emv(curves, patience=patience) == as_it_comes(settled, patience)
+        assert holdout(curves, patience=patience) == as_it_comes(curves.column("holdout"), patience)
 
 
 def test_loss_floor_stops_before_the_loss_reaches_the_noise():
@@ -151,7 +153,7 @@ def test_rules_that_cannot_be_asked_are_refused():
     with pytest.raises(ValueError, match="loss_floor needs a threshold, a mean squared error"):
         Stopping("loss_floor")(Curves())
     with pytest.raises(
-        ValueError, match=r"no stopping rule wvm \(did you mean wmv\?\); .*: loss_floor, wmv, emv, never"
+        ValueError, match=r"no stopping rule wvm \(did you mean wmv\?\); .*: loss_floor, wmv, emv, holdout, never"
     ):
         Stopping("wvm")
 

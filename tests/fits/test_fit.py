@@ -193,6 +193,7 @@ def test_arguments_that_cannot_be_met_are_refused(arguments, said):
     [
         Stopping("wmv", patience=40),
         Stopping("emv", patience=40),
+        Stopping("holdout", patience=40),
         Stopping("loss_floor", threshold=0.2),
         Stopping("never"),
     ],
@@ -202,7 +203,7 @@ def test_arguments_that_cannot_be_met_are_refused(arguments, said):
 def test_a_fit_in_memory_holds_few_epochs_and_the_one_that_is_chosen(rule, every, seed):
     rng = np.random.default_rng(seed)
     variance, loss = rng.random(300).cumsum() % 1, 1 / np.linspace(1, 5 + seed, 300) + 0.02 * rng.random(300)
-    curves = from_columns(loss_noisy=loss, window_variance=variance, moving_variance=variance)
+    curves = from_columns(loss_noisy=loss, window_variance=variance, moving_variance=variance, holdout=variance)
     keepers, kept = [Memory(rule.pending), Memory()], {}
     for epoch in range(1, 301):
         so_far = curves.head(epoch)

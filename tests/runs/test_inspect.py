@@ -31,8 +31,14 @@ REFUSED = [
     ("sample", "checkpoint=a.safetensors", "checkpoint=a.safetensors: no such file"),
     (
         "sample",
-        "image=noisy image.path=astronaut ddpm.init=matched",
-        "ddpm.init=matched cannot be used: the error of the DIP output is unknown",
+        "image=noisy image.path=astronaut ddpm.init=matched operator=blur",
+        "ddpm.init=matched cannot be used: the error of the DIP output is unknown without a clean picture, because "
+        "held-out values tell it with operator=identity and operator=mask alone; type ddpm.error_sigma=",
+    ),
+    (
+        "sample",
+        "image=noisy image.path=astronaut ddpm.start_t=auto checkpoint=a.safetensors",
+        "ddpm.start_t=auto cannot be used: the error of the DIP output is unknown without a clean picture; type ddpm",
     ),
     ("sample", "image.path=gone.png", "image.path=gone.png does not exist"),
     ("sample", "prior.path=gone", "prior.path=gone: no such folder"),
