@@ -1,4 +1,4 @@
-"""Compare starts where y has no cheap inverse: blur, compressed sensing, JPEG, over-exposure, pictures 8 times smaller.
+"""Compare starts where y has no cheap inverse: blur, sensing, JPEG, over-exposure, small pictures, impulses.
 
     python -m bench.operators                              # all experiments
     python -m bench.operators deblur jpeg10 --count 20     # some of them, on fewer faces
@@ -20,6 +20,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -53,7 +54,7 @@ from dipddpm.runs.posing import noise_of, operator_of
 
 log = logging.getLogger(__name__)
 DATA = Path(__file__).parents[2] / "shared/data"
-EXPERIMENTS = ("deblur", "deblur_motion", "sensing10", "jpeg10", "overexposed", "superres8")
+EXPERIMENTS = ("deblur", "deblur_motion", "sensing10", "jpeg10", "overexposed", "superres8", "impulses")
 OTHERS = ("cset9/baboon cset9/f16 cset9/house cset9/kodim02 dip/library dip/snail dip/vase dip/zebra_GT "
           "skimage/brick skimage/chelsea skimage/coffee skimage/coins skimage/grass skimage/gravel "
           "skimage/hubble_deep_field skimage/ihc skimage/moon skimage/motorcycle_left skimage/retina "
@@ -110,6 +111,12 @@ def wiener(y: torch.Tensor, kernel: torch.Tensor, balance: float) -> torch.Tenso
     return whole[..., rows : rows + y.shape[-2], columns : columns + y.shape[-1]]
 
 
+def median(y: torch.Tensor) -> torch.Tensor:
+    """Return the median of the 3x3 pixels around each pixel, of each colour."""
+    around = torch.nn.functional.pad(y, (1, 1, 1, 1), mode="reflect").unfold(2, 3, 1).unfold(3, 3, 1)
+    return around.flatten(4).median(4).values
+
+
 def cheap_starts(problem: dd.Problem) -> dict[str, Callable[[], torch.Tensor]]:
     """Return the starts of a problem that need no network, by name. The last one is that of the project."""
     a, y = problem.operator, problem.y
@@ -127,6 +134,8 @@ def cheap_starts(problem: dd.Problem) -> dict[str, Callable[[], torch.Tensor]]:
         threshold = a.threshold
         starts |= {"over-exposed picture": lambda: y, "darkened": lambda: threshold * y}
         starts["filled"] = lambda: problem.noisy
+    elif a.name == "identity":
+        starts |= {"median of 3x3": lambda: median(y), "noisy picture": lambda: y}
     else:
         starts |= {"repeated pixels": lambda: a.pseudo_inverse(y), "bicubic": lambda: problem.noisy}
     return starts
@@ -138,10 +147,13 @@ class Dip:
 
     recipe: str
     end: int | str
+    loss: str = "mse"
 
     @property
     def settings(self) -> dd.DipSettings:
-        return dd.DipSettings.of("skip", max_epochs=self.longest, precision="fp32", **RECIPES[self.recipe])
+        return dd.DipSettings.of(
+            "skip", max_epochs=self.longest, precision="fp32", loss=self.loss, **RECIPES[self.recipe]
+        )
 
     @property
     def longest(self) -> int:
@@ -149,7 +161,7 @@ class Dip:
 
     @property
     def words(self) -> str:
-        return f"{self.recipe}, {self.end}" + " epochs" * isinstance(self.end, int)
+        return f"{self.recipe}, {self.end}" + " epochs" * isinstance(self.end, int) + ", L1" * (self.loss == "l1")
 
 
 class Set:
@@ -174,11 +186,14 @@ class Set:
             self.known.setdefault(one["fit"]["way"], {})[one["fit"]["picture"]] = one["figures"]
 
     @cached_property
-    def problems(self) -> list[dd.Problem]:
+    def config(self) -> Any:
         config.register()
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            c = config.typed(compose("config", overrides=[f"experiment={self.experiment}", "dip=skip"]))
-        operator, noise = operator_of(c, SIZE), noise_of(c)
+            return config.typed(compose("config", overrides=[f"experiment={self.experiment}", "dip=skip"]))
+
+    @cached_property
+    def problems(self) -> list[dd.Problem]:
+        operator, noise = operator_of(self.config, SIZE), noise_of(self.config)
         return [dd.degrade(picture, noise, operator) for _, picture in self.pictures]
 
     def fits(self, dip: Dip, few: int | None = None) -> list[Obtained]:
@@ -214,7 +229,8 @@ class Set:
         picture, told = self._start(way, dip, batch, problem), dict[str, Any]()
         seconds = 0.0
         if way.form == "dip":
-            told["dip"] = [self._warm(self._fits(dip)[i]) for i in batch]
+            fits = [self._fits(dip)[i] for i in batch]
+            told["dips"] = [load_fit(fit.fit.folder, fit.choice.epoch) for fit in fits]
         if way.level is not None:
             restored = dd.restore(prior(), picture, way.window, problem, **told)
             picture, seconds = restored.picture, restored.seconds / len(batch)
@@ -237,10 +253,6 @@ class Set:
     def output(self, i: int, fit: Obtained, epoch: int) -> torch.Tensor:
         """Return the kept picture of an epoch, as a start."""
         return self.problems[i].put_back(fit.fit.picture(epoch).clamp(0, 1))
-
-    def _warm(self, fit: Obtained) -> Any:
-        loaded = load_fit(fit.fit.folder, fit.choice.epoch)
-        return dd.WarmDip(loaded.network, loaded.z)
 
     @cached_property
     def _fits(self) -> Callable[[Dip], list[Obtained]]:
@@ -278,17 +290,17 @@ def choose_dip(of: Set) -> tuple[Dip, dict[str, float]]:
     """Return the DIP whose kept picture has the highest mean PSNR, and that PSNR for each candidate."""
     found: dict[Dip, float] = {}
     noisy = of.problems[0].sigma > 0
-    for recipe in RECIPES:
-        fits = of.fits(Dip(recipe, max(EPOCHS)), RECIPE_FACES)
+    for recipe, loss in product(RECIPES, {"mse", of.config.dip.loss.name}):
+        fits = of.fits(Dip(recipe, max(EPOCHS), loss), RECIPE_FACES)
         ends: dict[int | str, list[int]] = {epoch: [epoch] * len(fits) for epoch in EPOCHS}
         if noisy:
-            stops = of.fits(Dip(recipe, "loss_floor"), RECIPE_FACES)
+            stops = of.fits(Dip(recipe, "loss_floor", loss), RECIPE_FACES)
             ends["loss_floor"] = [fit.choice.epoch for fit in stops]
         for end, epochs in ends.items():
             outputs = [of.output(i, *pair) for i, pair in enumerate(zip(fits, epochs, strict=True))]
             cleans = [problem.clean for problem in of.problems[: len(fits)]]
             values = [psnr(a, b).item() for a, b in zip(outputs, cleans, strict=True) if b is not None]
-            found[Dip(recipe, end)] = fmean(values)
+            found[Dip(recipe, end, loss)] = fmean(values)
     return max(found, key=lambda dip: found[dip]), {dip.words: value for dip, value in found.items()}
 
 
