@@ -15,16 +15,9 @@ References:
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from dipddpm import seeds
-from dipddpm.degradation.masks import Mask
-from dipddpm.degradation.operators import Identity
-from dipddpm.degradation.problem import Problem
-
-FACTOR = 1.0  # of the estimated rms error: its bias is within the spread (docs/results/error.md)
 
 
 def held_out(known: torch.Tensor, share: float, seed: int, content: str) -> torch.Tensor:
@@ -56,31 +49,3 @@ def shares(chosen: torch.Tensor) -> torch.Tensor:
     """Return weights of the chosen values, bool of shape (N, 3, h, w), whose sum is 1 for each picture."""
     weights = chosen.float()
     return weights / weights.sum((1, 2, 3), keepdim=True)
-
-
-def error_sigma(picture: torch.Tensor, problem: Problem, share: float, seed: int) -> float | None:
-    """Estimate the rms error of a DIP output from the held-out values of y, without the clean picture.
-
-    The square of the error is the mean of (f - y)^2 over the held-out values, less sigma^2. It is at least one standard
-    deviation of that mean for white noise alone, sigma^2 sqrt(2 / n): a smaller error does not show.
-
-    Args:
-        picture: f, the kept picture clipped to [0, 1], shape (1, 3, H, W), before parts of y are put back.
-        problem: The problem of the fit, of one picture.
-        share: The share of the values that the fit did not see.
-        seed: The seed of the fit.
-
-    Returns:
-        The rms error on the 0-255 scale of the picture with the known part of a y without noise put back; None without
-        held-out values, and for operators other than the identity and a mask.
-    """
-    a, y = problem.operator, problem.y
-    if not share or not isinstance(a, Identity | Mask):
-        return None
-    held = held_out(a.known_in(y), share, seed, problem.content)
-    noise = (problem.sigma / 255) ** 2
-    square = a.residuals(picture, y)[held].double().square().mean().item() - noise
-    square = max(square, noise * math.sqrt(2 / int(held.sum())))
-    if isinstance(a, Mask) and not noise:
-        square *= a.missing  # the known pixels are those of y
-    return 255 * FACTOR * math.sqrt(square)

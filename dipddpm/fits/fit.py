@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from dipddpm.degradation.problem import Problem
 from dipddpm.dip import fitting
 from dipddpm.dip.curves import Curves
 from dipddpm.dip.fitting import RunSettings
-from dipddpm.dip.holdout import error_sigma
 from dipddpm.dip.keeping import Keeper, Memory, Trajectory
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
@@ -35,6 +34,7 @@ from dipddpm.fits.keeping import FolderKeeper
 from dipddpm.fits.load import load_fit
 from dipddpm.fits.manifest import Fit
 from dipddpm.fits.request import noise_of, request_of
+from dipddpm.fits.second import error_sigma, noisier
 from dipddpm.fits.store import FitStore
 from dipddpm.names import HELD_OUT
 
@@ -53,9 +53,6 @@ class FittedPicture:
         network: The network with the weights of the epoch, on the CPU.
         z: The fixed input of the network, shape (1, 3, H, W).
         folder: The folder of the stored fit; None for a fit in memory.
-        error_sigma: rms error of ``picture`` on the 0-255 scale, estimated from the held-out values of y
-            (`dipddpm.dip.holdout`), without the clean picture; None without held-out values, and for operators other
-            than the identity and a mask.
     """
 
     picture: torch.Tensor
@@ -65,7 +62,18 @@ class FittedPicture:
     network: torch.nn.Module
     z: torch.Tensor
     folder: Path | None = None
-    error_sigma: float | None = None
+    _second: Callable[[], torch.Tensor] = field(kw_only=True, repr=False, compare=False)  # its kept picture
+    _wanted: Wanted = field(kw_only=True, repr=False, compare=False)
+
+    def estimate_error(self) -> float:
+        """Estimate the rms error of ``picture`` on the 0-255 scale, without the clean picture.
+
+        A second fit is made, as long as the first one (`dipddpm.fits.second`). The noise of y must be white.
+
+        Raises:
+            ValueError: Where y does not hold the whole picture.
+        """
+        return self._wanted.error_sigma(self.picture, self._second())
 
 
 @dataclass(frozen=True)
@@ -84,17 +92,12 @@ class FittedDip:
         """The outputs, shape (N, 3, H, W), in [0, 1]."""
         return torch.cat([one.picture for one in self.pictures])
 
-    @property
-    def error_sigma(self) -> float | list[float] | None:
-        """The rms error of each picture on the 0-255 scale, estimated from held-out values; one number for one picture.
+    def estimate_error(self) -> list[float]:
+        """Estimate the rms error of each picture on the 0-255 scale by second fits (`FittedPicture.estimate_error`).
 
-        None where `FittedPicture.error_sigma` is. `dipddpm.restore` takes it for ``start_t="auto"`` and
-        ``init="matched"``.
+        `dipddpm.restore` takes the numbers as ``error_sigma``, for ``start_t="auto"`` and ``init="matched"``.
         """
-        known = [one.error_sigma for one in self.pictures if one.error_sigma is not None]
-        if len(known) < len(self.pictures):
-            return None
-        return known[0] if len(known) == 1 else known
+        return [one.estimate_error() for one in self.pictures]
 
     @property
     def epoch(self) -> int:
@@ -248,9 +251,17 @@ class Wanted:
         """Make or extend the fit in the folder of a store."""
         self.make(FolderKeeper(folder, key, self.problem.content, before), run)
 
-    def error_sigma(self, picture: torch.Tensor) -> float | None:
-        """Return the rms error of a kept picture on the 0-255 scale, by its held-out values; None without any."""
-        return error_sigma(picture.clamp(0, 1), self.problem, self.settings.holdout or 0.0, self.seed)
+    def second(self, epoch: int) -> Wanted:
+        """Return the second fit, which tells the error of the picture of ``epoch`` (`dipddpm.fits.second`).
+
+        Raises:
+            ValueError: Where y does not hold the whole picture.
+        """
+        return replace(self, problem=noisier(self.problem, self.seed), checkpoint=epoch)
+
+    def error_sigma(self, first: torch.Tensor, second: torch.Tensor) -> float:
+        """Return the rms error of ``first`` on the 0-255 scale, from the same picture of the second fit."""
+        return error_sigma(self.problem, self.seed, first, second)
 
     def finished(self, picture: torch.Tensor) -> torch.Tensor:
         """Return a kept picture clipped, with the measured part of y where that has no noise."""
@@ -282,9 +293,13 @@ def _in_memory(wanted: Wanted, run: RunSettings) -> FittedPicture:
     network = module.net.cpu()
     network.load_state_dict(keeper.weights(chosen.epoch))
     kept = keeper.picture(chosen.epoch)
+
+    def second() -> torch.Tensor:
+        return _in_memory(wanted.second(chosen.epoch), run).picture
+
     return FittedPicture(
-        wanted.finished(kept), chosen.epoch, chosen.why, fit.curves, network, module.z.cpu(),
-        error_sigma=wanted.error_sigma(kept),
+        wanted.finished(kept), chosen.epoch, chosen.why, fit.curves, network, module.z.cpu(), _second=second,
+        _wanted=wanted,
     )  # fmt: skip
 
 
@@ -292,9 +307,13 @@ def _stored(wanted: Wanted, store: FitStore, run: RunSettings) -> FittedPicture:
     fit, chosen, _ = store.obtain(wanted.request, wanted.choose, partial(wanted.make_in, run=run))
     loaded = load_fit(fit.folder, chosen.epoch)
     kept = loaded.picture
+
+    def second() -> torch.Tensor:
+        return _stored(wanted.second(chosen.epoch), store, run).picture
+
     return FittedPicture(
         wanted.finished(kept), chosen.epoch, chosen.why, fit.curves, loaded.network, loaded.z, fit.folder,
-        wanted.error_sigma(kept),
+        _second=second, _wanted=wanted,
     )  # fmt: skip
 
 

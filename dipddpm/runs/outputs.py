@@ -18,7 +18,7 @@ from dipddpm.dip.curves import best_kept, crossing, peak
 from dipddpm.dip.module import fixed_input
 from dipddpm.files import utf8_path, write_json, write_text
 from dipddpm.metrics import quality
-from dipddpm.names import BASELINES, HELD_OUT_VALUES, RESULTS, TABLE
+from dipddpm.names import BASELINES, RESULTS, SECOND_FIT, TABLE
 from dipddpm.ownership import claimed
 from dipddpm.pictures import panels, write
 from dipddpm.runs import board, fingerprints, report
@@ -196,10 +196,10 @@ def notes_of(rows: Mapping[str, Row], record: Mapping[str, Any], compared: Seque
     if window.get("error_source") == "oracle" and (why := window["error_used_by"]):
         start = "DIP output" if "dip" in rows else "start"
         notes.append(f"oracle error: {' and '.join(why)} took the error of the {start} from the clean picture")
-    if window.get("error_source") == HELD_OUT_VALUES and (why := window["error_used_by"]):
+    if window.get("error_source") == SECOND_FIT and (why := window["error_used_by"]):
         sigma = window["error_sigma"]
         notes.append(
-            f"held-out error: {' and '.join(why)} took the error of the DIP output, {sigma:.1f}, from held-out values"
+            f"estimated error: {' and '.join(why)} took the error of the DIP output, {sigma:.1f}, from a second fit"
         )
     if window.get("still_noisy"):
         notes.append(f"the result is still noisy: the window ends at noise level {record['window']['end_t']}")

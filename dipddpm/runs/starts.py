@@ -6,7 +6,7 @@ import logging
 import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from dipddpm import progress
 from dipddpm.config.checkpoint import parse
 from dipddpm.config.compose import plain
 from dipddpm.config.schema import Config
-from dipddpm.config.start_error import held_out_of
+from dipddpm.config.start_error import is_estimated
 from dipddpm.degradation.problem import Problem
 from dipddpm.dip.arithmetic import epoch_gflop
 from dipddpm.dip.fitting import RunSettings
@@ -32,6 +32,7 @@ from dipddpm.fits.load import LoadedFit, load_fit
 from dipddpm.fits.manifest import read_picture
 from dipddpm.fits.many import obtain_all
 from dipddpm.fits.store import fit_key
+from dipddpm.names import HELD_OUT
 from dipddpm.runs.folder import is_many
 from dipddpm.runs.inspect import check_kept_file
 from dipddpm.runs.job import Job
@@ -48,7 +49,8 @@ class FittedStart:
         fit: The stored fit.
         choice: The epoch of the fit that was chosen.
         made: Whether this run made or extended the fit.
-        error_sigma: rms error of the picture on the 0-255 scale, by held-out values; None where they do not tell it.
+        error_sigma: rms error of the picture on the 0-255 scale, by a second fit (`dipddpm.fits.second`), or None.
+        second: The second fit.
     """
 
     picture: torch.Tensor
@@ -56,6 +58,7 @@ class FittedStart:
     choice: Choice
     made: bool
     error_sigma: float | None = None
+    second: Obtained | None = None
     kind: ClassVar[str] = "dip"
 
     @property
@@ -65,18 +68,20 @@ class FittedStart:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds of the fit up to the epoch at which the choice was known.
+        """Wall-clock seconds of the fit up to the epoch at which the choice was known, and of a second fit.
 
-        They are the fit's seconds times the share of these epochs in the seconds of all its steps.
+        They are a fit's seconds times the share of these epochs in the seconds of all its steps.
         """
-        steps = self.fit.curves.column("seconds")
-        return self.fit.seconds * float(steps[: self.choice.needed].sum() / steps.sum())
+        return seconds_of(self.fit, self.choice.needed) + (
+            seconds_of(self.second.fit, self.choice.epoch) if self.second else 0.0
+        )
 
     @property
     def gflop(self) -> float:
-        """10^9 floating-point operations of the fit up to the epoch at which the choice was known."""
+        """10^9 floating-point operations of the fit up to the epoch at which the choice was known, and of a second."""
         height, width = self.picture.shape[-2:]
-        return self.choice.needed * epoch_gflop(self.fit.request["dip"], (height, width))
+        epochs = self.choice.needed + (self.choice.epoch if self.second else 0)
+        return epochs * epoch_gflop(self.fit.request["dip"], (height, width))
 
     @property
     def request(self) -> dict[str, Any]:
@@ -86,6 +91,11 @@ class FittedStart:
     def load(self) -> LoadedFit:
         """Load the network of the chosen epoch."""
         return load_fit(self.fit.folder, self.choice.epoch)
+
+
+def seconds_of(fit: Fit, epochs: int) -> float:
+    steps = fit.curves.column("seconds")
+    return fit.seconds * float(steps[:epochs].sum() / steps.sum())
 
 
 @dataclass(frozen=True)
@@ -176,11 +186,29 @@ def starts_of(c: Config, problems: Sequence[Problem], job: Job) -> list[Start | 
         elif isinstance(answer, Exception):
             raise answer
         else:
-            picture = answer.fit.picture(answer.choice.epoch)
-            error = one.error_sigma(picture)
-            starts.append(FittedStart(one.finished(picture), answer.fit, answer.choice, answer.made, error))
+            picture = one.finished(answer.fit.picture(answer.choice.epoch))
+            starts.append(FittedStart(picture, answer.fit, answer.choice, answer.made))
     _warn_of_no_stop(c, [s for s in starts if isinstance(s, FittedStart)], wanted[0].rule.threshold)
-    return starts
+    return _with_errors(c, wanted, starts, job) if is_estimated(c) else starts
+
+
+def _with_errors(
+    c: Config, wanted: Sequence[Wanted], starts: Sequence[Start | FitFailed], job: Job
+) -> list[Start | FitFailed]:
+    """Return the starts with their errors, which second fits tell."""
+    fitted = {i: start for i, start in enumerate(starts) if isinstance(start, FittedStart)}
+    log.info("the error of the DIP output is estimated: a second fit, of a noisier y")
+    seconds = [wanted[i].second(start.choice.epoch) for i, start in fitted.items()]
+    answers: list[Start | FitFailed] = list(starts)
+    for (i, start), one, answer in zip(fitted.items(), seconds, _obtained(c, seconds, job, "sample.py"), strict=True):
+        if isinstance(answer, FitFailed):
+            answers[i] = answer
+        elif isinstance(answer, Exception):
+            raise answer
+        else:
+            second = one.finished(answer.fit.picture(answer.choice.epoch))
+            answers[i] = replace(start, error_sigma=wanted[i].error_sigma(start.picture, second), second=answer)
+    return answers
 
 
 def wanted_fit(c: Config, problem: Problem) -> Wanted:
@@ -193,18 +221,21 @@ def wanted_fit(c: Config, problem: Problem) -> Wanted:
 def settings_of(c: Config) -> DipSettings:
     """Return the settings of network and optimiser, with the share of held-out values and the precision known."""
     values = {name: value for name, value in plain(c.dip).items() if name != "batch"}
-    values["holdout"] = held_out_of(c)
+    if c.dip.holdout is None:
+        values["holdout"] = HELD_OUT if c.stopping.rule.name == "holdout" else 0.0
     values["precision"] = choose_precision(c.dip.precision.name, choose_device(c.device), "dip.precision")
     return DipSettings(**values)
 
 
-def _obtained(c: Config, wanted: Sequence[Wanted], job: Job) -> list[Obtained | Exception]:
-    """Find, make or extend the fits. Pictures with the same content share one."""
+def _obtained(
+    c: Config, wanted: Sequence[Wanted], job: Job, script: str = "train_dip.py"
+) -> list[Obtained | Exception]:
+    """Find, make or extend the fits, which ``script`` makes, too. Pictures with the same content share one."""
     store = FitStore(expanded(c.store))
     distinct = {fit_key(one.request): one for one in wanted}
     if c.fit.name == "never":
         overrides = shlex.join(o for o in job.overrides if not o.startswith("fit="))
-        command = f"{typed_as('train_dip.py')} {overrides}".rstrip()
+        command = f"{typed_as(script)} {overrides}".rstrip()
         found = [Obtained(*store.stored(one.request, one.choose, command), made=False) for one in distinct.values()]
         answers: dict[str, Obtained | Exception] = dict(zip(distinct, found, strict=True))
     else:
@@ -287,6 +318,7 @@ def fit_record(start: FittedStart, threshold: float, patience: tuple[int, int], 
         "key": fit.key, "folder": str(fit.folder), "made_by_this_run": start.made, "epochs": fit.epochs,
         "precision": fit.request["dip"]["precision"],
         "holdout": fit.request["dip"].get("holdout"), "error_sigma": start.error_sigma,
+        "second_fit": start.second.fit.key if start.second else None,
         "epoch": choice.epoch, "why": choice.why, "seconds": start.seconds, "gflop": start.gflop,
         "environments": fit.environments, "rule_epoch": choice.stop.epoch if choice.stop else None,
         "revived": fit.revived, "summary": summary,

@@ -23,7 +23,7 @@ from dipddpm.diffusion.window import Window
 from dipddpm.errors import UserError, error_unknown
 from dipddpm.fits.load import LoadedFit
 from dipddpm.metrics import quality
-from dipddpm.names import HELD_OUT_VALUES
+from dipddpm.names import SECOND_FIT
 from dipddpm.runs import results
 from dipddpm.runs.folder import is_many
 from dipddpm.runs.report import Row
@@ -41,7 +41,7 @@ class StartError:
     """The error of a start: its rms on the 0-255 scale, and the source of the number.
 
     ``source`` is ``given`` (``ddpm.error_sigma``), ``oracle`` (measured against the clean picture), ``noise, given`` or
-    ``noise, estimated`` (the start is y, whose error is its noise), or ``held-out values`` (`dipddpm.dip.holdout`).
+    ``noise, estimated`` (the start is y, whose error is its noise), or ``second fit`` (`dipddpm.fits.second`).
     """
 
     sigma: float
@@ -156,7 +156,7 @@ def error_of(given: float | None, problem: Problem, start: Start) -> StartError 
     if problem.clean is not None:
         return StartError(255 * quality.rms(start.picture, problem.clean).item(), "oracle")
     known = start.error_sigma if isinstance(start, FittedStart) else None
-    return None if known is None else StartError(known, HELD_OUT_VALUES)
+    return None if known is None else StartError(known, SECOND_FIT)
 
 
 def results_of(
@@ -177,8 +177,8 @@ def results_of(
         began = "noise" if w.init == "noise" else "no DIP" if isinstance(start, DirectStart) else "DIP"
         name = f"{began}, then {w.scheduler} {w.first} to {w.end_t}" + ", with the DIP" * w.learns
         name += ", still noisy" * (w.end_t > 0)
-        if one.error_used_by and one.error and one.error.source in ("oracle", HELD_OUT_VALUES):
-            name += f" ({one.error.source.removesuffix(' values')} error)"
+        if one.error_used_by and one.error and one.error.source in ("oracle", SECOND_FIT):
+            name += f" ({'oracle' if one.error.source == 'oracle' else 'estimated'} error)"
         answers.append((result, results.row(name, result, problem)))
     return answers
 

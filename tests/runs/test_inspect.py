@@ -33,7 +33,7 @@ REFUSED = [
         "sample",
         "image=noisy image.path=astronaut ddpm.init=matched operator=blur",
         "ddpm.init=matched cannot be used: the error of the DIP output is unknown without a clean picture, because "
-        "held-out values tell it with operator=identity and operator=mask alone; type ddpm.error_sigma=",
+        "it is estimated with operator=identity alone; type ddpm.error_sigma=",
     ),
     (
         "sample",
