@@ -245,12 +245,12 @@ SAMPLE_ALONE = [
     ("image.size=100", "image.size=100 is not allowed: the prior takes multiples of 8 pixels; type image.size=96 or "
      "image.size=104"),
     (
-        f"ddpm.init=matched operator=blur {MINE}",
+        f"ddpm.init=matched operator=blur image.box=[140,20,204,84] {MINE}",
         "ddpm.init=matched cannot be used: the error of the DIP output is unknown without a clean picture, because it "
         "is estimated with operator=identity alone; type ddpm.error_sigma=<0-255 scale>",
     ),
     (
-        f"ddpm.start_t=auto ddpm.init=matched operator=blur {MINE}",
+        f"ddpm.start_t=auto ddpm.init=matched operator=blur image.box=[140,20,204,84] {MINE}",
         "ddpm.start_t=auto and ddpm.init=matched cannot be used: the error",
     ),
 ]  # fmt: skip
@@ -385,7 +385,7 @@ def test_what_cannot_be_met_is_one_line_and_leaves_no_fit(small, tiny_prior, tmp
     for arguments, said in (
         (["prior.path=prior"], "scheduler_config.json: the scheduler cannot be used"),  # known by the run alone
         (
-            [*MINE.split(), "ddpm.init=matched", "operator=clip"],
+            [*MINE.split(), "ddpm.init=matched", "operator=clip", "image.box=[140,20,156,36]"],
             "ddpm.init=matched cannot be used: the error of the DIP output is unknown",
         ),
     ):
