@@ -23,9 +23,10 @@ All fits of a face have one z and the same first weights. The schemes:
 Reference: Pang, Zheng, Quan and Ji, Recorrupted-to-Recorrupted, CVPR 2021.
 
 A record holds all fits of a face: the true error and the estimates at every tenth epoch, and the loss and the held-out
-errors at every epoch. A second run continues an unfinished one. Fits with held-out values go on until `loss_floor` has
-fired and the least held-out error has stood for 400 epochs. ``--rules`` says for how many faces the plain fit goes on
-until `wmv` and `emv` fire. Factors of the tables are chosen on the recorded faces of ``--factors``.
+errors at every epoch. A second run continues an unfinished one. Fits end soon after `loss_floor` has fired. For
+``--stands`` faces a fit with held-out values goes on until the least held-out error has stood for ``--patience``
+epochs. For ``--rules`` faces the plain fit goes on until `wmv` and `emv` fire. The factors of the tables make the
+median estimate right on the recorded faces among the first ``--factors``, with `skip` and sigma 25.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ from dipddpm.metrics.paired import paired_difference
 
 SHARE = 0.05  # of the values or pixels: held out
 DECAY = 0.9
-SIDE = 128  # pixels of a published picture: the middle
-LONGEST = 3000  # epochs
+SIDE = 64  # pixels of a published picture: the middle
+LONGEST = 2000  # epochs, as dip.max_epochs
 BEYOND = 0.25  # epochs after `loss_floor` fired, as a share of the epochs before
 PATIENCES = (100, 200, 400)  # epochs that the least held-out error stands
 Fitted = dict[str, Any]  # the record of one fit
@@ -205,7 +206,7 @@ def fits_of(problem: Problem, network: str, schemes: Sequence[str], rules: bool,
 
 
 def published(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Problem]]:
-    """Yield pictures of the ES-WMV data, such as ``F16_noise4``: the middle 128x128 pixels, with their true sigma."""
+    """Yield pictures of the ES-WMV data, such as ``F16_noise4``: the middle 64x64 pixels, with their true sigma."""
     for name in names:
         y, clean = (cut(folder / f"{one}.npz", SIDE) for one in (name, f"{name.split('_')[0]}_clean"))
         yield name, Problem(y, 255 * math.sqrt(_mean_square(y - clean)), clean)
@@ -231,7 +232,7 @@ def wanted(args: Namespace) -> Iterator[tuple[str, str, Problem, bool, bool]]:
 def run(args: Namespace, records: Records) -> None:
     done = records.names()
     for network, name, problem, rules, long in wanted(args):
-        stands = PATIENCES[-1] if long else 0
+        stands = args.patience if long else 0
         fit = {"network": network, "sigma": round(problem.sigma, 2), "picture": name, "schemes": args.schemes,
                "rules": rules, "stands": stands, "arithmetic": arithmetic()}  # fmt: skip
         if json.dumps(fit) not in done:
@@ -336,14 +337,19 @@ def standing(values: Sequence[float], patience: int) -> int | None:
 
 
 def answers(said: Fitted, schemes: Sequence[str]) -> Iterator[tuple[str, str, int, int]]:
-    """Yield the answers of all rules to the fits of a face: rule, scheme, its epoch, and the epochs spent."""
+    """Yield the answers of all rules to the fits of a face: rule, scheme, its epoch, and the epochs spent.
+
+    A rule that does not fire keeps the last epoch, as the project does.
+    """
     for scheme in ("plain", *schemes):
         one = said[scheme]
-        for rule, (epoch, fired) in one.get("rules", {}).items():
-            yield rule, scheme, epoch, fired
+        rules = one.get("rules", {})
+        for rule in ("loss_floor", "wmv", "emv") if scheme == "plain" and said["fit"]["rules"] else rules:
+            epoch, fired = rules.get(rule, (LONGEST, LONGEST))
+            yield rule, scheme, *((epoch, fired) if fired <= LONGEST else (LONGEST, LONGEST))
         for curve, patience in product(("held_average", "held_output"), PATIENCES):
             epoch = standing(one.get(curve, [0.0]), patience)
-            if epoch and said["fit"]["stands"]:
+            if epoch and said["fit"]["stands"] >= patience:
                 yield f"least {curve.replace('_', ' ')}, patience {patience}", scheme, epoch, epoch + patience
 
 
@@ -392,7 +398,8 @@ def main() -> None:
     parser.add_argument("--published", nargs="+", default=[], help="F16_noise4, ...: instead of faces, with all rules")
     parser.add_argument("--schemes", nargs="+", default=["values", "recorrupted 0.5"], help="as above, beside plain")
     parser.add_argument("--rules", type=int, default=0, help="faces whose plain fit goes on for wmv and emv (0)")
-    parser.add_argument("--stands", type=int, default=0, help="faces whose held-out minimum stands for 400 epochs (0)")
+    parser.add_argument("--stands", type=int, default=0, help="faces whose held-out fit goes on for its minimum (0)")
+    parser.add_argument("--patience", type=int, default=400, help="epochs that the minimum then stands (400)")
     parser.add_argument("--factors", type=int, default=60, help="first faces, which factors are chosen on (60)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
     parser.add_argument("--out", type=Path, default=Path("outputs/start_error"), help="folder of the records")
