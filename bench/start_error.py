@@ -384,8 +384,11 @@ def tables(records: Records, chosen: Sequence[str]) -> Iterator[str]:
         yield from error_rows(of, factors)
         yield f"\n{COSTS}"
         yield from cost_rows(of)
-        yield f"\n{RULES}"
-        yield from rule_rows(of)
+        for key in ("picture", "stands", "rules"):  # all, and those whose fits went on
+            part = [said for said in of if said["fit"][key]]
+            if part and (key == "picture" or len(part) < len(of)):
+                yield f"\n{RULES}"
+                yield from rule_rows(part)
 
 
 def main() -> None:
