@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 
 import dipddpm as dd
+from bench.error_tables import standing
 from bench.recorded import EVERY
-from bench.start_error import Errors, FitsPart, HeldOut, Recorrupted, fitted_values, standing
+from bench.start_error import Errors, FitsPart, HeldOut, Recorrupted, fitted_values
 from dipddpm.degradation.problem import Problem
 
 
