@@ -17,7 +17,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ from dipddpm.dip.stopping import emv, loss_floor, wmv
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
 
 EVERY = 10  # epochs between two kept pictures, as dip.checkpoint_every
+Watch = Callable[[torch.Tensor, torch.Tensor], bool]
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class End:
     rules: bool = False
 
 
-def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0) -> dict[str, Any]:
+def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0, watch: Watch | None = None) -> dict[str, Any]:
     """Fit one picture, and return its record: JSON types.
 
     ``psnr`` and ``loss`` have a value an epoch, of the output of the training step. ``none``, ``first`` and ``weights``
@@ -89,6 +90,8 @@ def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0) -> dict[st
         recipe: The settings.
         end: The end of the fit.
         seed: The seed of z, weights and input noise.
+        watch: It sees each epoch's output, shape (1, 3, H, W), and the averages of outputs, shape (decays, 3, H, W). It
+            returns whether the fit ends.
     """
     began = time.perf_counter()
     s, y, content = recipe.settings, problem.noisy, problem.content
@@ -146,6 +149,8 @@ def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0) -> dict[st
                 if weights:
                     _add(said["weights"], _psnr(problem.put_back(weights.pictures(z)), clean))
         until = _until(until, curves, end)
+        if watch and watch(output, average):
+            break
     rules = {"wmv": wmv(curves), "emv": emv(curves)} if end.rules else {}
     if end.threshold is not None:
         rules["loss_floor"] = loss_floor(curves, threshold=end.threshold)
@@ -156,9 +161,11 @@ def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0) -> dict[st
 def _until(until: int, curves: Curves, end: End) -> int:
     """Return the last epoch of the fit, as far as it is known."""
     epoch = len(curves)
+    if end.rules:
+        return _rules_fired(until, curves) if epoch % 50 == 0 else until
     if end.threshold is None or until < end.epochs or curves._rows[-1][0] > end.threshold:
-        return _rules_fired(until, curves) if end.rules and epoch % 50 == 0 else until
-    return end.epochs if end.rules else min(end.epochs, max(EVERY, math.ceil(epoch * (1 + end.beyond))) + 1)
+        return until
+    return min(end.epochs, max(EVERY, math.ceil(epoch * (1 + end.beyond))) + 1)
 
 
 def _rules_fired(until: int, curves: Curves) -> int:
