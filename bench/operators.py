@@ -37,7 +37,7 @@ from dipddpm.config.folder import conf_folder
 from dipddpm.degradation.blur import Blur
 from dipddpm.degradation.clip import Clip
 from dipddpm.degradation.problem import joined
-from dipddpm.diffusion.arithmetic import evaluation_gflop
+from dipddpm.diffusion.arithmetic import evaluation_gflop, learning_gflop
 from dipddpm.dip.arithmetic import epoch_gflop
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.stopping import Stopping
@@ -378,8 +378,8 @@ def rows_of(choice: Choice) -> dict[str, tuple[Way, bool]]:
 
 def table(choice: Choice, sets: Sequence[Set], few: int) -> Iterator[str]:
     """Yield the lines of a table; run what is missing."""
-    fit_cost = choice.dip.longest * epoch_gflop(asdict(choice.dip.settings), (SIZE, SIZE))
-    fit_cost /= evaluation_gflop(prior(), (SIZE, SIZE))
+    dip, size, one = asdict(choice.dip.settings), (SIZE, SIZE), evaluation_gflop(prior(), (SIZE, SIZE))
+    fit_cost, learning = choice.dip.longest * epoch_gflop(dip, size) / one, learning_gflop(dip, size) / one
     for of in sets:
         found = {
             label: (way, figures)
@@ -400,7 +400,7 @@ def table(choice: Choice, sets: Sequence[Set], few: int) -> Iterator[str]:
             for key, spec in (("psnr", "+.2f"), ("stlpips", "+.3f")):
                 a, b = ([of_one[key] for of_one in one] for one in (figures, found[best][1][: len(figures)]))
                 cells.append("" if label == best else format(paired_difference(a, b), spec))
-            cost = nfe + (fit_cost if way.start == "dip" else 0)
+            cost = nfe + (fit_cost if way.start == "dip" else 0) + (nfe * learning if way.form == "dip" else 0)
             cells += [f"{len(figures)}", f"{nfe}", f"{cost:.0f}"]
             yield f"| {f'**{label}**' if label == best else label} | {' | '.join(cells)} |"
 
