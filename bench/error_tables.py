@@ -120,7 +120,7 @@ def answers(said: Fitted, schemes: Sequence[str]) -> Iterator[tuple[str, str, in
         rules = one.get("rules", {})
         for rule in ("loss_floor", "wmv", "emv") if scheme == "plain" and said["fit"]["rules"] else rules:
             epoch, fired = rules.get(rule, (LONGEST, LONGEST))
-            yield rule, scheme, *((epoch, fired) if fired <= LONGEST else (LONGEST, LONGEST))
+            yield (rule, scheme, epoch, fired) if fired <= LONGEST else (rule, scheme, LONGEST, LONGEST)
         for curve, patience in product(("held_average", "held_output"), PATIENCES):
             epoch = standing(one.get(curve, [0.0]), patience)
             if epoch and said["fit"]["stands"] >= patience:

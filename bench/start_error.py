@@ -67,6 +67,8 @@ class FitsPart(Identity):
         values: Where a value is fitted: bool, shape (1, 3, H, W).
     """
 
+    values: torch.Tensor
+
     def __init__(self, values: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("values", values.float())
