@@ -61,7 +61,7 @@ OTHERS = ("cset9/baboon cset9/f16 cset9/house cset9/kodim02 dip/library dip/snai
           "skimage/rocket").split()  # fmt: skip
 RECIPES = {"skip": {}, "skip, noise 0.1 on z": {"input_noise": 0.1}, "skip, noise 0.33 on z": {"input_noise": 0.33}}
 EPOCHS = (50, 100, 200, 300, 500, 700, 1000)  # at which a DIP can end
-RECIPE_FACES = 8  # of the tuning faces: recipe and end of the DIP are chosen on these
+RECIPE_FACES = 0.4  # share of the tuning faces, 4 or more: recipe and end of the DIP are chosen on these
 LEVELS = (25, 50, 100, 200, 300, 400, 600, 800, 950)
 WEIGHTS = (0.5, 1.0, 2.0)
 BALANCES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # of the Wiener filter
@@ -289,12 +289,12 @@ class Choice:
 def choose_dip(of: Set) -> tuple[Dip, dict[str, float]]:
     """Return the DIP whose kept picture has the highest mean PSNR, and that PSNR for each candidate."""
     found: dict[Dip, float] = {}
-    noisy = of.problems[0].sigma > 0
+    noisy, few = of.problems[0].sigma > 0, max(4, round(RECIPE_FACES * len(of.pictures)))
     for recipe, loss in product(RECIPES, {"mse", of.config.dip.loss.name}):
-        fits = of.fits(Dip(recipe, max(EPOCHS), loss), RECIPE_FACES)
+        fits = of.fits(Dip(recipe, max(EPOCHS), loss), few)
         ends: dict[int | str, list[int]] = {epoch: [epoch] * len(fits) for epoch in EPOCHS}
         if noisy:
-            stops = of.fits(Dip(recipe, "loss_floor", loss), RECIPE_FACES)
+            stops = of.fits(Dip(recipe, "loss_floor", loss), few)
             ends["loss_floor"] = [fit.choice.epoch for fit in stops]
         for end, epochs in ends.items():
             outputs = [of.output(i, *pair) for i, pair in enumerate(zip(fits, epochs, strict=True))]
@@ -427,6 +427,7 @@ def main() -> None:
     parser.add_argument("--tune", type=int, default=20, help="faces that settings are chosen on (20)")
     parser.add_argument("--first", type=int, default=60, help="faces to pass over before those that are reported (60)")
     parser.add_argument("--count", type=int, default=50, help="faces that are reported (50)")
+    parser.add_argument("--others", type=int, default=len(OTHERS), help=f"other pictures ({len(OTHERS)})")
     parser.add_argument("--few", type=int, default=20, help="pictures of the rows with 100 steps (20)")
     parser.add_argument("--out", type=Path, default=Path("outputs/operators"), help="folder of figures and fits")
     parser.add_argument("--only-table", action="store_true", help="run nothing, print the tables of the figures so far")
@@ -436,7 +437,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("dipddpm").setLevel(logging.WARNING)
     found = faces(args.data / "faces64-val.tar", args.first + args.count)
-    pictures = {"tuning": found[: args.tune], "faces": found[args.first :], "others": others(args.data)}
+    pictures = {"tuning": found[: args.tune], "faces": found[args.first :], "others": others(args.data)[: args.others]}
     tried = []
     for experiment in args.experiments:
         tuning, *reported = (Set(name, of, experiment, args.out, args.only_table) for name, of in pictures.items())
