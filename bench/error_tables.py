@@ -12,17 +12,17 @@ from bench.recorded import EVERY
 from dipddpm.metrics.paired import paired_difference
 
 LONGEST = 2000  # epochs, as dip.max_epochs
-PATIENCES = (100, 200, 400)  # epochs that the least held-out error stands
+PATIENCES = (100, 200, 400)  # epochs for which the least held-out error stands
 Fitted = dict[str, Any]  # the record of one fit
 
 
 def kept_index(epoch: int) -> int:
-    """Return the place of the newest kept epoch up to ``epoch`` in the lists of kept pictures."""
+    """Return the index of the newest kept epoch up to ``epoch`` in the lists of kept pictures."""
     return max(1, epoch // EVERY) - 1
 
 
 def floor(said: Fitted) -> int | None:
-    """Return the place of the kept epoch of `loss_floor`; None where the fit failed or the rule did not fire."""
+    """Return the index of the kept epoch of `loss_floor`; None where the fit failed or the rule did not fire."""
     if "failed" in said or "loss_floor" not in said["rules"]:
         return None
     i = kept_index(said["rules"]["loss_floor"][0])
@@ -87,7 +87,7 @@ def schemes_of(of: Sequence[Fitted]) -> list[str]:
 
 
 def cost_rows(of: Sequence[Fitted]) -> Iterator[str]:
-    """Yield what each scheme costs: PSNR at its own `loss_floor`, above that of the plain fit."""
+    """Yield the cost of each scheme: the PSNR at its own `loss_floor`, above that of the plain fit."""
     for scheme in schemes_of(of):
         found = [
             (said[scheme]["psnr"][i], said["plain"]["psnr"][j])

@@ -1,13 +1,13 @@
-"""Compare starts where y has no cheap inverse: blur, sensing, JPEG, over-exposure, small pictures, impulses.
+"""Compare starts where y has no cheap inverse: blur, sensing, JPEG, over-exposure, small pictures, impulse noise.
 
     python -m bench.operators                              # all experiments
     python -m bench.operators deblur jpeg10 --count 20     # some of them, on fewer faces
     python -m bench.operators --only-table                 # the tables of the results so far
 
 An experiment is a file of ``conf/experiment``: its operator and its noise. Recipe and epoch of the DIP, the noise
-level of each start and the weight of the prior are chosen on ``--tune`` faces, by PSNR. Two other sets are reported:
-``--count`` faces, and pictures that are no faces. All windows are ``ddim`` in 10 steps from the embedded prior. The
-same command goes on after a stop. Fits take all cores: do not set OMP_NUM_THREADS.
+level of each start and the weight of the prior are chosen on ``--tune`` faces, by PSNR. The tables are of two other
+sets: ``--count`` faces, and ``--others`` pictures that are no faces. All windows are ``ddim`` with the embedded prior,
+in 10 steps. The same command continues an unfinished run. Fits take all cores: do not set OMP_NUM_THREADS.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ OTHERS = ("cset9/baboon cset9/f16 cset9/house cset9/kodim02 dip/library dip/snai
           "skimage/rocket").split()  # fmt: skip
 RECIPES = {"skip": {}, "skip, noise 0.1 on z": {"input_noise": 0.1}, "skip, noise 0.33 on z": {"input_noise": 0.33}}
 EPOCHS = (50, 100, 200, 300, 500, 700, 1000)  # at which a DIP can end
-RECIPE_FACES = 0.4  # share of the tuning faces, 4 or more: recipe and end of the DIP are chosen on these
+RECIPE_FACES = 0.4  # share of the tuning faces on which recipe and end of the DIP are chosen; 4 faces or more
 LEVELS = (25, 50, 100, 200, 300, 400, 600, 800, 950)
 WEIGHTS = (0.5, 1.0, 2.0)
 BALANCES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # of the Wiener filter
@@ -72,7 +72,7 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Way:
-    """A start, and a window from it. Without a level the row is about the start itself.
+    """A start, and a window from this start. Without a level there is no window: the figures are those of the start.
 
     Attributes:
         start: ``dip``, ``noise``, or a cheap start (`cheap_starts`).
@@ -101,7 +101,7 @@ class Way:
 
 
 def wiener(y: torch.Tensor, kernel: torch.Tensor, balance: float) -> torch.Tensor:
-    """Return y deblurred by scikit-image's Wiener filter. Its mirror image goes on beyond the border."""
+    """Return y deblurred by scikit-image's Wiener filter. Beyond the border y is mirrored."""
     from skimage.restoration import wiener as filtered
 
     rows, columns = (side // 2 + 1 for side in kernel.shape)
@@ -209,7 +209,7 @@ class Set:
         return [answer for answer in answers if isinstance(answer, Obtained)]
 
     def figures(self, way: Way, dip: Dip, few: int | None = None) -> list[Figures]:
-        """Return the figures of a way on each picture, or on the first ``few``; those that are missing are made."""
+        """Return the figures of a way on each picture, or on the first ``few``. Missing figures are measured first."""
         names = [name for name, _ in self.pictures][:few]
         key = f"{way.name} {dip.words}" if way.start == "dip" or way.form == "dip" else way.name
         known = self.known.setdefault(key, {})
@@ -278,7 +278,7 @@ class Choice:
     Attributes:
         dip: The recipe and the end of the fits.
         ways: The best window from each start: the DIP, and the cheap ones by their names.
-        log: The PSNR of all that was tried, for a table.
+        log: The PSNR of each candidate, for a table.
     """
 
     dip: Dip
@@ -305,7 +305,7 @@ def choose_dip(of: Set) -> tuple[Dip, dict[str, float]]:
 
 
 def best_level(of: Set, start: str, dip: Dip, form: str = "auto") -> dict[Way, float]:
-    """Climb from level to level while the mean PSNR grows; return all ways that were tried, with their PSNR."""
+    """Go from level to level while the mean PSNR grows. Return the PSNR of each way that was tried."""
     found: dict[Way, float] = {}
 
     def value(i: int) -> float:
@@ -324,7 +324,7 @@ def best_level(of: Set, start: str, dip: Dip, form: str = "auto") -> dict[Way, f
 
 
 def choice_of(tuning: Set) -> Choice:
-    """Return the settings of an experiment: those that an earlier run left in its file, or new ones."""
+    """Return the settings of an experiment: those in the file of an earlier run, or new ones."""
     file = tuning.out / f"{tuning.experiment}-choice.json"
     if file.exists():
         said = json.loads(file.read_text(encoding="utf-8"))
@@ -347,7 +347,7 @@ def choose(of: Set) -> Choice:
     for start in [*names, "dip"]:
         found = best_level(of, start, dip)
         best = max(found, key=lambda way: found[way])
-        if start in (names[-1], "dip"):  # the weight matters little: the other starts have that of the project's start
+        if start in (names[-1], "dip"):  # the weight matters little: the other starts keep 1
             for weight in WEIGHTS:
                 found[replace(best, weight=weight)] = mean(of.figures(replace(best, weight=weight), dip))
             best = max(found, key=lambda way: found[way])
@@ -377,7 +377,7 @@ def rows_of(choice: Choice) -> dict[str, tuple[Way, bool]]:
 
 
 def table(choice: Choice, sets: Sequence[Set], few: int) -> Iterator[str]:
-    """Yield the lines of a table; run what is missing."""
+    """Yield the lines of a table. Missing figures are measured first."""
     dip, size, one = asdict(choice.dip.settings), (SIZE, SIZE), evaluation_gflop(prior(), (SIZE, SIZE))
     fit_cost, learning = choice.dip.longest * epoch_gflop(dip, size) / one, learning_gflop(dip, size) / one
     for of in sets:
@@ -406,7 +406,7 @@ def table(choice: Choice, sets: Sequence[Set], few: int) -> Iterator[str]:
 
 
 def others(folder: Path) -> list[tuple[str, torch.Tensor]]:
-    """Return the pictures that are no faces: their middles, resized. Those of scikit-image are in its package."""
+    """Return the pictures that are no faces: their middles, resized. The package of scikit-image has some of them."""
     import skimage
 
     of_skimage = Path(skimage.__file__).parent / "data"
@@ -427,7 +427,7 @@ def main() -> None:
     parser.add_argument("--tune", type=int, default=20, help="faces that settings are chosen on (20)")
     parser.add_argument("--first", type=int, default=60, help="faces to pass over before those that are reported (60)")
     parser.add_argument("--count", type=int, default=50, help="faces that are reported (50)")
-    parser.add_argument("--others", type=int, default=len(OTHERS), help=f"other pictures ({len(OTHERS)})")
+    parser.add_argument("--others", type=int, default=len(OTHERS), help=f"pictures that are no faces ({len(OTHERS)})")
     parser.add_argument("--few", type=int, default=20, help="pictures of the rows with 100 steps (20)")
     parser.add_argument("--out", type=Path, default=Path("outputs/operators"), help="folder of figures and fits")
     parser.add_argument("--only-table", action="store_true", help="run nothing, print the tables of the figures so far")

@@ -90,8 +90,8 @@ def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0, watch: Wat
         recipe: The settings.
         end: The end of the fit.
         seed: The seed of z, weights and input noise.
-        watch: It sees each epoch's output, shape (1, 3, H, W), and the averages of outputs, shape (decays, 3, H, W). It
-            returns whether the fit ends.
+        watch: A function of each epoch's output, shape (1, 3, H, W), and of the averages of outputs, shape (decays, 3,
+            H, W). It returns whether the fit ends.
     """
     began = time.perf_counter()
     s, y, content = recipe.settings, problem.noisy, problem.content

@@ -1,4 +1,4 @@
-r"""Estimate the error of a DIP output from y alone, and hold the estimates against the clean picture.
+r"""Estimate the error of a DIP output from y alone, and compare the estimates with the true error.
 
     val=../shared/data/faces64-val.tar
     python bench/start_error.py $val --count 8 --stands 8 \
@@ -61,7 +61,7 @@ BEYOND = 0.25  # epochs after `loss_floor` fired, as a share of the epochs befor
 
 
 class FitsPart(Identity):
-    """The identity, whose loss is over some values.
+    """The identity. Its loss is over some of the values of y.
 
     Args:
         values: Where a value is fitted: bool, shape (1, 3, H, W).
@@ -117,7 +117,8 @@ class HeldOut(Errors):
     Args:
         problem: A face.
         values: Where y is fitted: bool, shape (1, 3, H, W).
-        stands: Epochs that the least held-out errors stand at the end. With 0 the fit ends soon after `loss_floor`.
+        stands: Epochs for which the least held-out errors have stood at the end of the fit. With 0 the fit ends soon
+            after `loss_floor`.
     """
 
     def __init__(self, problem: Problem, values: torch.Tensor, stands: int) -> None:
@@ -219,7 +220,7 @@ def cut(path: Path, side: int) -> torch.Tensor:
 
 
 def wanted(args: Namespace) -> Iterator[tuple[str, str, Problem, bool, bool]]:
-    """Yield network, name and problem of each picture; whether its plain fit goes on, and whether its others do."""
+    """Yield network, name and problem of each picture; whether its plain fit goes on; whether its other fits do."""
     pictures = [] if args.published else faces(args.pictures, args.first + args.count)[args.first :]
     for network, sigma, (i, (name, clean)) in product(args.networks, args.sigmas, enumerate(pictures)):
         yield network, name, degrade(clean, Gaussian(sigma)), i < args.rules, i < args.stands
@@ -245,14 +246,14 @@ def main() -> None:
     parser.add_argument("pictures", type=Path, help="folder or tar of faces, or folder of published pictures")
     parser.add_argument("--networks", nargs="+", default=["skip"], help="cnn, skip (skip)")
     parser.add_argument("--sigmas", nargs="+", type=float, default=[25.0], help="noise on the 0-255 scale (25)")
-    parser.add_argument("--first", type=int, default=0, help="faces that are left out before the first one (0)")
+    parser.add_argument("--first", type=int, default=0, help="faces to pass over before the first one (0)")
     parser.add_argument("--count", type=int, default=8, help="number of faces (8)")
     parser.add_argument("--published", nargs="+", default=[], help="F16_noise4, ...: instead of faces, with all rules")
     parser.add_argument("--schemes", nargs="+", default=["values", "recorrupted 0.5"], help="as above, beside plain")
     parser.add_argument("--rules", type=int, default=0, help="faces whose plain fit goes on for wmv and emv (0)")
-    parser.add_argument("--stands", type=int, default=0, help="faces whose held-out fit goes on for its minimum (0)")
-    parser.add_argument("--patience", type=int, default=400, help="epochs that the minimum then stands (400)")
-    parser.add_argument("--factors", type=int, default=60, help="first faces, which factors are chosen on (60)")
+    parser.add_argument("--stands", type=int, default=0, help="faces whose held-out fits go on for --patience (0)")
+    parser.add_argument("--patience", type=int, default=400, help="epochs for which the minimum then stands (400)")
+    parser.add_argument("--factors", type=int, default=60, help="first faces, on which factors are chosen (60)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
     parser.add_argument("--out", type=Path, default=Path("outputs/start_error"), help="folder of the records")
     parser.add_argument("--only-table", action="store_true", help="fit nothing, print the tables of recorded fits")

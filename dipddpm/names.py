@@ -19,7 +19,7 @@ QUALITIES = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "stlpips": ("ST-LPIP
 SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}  # the script of each command
 MOST_LAYERS = 1000  # of a network: it takes minutes to build a million
 SECOND_FIT = "second fit"  # a source of the error of a start (dipddpm/fits/second.py)
-HELD_OUT, MOST_HELD_OUT = 0.05, 0.5  # share of the values of y that a fit does not see: where it needs some, at most
+HELD_OUT, MOST_HELD_OUT = 0.05, 0.5  # shares of y that a fit does not see: of stopping=holdout, and the largest
 MOST_JOBS = 10_000  # of a sweep: each is checked before the first one starts
 STOPPED = "stopped by a signal"  # the line in error.txt of a job that was stopped and did not fail
 MACHINE = ("threads", "device", "panel_every", "dip.batch")  # do not change the result: a done job stays done

@@ -1,7 +1,7 @@
-"""The error of the picture that a window starts from: the settings that need it, and its source before any work.
+"""The settings that need the error of the picture that a window starts from, and the source of this error.
 
-The sources, in this order: ``ddpm.error_sigma``; the clean picture; of y itself its noise; of a DIP output a second
-fit, where A is the identity.
+The sources, in this order: ``ddpm.error_sigma``; for a whole y its noise; the clean picture; for a DIP output, where A
+is the identity, a second fit.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ def need_an_error(c: Config) -> list[str]:
 
 
 def is_estimated(c: Config) -> bool:
-    """Return whether a second fit tells the error of the start, because nothing else does."""
+    """Return whether a second fit estimates the error of the start, because no other source tells the error."""
     return _is_unknown(c) and parse(c.checkpoint).fits
 
 
 def check_error(c: Config) -> None:
-    """Refuse a window that needs an error which nothing tells. Reads no file.
+    """Refuse a window that needs the error of its start, where no source tells this error. Reads no file.
 
     Raises:
         UserError: One line that names the settings, and what to type.

@@ -3,7 +3,7 @@
     ddnm      the estimate is corrected; the noise estimate of the network stays
     diffpir   the estimate is corrected; the noise estimate is made anew: eps = (x_t - sqrt(ab) x0) / sqrt(1 - ab)
     gradient  as diffpir, corrected by gradients over the pixels, for operators without a closed form
-    dip       as diffpir, and the start's own DIP learns the corrected estimate (`dipddpm.diffusion.warm`)
+    dip       as diffpir; the DIP of the start then learns the corrected estimate (`dipddpm.diffusion.warm`)
     dps       the estimate stays; the result of the step moves along the gradient through the network
 
 The corrected estimate has the least |A x - y|^2 / sigma^2 + lambda |x - x0|^2 / r_t^2, with lambda = ``prior_weight``.
@@ -71,7 +71,7 @@ def agreement(
         prior_weight: lambda, above 0.
         problem: The problem, whose y the window agrees with.
         prior: The prior. Its device holds the result.
-        dips: For ``dip`` the DIP of each picture. Other forms do not use it.
+        dips: For ``dip`` the DIP of each picture. Other forms do not use the DIPs.
 
     Raises:
         ValueError: For ``dip`` without a DIP for each picture.
@@ -88,8 +88,8 @@ def agreement(
     if form == "dip":
         if dips is None or len(dips) != len(problem):
             raise ValueError(
-                f"consistency='dip': dips must hold the DIP of each picture, such as the pictures of dd.fit_dip: "
-                f"{0 if dips is None else len(dips)} for {len(problem)} pictures"
+                f"consistency='dip': dips must hold the DIP of each picture, got {len(dips or ())} for {len(problem)} "
+                "pictures: give dips=dd.fit_dip(problem).pictures"
             )
         agree = learning(agree, dips, half=prior.unet.dtype == torch.bfloat16)
     return Consistency(agree, renew=form != "ddnm")

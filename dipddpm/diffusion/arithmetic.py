@@ -32,7 +32,9 @@ def evaluation_gflop(prior: Prior, size: tuple[int, int]) -> float:
 
 
 def learning_gflop(dip: Mapping[str, Any], size: tuple[int, int]) -> float:
-    """Count the steps of a DIP at one noise level (`dipddpm.diffusion.warm`) and its last output, in GFLOP.
+    """Count the operations of a DIP that learns at one noise level (`dipddpm.diffusion.warm`), in GFLOP.
+
+    They are those of its steps and of its last output.
 
     Args:
         dip: The fields of `DipSettings`, as a stored fit has them.

@@ -79,7 +79,7 @@ def iterate(
             number, or one for each picture.
         watch: Called after every evaluation with the evaluations done since its last call, per picture.
         dips: With ``consistency="dip"`` the DIP of each picture: ``dd.fit_dip(problem).pictures``, or fits that
-            ``dd.load_fit`` loaded. The window learns in copies.
+            ``dd.load_fit`` loaded. Copies of these DIPs learn in the window.
 
     Yields:
         A snapshot every ``window.snapshot_every`` levels, and one at the end: ``snapshot.picture``, ``.estimate``,

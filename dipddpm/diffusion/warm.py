@@ -1,20 +1,20 @@
 """Data consistency by a Deep Image Prior (DIP) that goes on learning: ``consistency=dip``.
 
-At noise level t the prior's clean estimate is corrected to agree with y, as for ``diffpir``: v. The DIP that the window
-started from then learns v: its weights w take `STEPS` steps of Adam on |f(w) - v|^2, and the window goes on with f(w).
-So each estimate is near y, and is a picture that the DIP can make. The weights go on from level to level. The weights
-of the fit itself stay: a window learns in a copy.
+At each noise level the prior's clean estimate x0 is corrected to agree with y, as for ``diffpir``. The corrected
+estimate is v. The DIP that made the start then learns v: its weights w take `STEPS` steps of Adam on |f(w) - v|^2. The
+window goes on with f(w). So each estimate is near v, and is a picture that the DIP can make. The next level begins with
+the weights of the level before. A window trains a copy: the weights of the fit do not change.
 
-Steps on the objective |A f(w) - y|^2 / sigma^2 + |f(w) - x0|^2 / r^2 itself are slower: 30 steps at each level end 2 dB
-lower after a motion blur (3 faces).
+v has the least |A v - y|^2 / sigma^2 + lambda |v - x0|^2 / r^2 (`dipddpm.diffusion.consistency`). Steps of w on this
+objective itself are slower: 30 steps at each level end 2 dB lower after a motion blur (3 faces).
 
 References:
     Fermanian, Le Pendu and Guillemot, Regularizing the Deep Image Prior with a Learned Denoiser for Linear Inverse
-    Problems, MMSP 2021, https://hal.science/hal-03310533: a DIP and a denoiser take turns, as an ADMM.
+    Problems, MMSP 2021, https://hal.science/hal-03310533: a DIP and a denoiser take turns in an ADMM.
     Chung and Ye, Deep Diffusion Image Prior for Efficient OOD Adaptation in 3D Inverse Problems, 2024,
     https://arxiv.org/abs/2407.10641, and Barbano et al., Steerable Conditional Diffusion for Out-of-Distribution
-    Adaptation in Medical Image Reconstruction, 2023, https://arxiv.org/abs/2308.14409: there the weights of the
-    diffusion network itself learn from y at each level.
+    Adaptation in Medical Image Reconstruction, 2023, https://arxiv.org/abs/2308.14409: both train the weights of the
+    diffusion network itself on y at each level.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from torch import Tensor, nn
 
 from dipddpm.diffusion.schedule import to_picture, to_state
 
-Correct = Callable[[Tensor, int], Tensor]  # of a clean estimate and its level
+Correct = Callable[[Tensor, int], Tensor]  # a function of a clean estimate and its level
 
-# Of Adam at each noise level; its averages go on from level to level. 100 steps are 0.2 dB better (4 faces, motion).
+# Steps of Adam at each noise level. Adam keeps its averages from level to level. 100 steps give 0.2 dB more (4 faces,
+# motion blur).
 STEPS = 30
 LEARNING_RATE = 1e-3
 
@@ -58,8 +59,8 @@ def learning(correct: Correct, dips: Sequence[Fitted], *, half: bool) -> Correct
 
     Returns:
         A function of clean estimates, shape (N, 3, H, W) in [-1, 1] units, and their level. It returns the outputs of
-        the DIPs, in the same shape. For one DIP the N are samples of one picture, each with a copy of the DIP. The
-        function serves one window: it holds the weights.
+        the DIPs, in the same shape. With one DIP the N estimates are samples of one picture, and each has a copy of
+        the DIP. The function serves one window, because the function holds the weights.
     """
     warm: _Warm | None = None
 
@@ -90,7 +91,7 @@ class _Warm:
 
     @torch.no_grad()
     def learn(self, wanted: Tensor) -> Tensor:
-        """Take the steps towards pictures of shape (N, 3, H, W), and return for each one the nearest output."""
+        """Take the steps towards the pictures ``wanted``, shape (N, 3, H, W); return the nearest output to each."""
         best, least = self._step(wanted)
         for _ in range(STEPS - 1):
             f, values = self._step(wanted)

@@ -29,7 +29,7 @@ class Window:
         seed: Seed of the noise.
         exact: Evaluate one picture at a time, so that the last bits do not depend on the number of pictures.
         consistency: The form of data consistency (`dipddpm.diffusion.agreement`): ``auto``, ``ddnm``, ``diffpir``,
-            ``gradient``, ``dip`` (a DIP for each picture is given) or ``dps``.
+            ``gradient``, ``dip`` (needs a DIP for each picture) or ``dps``.
         prior_weight: The weight of the prior against y in each step with data consistency, above 0: lambda of DiffPIR.
 
     Raises:

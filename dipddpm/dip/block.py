@@ -20,8 +20,8 @@ from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
 
 log = logging.getLogger(__name__)
-# The columns that are measured at the first step of an epoch; "holdout" where values are held out. The colours tell
-# whether a channel of the output is dead.
+# The columns that are measured at the first step of an epoch. Only a fit with held-out values has "holdout". The
+# colours tell whether a channel of the output is dead.
 MEASURED = ("loss_noisy", "loss_clean", "clipped", "energy", "red", "green", "blue", "window_variance",
             "moving_variance", "holdout")  # fmt: skip
 DARK = 0.5 / 255  # a channel of y up to this mean is black, and an output of zero is right for it
@@ -212,7 +212,7 @@ class Block:
         self.optimizer.step()
 
     def _losses(self, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the network of each picture minimises, and its mean squared error to y; both of shape (N,)."""
+        """Return the loss that each network minimises, and its mean squared error to y. Both have the shape (N,)."""
         m = self.module
         if m.seen is None:
             squares = m.operator.losses(output, m.y)

@@ -2,7 +2,7 @@
 
 Row e is measured before the first step of epoch e. It belongs to the weights kept after epoch e - 1: `weights_epoch`.
 Peak, crossing and stopping rules name that epoch. Rows measure the output of the training step. With ``dip.ema`` the
-kept picture is an average of such outputs, and differs from the row; the column ``holdout`` measures that average.
+kept picture is an average of such outputs, and differs from the row. The column ``holdout`` measures this average.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COLUMNS = (
     "moving_variance",  # exponential moving variance of the output, per value
     "holdout",  # mean squared error to y of the kept picture at held-out values (dip/holdout.py); NaN without any
 )
-OPTIONAL = ("holdout",)  # columns that older curves lack: NaN there
+OPTIONAL = ("holdout",)  # columns that older curves lack; they are NaN there
 
 
 class Curves:
@@ -62,7 +62,7 @@ class Curves:
         return part
 
     def save(self, path: Path) -> None:
-        """Write an .npz file without pickle, under the path as given. Columns of `OPTIONAL` need a value."""
+        """Write an .npz file without pickle, under the path as given. An `OPTIONAL` column of NaN alone is left out."""
         columns = {name: self.column(name) for name in COLUMNS}
         known = {name: v for name, v in columns.items() if name not in OPTIONAL or not np.isnan(v).all()}
         with Path(path).open("wb") as file:

@@ -4,8 +4,9 @@ A fit f sees the other values of y. Where the noise of y is white, the noise of 
 
     E (A f - y)^2 = E (A f - A x)^2 + sigma^2
 
-So this mean squared error has its minimum where f is nearest to the clean picture x, and needs neither x nor sigma to
-show it. Blurred noise breaks this: the neighbours of a held-out value tell its noise.
+So the mean squared error at held-out values has its minimum where A f is nearest to A x, for the clean picture x. This
+minimum shows without x and without sigma. With blurred noise the equation does not hold: the neighbours of a held-out
+value tell its noise.
 
 References:
     Batson and Royer, Noise2Self: Blind Denoising by Self-Supervision, 2019, https://arxiv.org/abs/1901.11365
@@ -25,7 +26,7 @@ def held_out(known: torch.Tensor, share: float, seed: int, content: str) -> torc
 
     Args:
         known: bool, shape (1, 3, h, w): where y has values.
-        share: The share of the known values that is held out, above 0. At least one is.
+        share: The share of the known values that is held out, above 0. At least one value is held out.
         seed: The seed of the fit.
         content: The content hash of the picture.
 
@@ -33,7 +34,7 @@ def held_out(known: torch.Tensor, share: float, seed: int, content: str) -> torc
         bool, in the shape of ``known``.
 
     Raises:
-        ValueError: When no value would be left to see.
+        ValueError: When no value would be left to fit.
     """
     count, drawn = int(known.sum()), torch.rand(known.shape, generator=seeds.generator(seed, "dip holdout", content))
     n = max(1, round(share * count))
@@ -46,6 +47,10 @@ def held_out(known: torch.Tensor, share: float, seed: int, content: str) -> torc
 
 
 def shares(chosen: torch.Tensor) -> torch.Tensor:
-    """Return weights of the chosen values, bool of shape (N, 3, h, w), whose sum is 1 for each picture."""
+    """Return equal weights of the chosen values, and 0 elsewhere. Their sum is 1 for each picture.
+
+    Args:
+        chosen: bool, shape (N, 3, h, w).
+    """
     weights = chosen.float()
     return weights / weights.sum((1, 2, 3), keepdim=True)

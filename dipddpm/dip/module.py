@@ -71,7 +71,7 @@ class DeepImagePrior(pl.LightningModule):
     noisy: torch.Tensor
     y: torch.Tensor
     clean: torch.Tensor | None
-    seen: torch.Tensor | None  # weights of the values of y in the loss, sum 1 a picture; None: equal, by mean square
+    seen: torch.Tensor | None  # weights of y's values in the loss, sum 1 a picture; None: Operator.losses is the loss
     held: torch.Tensor | None  # weights of the held-out values, sum 1 a picture; None: there are none
 
     def __init__(

@@ -132,7 +132,7 @@ class Stopping:
         rule: A name in `RULES`, or a function of curves. The function returns a `Stop` when it fires, else None. It
             must have the prefix property: a longer fit does not change the answer.
         threshold: Threshold of ``loss_floor``: mean squared error in [0, 1] units.
-        patience: Patience of ``wmv`` and ``emv`` in epochs, None: the paper's 1000; of ``holdout``, None: 100.
+        patience: Patience in epochs. None: the paper's 1000 for ``wmv`` and ``emv``, 100 for ``holdout``.
 
     Raises:
         ValueError: For an unknown name; at the call for ``loss_floor`` without a threshold.
@@ -179,7 +179,12 @@ class Stopping:
 
 
 def patience_of(rule: str, patience: int | None) -> tuple[int, int]:
-    """Return the patience of ``wmv`` and ``emv``, and that of ``holdout``, where one is typed for a rule, or none."""
+    """Return the patience of ``wmv`` and ``emv``, and that of ``holdout``, in epochs.
+
+    Args:
+        rule: The rule that was chosen.
+        patience: Its patience. None, and the other patience, is the default.
+    """
     if rule == "holdout":
         return PATIENCE, patience or HELD_OUT_PATIENCE
     return patience or PATIENCE, HELD_OUT_PATIENCE

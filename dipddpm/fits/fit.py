@@ -62,7 +62,7 @@ class FittedPicture:
     network: torch.nn.Module
     z: torch.Tensor
     folder: Path | None = None
-    _second: Callable[[], torch.Tensor] = field(kw_only=True, repr=False, compare=False)  # its kept picture
+    _second: Callable[[], torch.Tensor] = field(kw_only=True, repr=False, compare=False)  # makes the second fit
     _wanted: Wanted = field(kw_only=True, repr=False, compare=False)
 
     def estimate_error(self) -> float:
@@ -148,7 +148,7 @@ def fit_dip(
         settings: Settings of network and optimiser; None: the recommended ones of the network (`DipSettings.of`).
         stopping: A rule's name (``loss_floor``, ``wmv``, ``emv``, ``holdout``, ``never``), a function of curves, or a
             `Stopping` with its threshold or patience. The default threshold of ``loss_floor`` is (sigma / 255)^2.
-            ``holdout`` holds 5% of the values of y out, unless the settings name another share.
+            The fit of ``holdout`` does not see 5% of the values of y, unless the settings name another share.
         seed: Seed of z, weights and input noise; the content of the picture enters them too.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
         store: Folder of stored fits, such as ``outputs/fits``: a stored fit is found there, and a new one is kept with
@@ -342,13 +342,15 @@ def _with_held_out(settings: DipSettings, stopping: Stopping, problem: Problem) 
     """Return settings that hold values out where the rule needs them; refuse held-out values that tell nothing."""
     rule = stopping.rule == "holdout"
     if rule and settings.holdout == 0:
-        raise ValueError(f"stopping=holdout and settings.holdout=0: give holdout={HELD_OUT}, or leave it None")
+        raise ValueError(
+            f"stopping=holdout needs held-out values, and settings.holdout is 0: give holdout={HELD_OUT} or None"
+        )
     if rule and settings.holdout is None:
         settings = replace(settings, holdout=HELD_OUT)
     if settings.holdout and problem.added and isinstance(problem.added[0], Correlated):
         raise ValueError(
-            f"holdout={settings.holdout:g}: the neighbours of a held-out value tell its noise, where noise is "
-            "correlated: give another stopping rule, and holdout=0"
+            f"holdout={settings.holdout:g} is not allowed with correlated noise, because the neighbours of a held-out "
+            "value tell its noise: give another stopping rule, and holdout=0"
         )
     return settings
 

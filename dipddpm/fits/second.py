@@ -1,10 +1,10 @@
 """The error of a DIP output without its clean picture, from a second fit of a noisier y.
 
-A fit f of y = x + noise of sigma has the expected squared error (SURE, of Stein)
+y = x + noise has N values, each with noise of variance sigma^2. Stein's unbiased risk estimate (SURE) of a fit f is
 
-    E |f(y) - x|^2 = E |f(y) - y|^2 - N sigma^2 + 2 sigma^2 E div f(y),
+    E |f(y) - x|^2 = E |f(y) - y|^2 - N sigma^2 + 2 sigma^2 E div f(y).
 
-for N values. The divergence is taken from a second fit, of y + tau n' with new noise n' of the same sigma:
+A second fit, of y + tau n' with new noise n' of the same sigma, tells the divergence div f:
 
     sigma^2 div f(y) = E (f(y + tau n') - f(y)) n' / tau.
 
@@ -13,8 +13,8 @@ Both fits have the same z, the same first weights and the same number of epochs.
 References:
     Ramani, Blu and Unser, Monte-Carlo SURE, IEEE Transactions on Image Processing 17, 2008,
     https://doi.org/10.1109/TIP.2008.2001404
-    Pang, Zheng, Quan and Ji, Recorrupted-to-Recorrupted, CVPR 2021 (y1 = y + tau n' alone is fitted there: its picture
-    is 0.5 dB worse, docs/results/error.md)
+    Pang, Zheng, Quan and Ji, Recorrupted-to-Recorrupted, CVPR 2021. That method fits y + tau n' alone. Its picture is
+    0.5 dB worse than that of y (docs/results/error.md).
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ from dipddpm import seeds
 from dipddpm.degradation.operators import Identity
 from dipddpm.degradation.problem import Problem
 
-TAU = 0.5  # with 0.25 the estimate varies more, and 1 is another fit (docs/results/error.md)
+TAU = 0.5  # 0.25 is as good, 1 was not measured (8 faces, docs/results/error.md)
 NOT_WHOLE = "the error of a DIP output is estimated only where y holds the whole picture (operator=identity)"
 
 
 def noisier(problem: Problem, seed: int) -> Problem:
-    """Return the problem of the second fit: y + tau n', whose contents and so z and first weights are the same.
+    """Return the problem of the second fit, whose y is y + tau n'.
+
+    Its content hash is that of the first problem. So both fits have the same z and the same first weights.
 
     Args:
         problem: The problem of the first fit, of one picture.

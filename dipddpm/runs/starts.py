@@ -78,7 +78,7 @@ class FittedStart:
 
     @property
     def gflop(self) -> float:
-        """10^9 floating-point operations of the fit up to the epoch at which the choice was known, and of a second."""
+        """10^9 floating-point operations of the fit up to the epoch of the choice, and of a second fit."""
         height, width = self.picture.shape[-2:]
         epochs = self.choice.needed + (self.choice.epoch if self.second else 0)
         return epochs * epoch_gflop(self.fit.request["dip"], (height, width))
@@ -105,7 +105,7 @@ class FileStart:
     Attributes:
         picture: Shape (1, 3, H, W), clipped to [0, 1].
         label: The path of the file.
-        file: The file.
+        file: The file of the kept epoch.
     """
 
     picture: torch.Tensor
@@ -117,7 +117,7 @@ class FileStart:
 
     @property
     def request(self) -> dict[str, Any]:
-        """The values that determine the stored fit of the file (`runs.inspect` refuses others where it is needed)."""
+        """The values that determine the stored fit of the file. `runs.inspect` refuses a file without a stored fit."""
         return read_json(self.file.resolve().parents[1] / "fit.json")
 
     def load(self) -> LoadedFit:
@@ -195,9 +195,9 @@ def starts_of(c: Config, problems: Sequence[Problem], job: Job) -> list[Start | 
 def _with_errors(
     c: Config, wanted: Sequence[Wanted], starts: Sequence[Start | FitFailed], job: Job
 ) -> list[Start | FitFailed]:
-    """Return the starts with their errors, which second fits tell."""
+    """Return the starts with their errors, which second fits estimate."""
     fitted = {i: start for i, start in enumerate(starts) if isinstance(start, FittedStart)}
-    log.info("the error of the DIP output is estimated: a second fit, of a noisier y")
+    log.info("a second fit, of a noisier y, estimates the error of the DIP output")
     seconds = [wanted[i].second(start.choice.epoch) for i, start in fitted.items()]
     answers: list[Start | FitFailed] = list(starts)
     for (i, start), one, answer in zip(fitted.items(), seconds, _obtained(c, seconds, job, "sample.py"), strict=True):
@@ -230,7 +230,10 @@ def settings_of(c: Config) -> DipSettings:
 def _obtained(
     c: Config, wanted: Sequence[Wanted], job: Job, script: str = "train_dip.py"
 ) -> list[Obtained | Exception]:
-    """Find, make or extend the fits, which ``script`` makes, too. Pictures with the same content share one."""
+    """Find, make or extend the fits. Pictures with the same content share one.
+
+    ``script`` is the command that makes missing fits, for the refusal of fit=never.
+    """
     store = FitStore(expanded(c.store))
     distinct = {fit_key(one.request): one for one in wanted}
     if c.fit.name == "never":

@@ -139,7 +139,7 @@ def test_the_rule_holds_values_out_from_python_too():
     fit = dd.fit_dip(problem, settings=replace(SMALL, max_epochs=10), stopping="holdout")
     assert not np.isnan(fit.curves.column("holdout")[1:]).any()
     with pytest.raises(
-        ValueError, match="stopping=holdout and settings.holdout=0: give holdout=0.05, or leave it None"
+        ValueError, match="stopping=holdout needs held-out values, and settings.holdout is 0: give holdout=0.05 or None"
     ):
         dd.fit_dip(problem, settings=replace(SMALL, holdout=0), stopping="holdout")
     problem = dd.degrade(clean(), dd.Correlated(25, correlation=1))
