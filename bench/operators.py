@@ -36,6 +36,7 @@ from dipddpm.config import compose as config
 from dipddpm.config.folder import conf_folder
 from dipddpm.degradation.blur import Blur
 from dipddpm.degradation.clip import Clip
+from dipddpm.degradation.masks import fill
 from dipddpm.degradation.problem import joined
 from dipddpm.diffusion.arithmetic import evaluation_gflop, learning_gflop
 from dipddpm.dip.arithmetic import epoch_gflop
@@ -117,8 +118,14 @@ def median(y: torch.Tensor) -> torch.Tensor:
     return around.flatten(4).median(4).values
 
 
+def without_extremes(y: torch.Tensor) -> torch.Tensor:
+    """Return y with the values that are 0 or 1 filled from the others of their colour (biharmonic equation)."""
+    planes = y.flatten(0, 1)[:, None, None]
+    return torch.cat([fill(plane, (plane > 0) & (plane < 1)) for plane in planes])[:, 0].unflatten(0, y.shape[:2])
+
+
 def cheap_starts(problem: dd.Problem) -> dict[str, Callable[[], torch.Tensor]]:
-    """Return the starts of a problem that need no network, by name. The last one is that of the project."""
+    """Return the starts of a problem that need no network, by name; the best known one is the last."""
     a, y = problem.operator, problem.y
     starts: dict[str, Callable[[], torch.Tensor]] = {}
     if isinstance(a, Blur):
@@ -135,7 +142,8 @@ def cheap_starts(problem: dd.Problem) -> dict[str, Callable[[], torch.Tensor]]:
         starts |= {"over-exposed picture": lambda: y, "darkened": lambda: threshold * y}
         starts["filled"] = lambda: problem.noisy
     elif a.name == "identity":
-        starts |= {"median of 3x3": lambda: median(y), "noisy picture": lambda: y}
+        starts |= {"noisy picture": lambda: y, "median of 3x3": lambda: median(y)}
+        starts["black and white values filled"] = lambda: without_extremes(y)
     else:
         starts |= {"repeated pixels": lambda: a.pseudo_inverse(y), "bicubic": lambda: problem.noisy}
     return starts
