@@ -48,6 +48,12 @@ def test_every_choice_composes(group, choice):
     assert config.read_back(left) == left  # what config.yaml says of a run is what it was
 
 
+@pytest.mark.parametrize("rule", GROUPS["stopping"])
+def test_a_rule_that_is_typed_beside_an_experiment_is_that_of_the_run(rule):
+    for experiment in set(GROUPS["experiment"]) - {"search"}:
+        assert composed(f"experiment={experiment}", f"stopping={rule}").stopping.rule.name == rule, experiment
+
+
 @pytest.mark.parametrize("operator", GROUPS["operator"])
 @pytest.mark.parametrize("noise", [kind for kind in GROUPS["noise"] if kind != "own"])
 def test_every_noise_goes_with_every_operator_and_each_choice_has_its_own_keys(noise, operator):
