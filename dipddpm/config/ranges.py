@@ -67,11 +67,6 @@ def _check_holdout(c: Config) -> None:
     need(share is None or 0 <= share <= MOST_HELD_OUT, "dip.holdout", share,
          f"a share of the values of y from 0 (none) to {MOST_HELD_OUT}, or null")  # fmt: skip
     rule = c.stopping.rule.name == "holdout"
-    if rule and share == 0:
-        raise UserError(
-            f"stopping=holdout needs held-out values, and dip.holdout={share:g} holds none out: leave dip.holdout out, "
-            f"or type dip.holdout={HELD_OUT}"
-        )
     if (rule or share) and isinstance(c.noise, CorrelatedNoise):
         typed, way_out = ("stopping=holdout", "type stopping=loss_floor") if rule else (
             f"dip.holdout={share:g}", "leave dip.holdout out"
@@ -79,6 +74,11 @@ def _check_holdout(c: Config) -> None:
         raise UserError(
             f"{typed} is not allowed with noise=correlated, because the neighbours of a held-out value tell its noise: "
             f"{way_out}"
+        )
+    if rule and share == 0:
+        raise UserError(
+            f"stopping=holdout needs held-out values, and dip.holdout={share:g} holds none out: leave dip.holdout out, "
+            f"or type dip.holdout={HELD_OUT}"
         )
 
 
