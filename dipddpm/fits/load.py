@@ -61,8 +61,9 @@ def load_fit(path: str | Path, epoch: int | str | None = None) -> LoadedFit:
     path = expanded(path)
     folder = path
     if path.is_file():
-        folder = path.resolve().parent.parent
-        epoch = _epoch_of(path) if epoch is None else epoch
+        file = path.resolve()  # a link may have another name
+        folder = file.parent.parent
+        epoch = _epoch_of(file) if epoch is None else epoch
     fit = _read(folder, path)
     chosen = _chosen(fit, "last" if epoch is None else epoch)
     settings = DipSettings(**fit.request["dip"])

@@ -40,11 +40,14 @@ def test_the_best_epoch_is_that_of_the_picture_nearest_to_the_clean_one(folder):
     assert load_fit(folder, "best").epoch == min(error, key=lambda e: error[e])
 
 
-def test_a_file_is_its_epoch(folder):
+def test_a_file_is_its_epoch(folder, tmp_path):
     loaded = load_fit(folder / "epochs/000010.safetensors")
     assert loaded.epoch == 10
     assert torch.equal(loaded.picture, load_fit(folder, 10).picture)
     assert load_fit(folder / "epochs/000010.safetensors", "last").epoch == 25
+    for name in ("best", "000020"):  # a link has any name
+        (tmp_path / f"{name}.safetensors").symlink_to(folder / "epochs/000010.safetensors")
+        assert load_fit(tmp_path / f"{name}.safetensors").epoch == 10
 
 
 def test_what_cannot_be_loaded_is_refused(folder, tmp_path):
