@@ -34,7 +34,7 @@ from dipddpm.diffusion.consistency import data_consistency
 from dipddpm.diffusion.gradient import distance_to
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.sampler import Consistency
-from dipddpm.diffusion.warm import Fitted, learning
+from dipddpm.diffusion.warm import Fitted, check, learning
 
 # 0-255 scale: noise in the measured part of A+ y, up to which `auto` is ``ddnm``. Without an A+ it never is.
 FAINT = 7
@@ -74,7 +74,7 @@ def agreement(
         dips: For ``dip`` the DIP of each picture. Other forms do not use the DIPs.
 
     Raises:
-        ValueError: For ``dip`` without a DIP for each picture.
+        ValueError: For ``dip`` without a DIP for each picture that can learn (`dipddpm.diffusion.warm.check`).
     """
     device, form = prior.unet.device, form_of(form, problem.operator, problem.sigma)
     operator = copy.deepcopy(problem.operator).to(device)  # once, and not in each step
@@ -86,10 +86,6 @@ def agreement(
     sigmas = [math.sqrt(prior_weight) * sigma for sigma in problem.sigmas]
     agree = data_consistency(y, operator, sigmas, prior.schedule, gradient=form == "gradient")
     if form == "dip":
-        if dips is None or len(dips) != len(problem):
-            raise ValueError(
-                f"consistency='dip': dips must hold the DIP of each picture, got {len(dips or ())} for {len(problem)} "
-                "pictures: give dips=dd.fit_dip(problem).pictures"
-            )
-        agree = learning(agree, dips, half=prior.unet.dtype == torch.bfloat16)
+        checked = check(dips, len(problem), problem.noisy.shape[-2:])
+        agree = learning(agree, checked, half=prior.unet.dtype == torch.bfloat16)
     return Consistency(agree, renew=form != "ddnm")

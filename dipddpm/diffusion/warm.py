@@ -73,6 +73,26 @@ def learning(correct: Correct, dips: Sequence[Fitted], *, half: bool) -> Correct
     return agree
 
 
+def check(dips: object, pictures: int, size: Sequence[int]) -> Sequence[Fitted]:
+    """Return the DIPs of pictures of height and width ``size``.
+
+    Raises:
+        ValueError: When they are not one for each picture, are of another size, or have no weights that can learn.
+    """
+    given = dips if isinstance(dips, Sequence) else ()
+    if len(given) != pictures:
+        raise ValueError(
+            f"consistency='dip': dips must hold the DIP of each picture, got {len(given)} for {pictures} pictures: "
+            "give dips=dd.fit_dip(problem).pictures"
+        )
+    for dip in given:
+        if tuple(dip.z.shape[-2:]) != tuple(size):
+            raise ValueError(f"consistency='dip': a DIP is of {tuple(dip.z.shape[-2:])}, and its picture {tuple(size)}")
+        if not any(weights.requires_grad for weights in dip.network.parameters()):
+            raise ValueError("consistency='dip': no weights of a DIP can learn: their requires_grad is False")
+    return given
+
+
 class _Warm:
     """Copies of the DIPs of N pictures, and their optimiser. No picture's numbers depend on another picture."""
 

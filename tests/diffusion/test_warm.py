@@ -119,6 +119,19 @@ def test_without_a_dip_for_each_picture_it_is_refused():
             restore(prior, noisy, window, Problem(noisy, 25, clean, Identity()), dips=dips)
 
 
+def test_dips_that_cannot_learn_the_pictures_are_refused():
+    prior, _ = gaussian_prior()
+    noisy, frozen = data(25, SIZE)[1], dip(1)
+    frozen.network.requires_grad_(False)
+    smaller = SimpleNamespace(network=dip(1).network, z=torch.rand(1, 3, 8, 8))
+    refused = [(dip(1), "must hold the DIP of each"), ([frozen], "no weights of a DIP can learn"), ([smaller], "8, 8")]
+    for dips, said in refused:
+        with pytest.raises(ValueError, match=said):
+            restore(
+                prior, noisy, Window(57, steps=1, consistency="dip"), Problem(noisy, 25), consistent=True, dips=dips
+            )
+
+
 SMALL = ("ddpm.consistency=dip", "operator=mask", "ddpm.steps=2", "ddpm.scheduler=ddim")
 
 
