@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 
 from dipddpm import seeds
-from dipddpm.degradation.noise import Gaussian, Noise, check_sigma, estimate_sigma
+from dipddpm.degradation.noise import Correlated, Gaussian, Noise, check_sigma, estimate_sigma
 from dipddpm.degradation.operators import Identity, Operator
 from dipddpm.pictures.check import check_finite, check_picture
 
@@ -120,6 +120,11 @@ class Problem:
     def sigma_source(self) -> str:
         """``given`` or ``estimated``."""
         return "given" if self.known_sigma is not None else "estimated"
+
+    @property
+    def correlated(self) -> bool:
+        """Whether `degrade` added noise whose neighbouring values are correlated. Of any other y nothing is known."""
+        return self.added is not None and isinstance(self.added[0], Correlated)
 
     @property
     def shown(self) -> torch.Tensor:

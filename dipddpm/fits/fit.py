@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,7 +19,6 @@ import torch
 
 from dipddpm import environment
 from dipddpm.degradation.masks import Mask
-from dipddpm.degradation.noise import Correlated
 from dipddpm.degradation.problem import Problem
 from dipddpm.dip import fitting
 from dipddpm.dip.curves import Curves
@@ -37,6 +36,8 @@ from dipddpm.fits.request import noise_of, request_of
 from dipddpm.fits.second import error_sigma, noisier
 from dipddpm.fits.store import FitStore
 from dipddpm.names import HELD_OUT
+
+CLIPPING = ("gradient_clip_val", "gradient_clip_algorithm")  # the options of the Trainer that change a fit's steps
 
 
 @dataclass(frozen=True)
@@ -62,18 +63,19 @@ class FittedPicture:
     network: torch.nn.Module
     z: torch.Tensor
     folder: Path | None = None
-    _second: Callable[[], torch.Tensor] = field(kw_only=True, repr=False, compare=False)  # makes the second fit
-    _wanted: Wanted = field(kw_only=True, repr=False, compare=False)
+    _again: Again = field(kw_only=True, repr=False, compare=False)
 
     def estimate_error(self) -> float:
         """Estimate the rms error of ``picture`` on the 0-255 scale, without the clean picture.
 
-        A second fit is made, as long as the first one (`dipddpm.fits.second`). The noise of y must be white.
+        A second fit is made, as long as the first one (`dipddpm.fits.second`). The noise of y must be white. Of the
+        Trainer's options the second fit has only those that clip gradients: callbacks and loggers are of the first one.
 
         Raises:
-            ValueError: Where y does not hold the whole picture.
+            ValueError: Where y does not hold the whole picture, or its noise is known to be correlated.
         """
-        return self._wanted.error_sigma(self.picture, self._second())
+        second = self._again.wanted.second(self.epoch)
+        return self._again.wanted.error_sigma(self.picture, _fitted(second, self._again.store, self._again.run).picture)
 
 
 @dataclass(frozen=True)
@@ -180,14 +182,9 @@ def fit_dip(
     device = environment.choose_device(device)
     settings = replace(settings, precision=environment.choose_precision(settings.precision, device))
     run = RunSettings(device, progress=progress, trainer=trainer)
-    fitted = []
-    for row in _rows(problem):
-        wanted = Wanted(row, settings, stopping, seed, network=own)
-        if store is None:
-            fitted.append(_in_memory(wanted, run))
-        else:
-            fitted.append(_stored(wanted, FitStore(expanded(store)), run))
-    return FittedDip(tuple(fitted))
+    place = None if store is None else FitStore(expanded(store))
+    wanted = (Wanted(row, settings, stopping, seed, network=own) for row in _rows(problem))
+    return FittedDip(tuple(_fitted(one, place, run) for one in wanted))
 
 
 @dataclass(frozen=True)
@@ -280,7 +277,29 @@ class Obtained:
 Answer = Obtained | Exception  # an obtained fit, or the exception that it failed with
 
 
-def _in_memory(wanted: Wanted, run: RunSettings) -> FittedPicture:
+@dataclass(frozen=True)
+class Again:
+    """What a second fit needs. It has no stopping rule and no callbacks of the first fit, and so can be pickled."""
+
+    wanted: Wanted
+    store: FitStore | None
+    run: RunSettings
+
+    @classmethod
+    def of(cls, wanted: Wanted, store: FitStore | None, run: RunSettings) -> Again:
+        options = {name: run.trainer[name] for name in CLIPPING if name in run.trainer}
+        return cls(replace(wanted, stopping=Stopping("never")), store, replace(run, trainer=options))
+
+
+def _fitted(wanted: Wanted, store: FitStore | None, run: RunSettings) -> FittedPicture:
+    again = Again.of(wanted, store, run)
+    if store is not None:
+        fit, chosen, _ = store.obtain(wanted.request, wanted.choose, partial(wanted.make_in, run=run))
+        loaded = load_fit(fit.folder, chosen.epoch)
+        return FittedPicture(
+            wanted.finished(loaded.picture), chosen.epoch, chosen.why, fit.curves, loaded.network, loaded.z, fit.folder,
+            _again=again,
+        )  # fmt: skip
     keeper = Memory(wanted.rule.pending)
     module = wanted.make(keeper, run)
     fit = keeper.trajectory
@@ -292,29 +311,8 @@ def _in_memory(wanted: Wanted, run: RunSettings) -> FittedPicture:
         chosen = replace(chosen, why="trainer")
     network = module.net.cpu()
     network.load_state_dict(keeper.weights(chosen.epoch))
-    kept = keeper.picture(chosen.epoch)
-
-    def second() -> torch.Tensor:
-        return _in_memory(wanted.second(chosen.epoch), run).picture
-
-    return FittedPicture(
-        wanted.finished(kept), chosen.epoch, chosen.why, fit.curves, network, module.z.cpu(), _second=second,
-        _wanted=wanted,
-    )  # fmt: skip
-
-
-def _stored(wanted: Wanted, store: FitStore, run: RunSettings) -> FittedPicture:
-    fit, chosen, _ = store.obtain(wanted.request, wanted.choose, partial(wanted.make_in, run=run))
-    loaded = load_fit(fit.folder, chosen.epoch)
-    kept = loaded.picture
-
-    def second() -> torch.Tensor:
-        return _stored(wanted.second(chosen.epoch), store, run).picture
-
-    return FittedPicture(
-        wanted.finished(kept), chosen.epoch, chosen.why, fit.curves, loaded.network, loaded.z, fit.folder,
-        _second=second, _wanted=wanted,
-    )  # fmt: skip
+    kept = wanted.finished(keeper.picture(chosen.epoch))
+    return FittedPicture(kept, chosen.epoch, chosen.why, fit.curves, network, module.z.cpu(), _again=again)
 
 
 def _settled(
@@ -347,7 +345,7 @@ def _with_held_out(settings: DipSettings, stopping: Stopping, problem: Problem) 
         )
     if rule and settings.holdout is None:
         settings = replace(settings, holdout=HELD_OUT)
-    if settings.holdout and problem.added and isinstance(problem.added[0], Correlated):
+    if settings.holdout and problem.correlated:
         raise ValueError(
             f"holdout={settings.holdout:g} is not allowed with correlated noise, because the neighbours of a held-out "
             "value tell its noise: give another stopping rule, and holdout=0"

@@ -41,10 +41,12 @@ def noisier(problem: Problem, seed: int) -> Problem:
         seed: The seed of both fits.
 
     Raises:
-        ValueError: Where y does not hold the whole picture.
+        ValueError: Where y does not hold the whole picture, or its noise is known to be correlated.
     """
     if not isinstance(problem.operator, Identity):
         raise ValueError(f"{NOT_WHOLE}, and not with {problem.operator.name}")
+    if problem.correlated:
+        raise ValueError("the error of a DIP output is estimated only where the noise is white, and not correlated")
     y = problem.y + TAU * _noise(problem, seed)
     return Problem(y, problem.sigma * math.hypot(1, TAU), contents=problem.contents)
 

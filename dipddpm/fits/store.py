@@ -305,7 +305,9 @@ def _still_uses(run: Path, key: str, kept: Container[object]) -> bool:
     try:
         metrics = read_json(run / "metrics.json")
         fit = metrics.get("fit")
-        return key in (fit.get("keys") or [fit["key"]]) if fit else metrics.get("inputs", {}).get("checkpoint") in kept
+        if not fit:
+            return metrics.get("inputs", {}).get("checkpoint") in kept
+        return key in {fit["key"], fit.get("second_fit"), *fit.get("keys", ()), *fit.get("second_fits", ())}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return True  # the run has not ended
 

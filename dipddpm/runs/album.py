@@ -168,6 +168,8 @@ class Album:
         if fits := [one.record["fit"]["key"] for one in self.restored if "fit" in one.record]:
             # Jobs with the same fits have the same key.
             record["fit"] |= {"key": seeds.content_hash(fits), "keys": sorted(set(fits)), "folder": None}
+            seconds = {one.record["fit"]["second_fit"] for one in self.restored} - {None}
+            record["fit"] |= {"second_fit": None, "second_fits": sorted(seconds)}
         why = {printable(path): str(error) for path, error in self.left_out.items()}
         record["pictures"] = {"count": len(self.restored), "left_out": why}
         record["differences"] = {self._main_name: self._differences()}

@@ -92,10 +92,11 @@ def _run(c: Config, job: Job, command: str) -> float | None:
         }  # fmt: skip
     if album is None:
         ((_, problem),) = problems
-        (one,) = _restored(c, [(c, problem, start_of(c, problem, job))], prior)
+        (one,) = _restored(c, [(c, problem, start_of(c, problem, job, window=samples))], prior)
         outputs.leave(job.folder, plain(c), problem, one.start, one.rows, one.record | common, one.result)
         return one.rows["result" if samples else "dip"].quality.get("psnr")
-    started = album.started(problems, starts_of(c, [problem for _, problem in problems], job))
+    starts = starts_of(c, [problem for _, problem in problems], job, window=samples)
+    started = album.started(problems, starts)
     if prior:
         started = album.windowed(started, prior)
     outputs.clear(job.folder)

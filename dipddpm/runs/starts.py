@@ -151,8 +151,10 @@ class DirectStart:
 Start = FittedStart | FileStart | DirectStart
 
 
-def start_of(c: Config, problem: Problem, job: Job) -> Start:
+def start_of(c: Config, problem: Problem, job: Job, *, window: bool = True) -> Start:
     """Return the start that ``checkpoint`` names; find, make or extend its fit where it needs one.
+
+    ``window`` says whether a window follows, which may need the error of the start.
 
     Raises:
         UserError: When the start cannot be had: a damaged file, another size, or ``fit=never`` without a stored fit.
@@ -160,7 +162,7 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
     asked = parse(c.checkpoint)
     if asked.file is not None:
         return _from_file(asked.file, problem, c.image.path, job)
-    (start,) = starts_of(c, [problem], job)
+    (start,) = starts_of(c, [problem], job, window=window)
     if isinstance(start, FitFailed):
         raise start
     if isinstance(start, FittedStart):
@@ -168,8 +170,10 @@ def start_of(c: Config, problem: Problem, job: Job) -> Start:
     return start
 
 
-def starts_of(c: Config, problems: Sequence[Problem], job: Job) -> list[Start | FitFailed]:
+def starts_of(c: Config, problems: Sequence[Problem], job: Job, *, window: bool = True) -> list[Start | FitFailed]:
     """Return the start of each problem, or why its fit failed, in order. ``checkpoint`` is no file.
+
+    ``window`` is that of `start_of`.
 
     Raises:
         UserError: As for `start_of`.
@@ -179,8 +183,10 @@ def starts_of(c: Config, problems: Sequence[Problem], job: Job) -> list[Start | 
     if parse(c.checkpoint).kind == "none":
         return [DirectStart(problem.noisy, problem.words) for problem in problems]
     wanted = [wanted_fit(c, problem) for problem in problems]
+    estimated = window and is_estimated(c)
+    script = "sample.py" if estimated else "train_dip.py"  # the script that makes all fits which the run wants
     starts: list[Start | FitFailed] = []
-    for one, answer in zip(wanted, _obtained(c, wanted, job), strict=True):
+    for one, answer in zip(wanted, _obtained(c, wanted, job, script), strict=True):
         if isinstance(answer, FitFailed):
             starts.append(answer)
         elif isinstance(answer, Exception):
@@ -189,18 +195,18 @@ def starts_of(c: Config, problems: Sequence[Problem], job: Job) -> list[Start | 
             picture = one.finished(answer.fit.picture(answer.choice.epoch))
             starts.append(FittedStart(picture, answer.fit, answer.choice, answer.made))
     _warn_of_no_stop(c, [s for s in starts if isinstance(s, FittedStart)], wanted[0].rule.threshold)
-    return _with_errors(c, wanted, starts, job) if is_estimated(c) else starts
+    return _with_errors(c, wanted, starts, job, script) if estimated else starts
 
 
 def _with_errors(
-    c: Config, wanted: Sequence[Wanted], starts: Sequence[Start | FitFailed], job: Job
+    c: Config, wanted: Sequence[Wanted], starts: Sequence[Start | FitFailed], job: Job, script: str
 ) -> list[Start | FitFailed]:
     """Return the starts with their errors, which second fits estimate."""
     fitted = {i: start for i, start in enumerate(starts) if isinstance(start, FittedStart)}
     log.info("a second fit, of a noisier y, estimates the error of the DIP output")
     seconds = [wanted[i].second(start.choice.epoch) for i, start in fitted.items()]
     answers: list[Start | FitFailed] = list(starts)
-    for (i, start), one, answer in zip(fitted.items(), seconds, _obtained(c, seconds, job, "sample.py"), strict=True):
+    for (i, start), one, answer in zip(fitted.items(), seconds, _obtained(c, seconds, job, script), strict=True):
         if isinstance(answer, FitFailed):
             answers[i] = answer
         elif isinstance(answer, Exception):
@@ -227,9 +233,7 @@ def settings_of(c: Config) -> DipSettings:
     return DipSettings(**values)
 
 
-def _obtained(
-    c: Config, wanted: Sequence[Wanted], job: Job, script: str = "train_dip.py"
-) -> list[Obtained | Exception]:
+def _obtained(c: Config, wanted: Sequence[Wanted], job: Job, script: str) -> list[Obtained | Exception]:
     """Find, make or extend the fits. Pictures with the same content share one.
 
     ``script`` is the command that makes missing fits, for the refusal of fit=never.

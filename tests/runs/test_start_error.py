@@ -1,5 +1,6 @@
 """The error of a DIP output without a clean picture: a second fit, and the window that takes it. Held-out values."""
 
+import pickle
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,16 +9,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning.callbacks import EarlyStopping
 from support.dips import SMALL, clean
 from support.runs import run
 
 import dipddpm as dd
 from dipddpm.config.start_error import is_estimated
 from dipddpm.degradation.problem import Problem
-from dipddpm.dip.stopping import Stopping
+from dipddpm.dip.stopping import Stop, Stopping
 from dipddpm.errors import UserError
 from dipddpm.fits.fit import Wanted
-from dipddpm.fits.store import fit_key
+from dipddpm.fits.store import FitStore, fit_key
+from dipddpm.runs import commands
 from dipddpm.runs.starts import settings_of
 from dipddpm.runs.windows import StartError, error_of
 
@@ -83,9 +86,27 @@ def test_a_window_takes_the_error_of_ones_own_picture_from_a_second_fit(configur
     given = run(configure(*mine, "ddpm.start_t=auto", "ddpm.error_sigma=9"), tmp_path / "given")[1]
     assert given["fit"]["key"] == metrics["fit"]["key"] and given["window"]["error_source"] == "given"
     assert metrics["cost"]["fit_gflop"] == pytest.approx(2 * given["cost"]["fit_gflop"]), "both fits are paid"
-    shutil.rmtree(tmp_path / "fits" / metrics["fit"]["second_fit"])
-    with pytest.raises(UserError, match=r"fit=never, but .* to make it, type python sample.py"):
-        run(configure(*mine, "ddpm.start_t=auto", "fit=never"), tmp_path / "never")
+    for missing in ("second_fit", "key"):
+        shutil.rmtree(tmp_path / "fits" / metrics["fit"][missing])
+        with pytest.raises(UserError, match=r"fit=never, but .* to make it, type python sample.py"):
+            run(configure(*mine, "ddpm.start_t=auto", "fit=never"), tmp_path / "never")
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["picture", "folder"])
+def test_a_run_uses_each_fit_that_it_made(many, configure, mine, tmp_path):
+    """A removal of unused fits takes none of them."""
+    (tmp_path / "photos").mkdir()
+    shutil.copy(tmp_path / "me.png", tmp_path / "photos")
+    given = ["image=folder", f"image.path={tmp_path}/photos", "noise=own", "noise.sigma=20"] if many else mine
+    run(configure(*given, "ddpm.init=matched", "baselines=false"), tmp_path / "run")
+    store = FitStore(tmp_path / "fits")
+    assert [store.uses(key) for key in store.keys()] == 2 * [[tmp_path / "run"]]
+
+
+@pytest.mark.parametrize("operator", ["identity", "blur"])
+def test_a_fit_without_a_window_makes_no_second_fit(operator, configure, mine, tmp_path):
+    metrics = run(configure(*mine, "ddpm.start_t=auto", f"operator={operator}"), tmp_path / "run", commands.fit)[1]
+    assert FitStore(tmp_path / "fits").keys() == [metrics["fit"]["key"]] and metrics["fit"]["error_sigma"] is None
 
 
 def test_each_picture_of_a_folder_has_its_own_error(configure, mine, tmp_path):
@@ -115,6 +136,33 @@ def test_many_pictures_have_an_error_each():
     fit = dd.fit_dip(dd.degrade(clean(2), dd.Gaussian(25)), settings=replace(SMALL, max_epochs=10), stopping="never")
     each = fit.estimate_error()
     assert each == [one.estimate_error() for one in fit.pictures] and each[0] != each[1]
+
+
+def test_what_ended_the_first_fit_takes_no_part_in_the_second():
+    """Callbacks keep counts, and the second fit has no clean picture, whose columns they and a rule may read."""
+    problem, settings = dd.degrade(clean(), dd.Gaussian(25)), replace(SMALL, max_epochs=30)
+    plain = dd.fit_dip(problem, settings=replace(settings, max_epochs=20), stopping="never").estimate_error()
+
+    def by_peak(curves):
+        return Stop(20, int(np.nanargmax(curves.column("psnr"))) + 1) if len(curves) >= 20 else None
+
+    stop = EarlyStopping("psnr", mode="max", patience=1, min_delta=99)
+    clipped = dd.fit_dip(problem, settings=settings, stopping="never", callbacks=[stop], gradient_clip_val=1e-3)
+    assert (clipped.why, clipped.epoch) == ("trainer", 20) and clipped.estimate_error() != plain, "it is clipped, too"
+    for more in ({"callbacks": [EarlyStopping("psnr", mode="max", patience=1, min_delta=99)]}, {"stopping": by_peak}):
+        fit = dd.fit_dip(problem, settings=settings, **{"stopping": "never", **more})
+        assert fit.epoch == 20 and fit.estimate_error() == plain, more
+
+
+def test_a_fit_can_be_pickled():
+    problem = dd.degrade(clean(), dd.Gaussian(25))
+    fit = dd.fit_dip(problem, settings=replace(SMALL, max_epochs=10), stopping=lambda curves: None)
+    assert pickle.loads(pickle.dumps(fit)).estimate_error() == fit.estimate_error()
+
+
+def test_correlated_noise_is_refused():
+    with pytest.raises(ValueError, match="only where the noise is white, and not correlated"):
+        wanted_of(dd.degrade(clean(), dd.Correlated(25, correlation=1))).second(10)
 
 
 def test_a_given_error_and_a_clean_picture_come_first(configure, mine):
@@ -150,6 +198,7 @@ def test_the_rule_holds_values_out_from_python_too():
 REFUSED = [
     ("stopping=holdout dip.holdout=0", "stopping=holdout needs held-out values, and dip.holdout=0 holds none out"),
     ("stopping=holdout noise=correlated", "stopping=holdout is not allowed with noise=correlated, because the "),
+    ("stopping=holdout noise=correlated dip.holdout=0", "stopping=holdout is not allowed with noise=correlated"),
     ("dip.holdout=0.1 noise=correlated", "dip.holdout=0.1 is not allowed with noise=correlated"),
     ("dip.holdout=0.6", "dip.holdout=0.6 is not allowed: a share of the values of y from 0 (none) to 0.5, or null"),
 ]  # fmt: skip
