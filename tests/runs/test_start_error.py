@@ -144,7 +144,7 @@ def test_what_ended_the_first_fit_takes_no_part_in_the_second():
     plain = dd.fit_dip(problem, settings=replace(settings, max_epochs=20), stopping="never").estimate_error()
 
     def by_peak(curves):
-        return Stop(20, int(np.nanargmax(curves.column("psnr"))) + 1) if len(curves) >= 20 else None
+        return Stop(min(20, int(np.nanargmax(curves.column("psnr"))) + 20), 20) if len(curves) >= 20 else None
 
     stop = EarlyStopping("psnr", mode="max", patience=1, min_delta=99)
     clipped = dd.fit_dip(problem, settings=settings, stopping="never", callbacks=[stop], gradient_clip_val=1e-3)
