@@ -68,9 +68,8 @@ def _check_holdout(c: Config) -> None:
          f"a share of the values of y from 0 (none) to {MOST_HELD_OUT}, or null")  # fmt: skip
     rule = c.stopping.rule.name == "holdout"
     if (rule or share) and isinstance(c.noise, CorrelatedNoise):
-        typed, way_out = ("stopping=holdout", "type stopping=loss_floor") if rule else (
-            f"dip.holdout={share:g}", "leave dip.holdout out"
-        )  # fmt: skip
+        typed = "stopping=holdout" if rule else f"dip.holdout={share:g}"
+        way_out = " and ".join(["type stopping=loss_floor"] * rule + ["leave dip.holdout out"] * bool(share))
         raise UserError(
             f"{typed} is not allowed with noise=correlated, because the neighbours of a held-out value tell its noise: "
             f"{way_out}"

@@ -199,6 +199,7 @@ REFUSED = [
     ("stopping=holdout dip.holdout=0", "stopping=holdout needs held-out values, and dip.holdout=0 holds none out"),
     ("stopping=holdout noise=correlated", "stopping=holdout is not allowed with noise=correlated, because the "),
     ("stopping=holdout noise=correlated dip.holdout=0", "stopping=holdout is not allowed with noise=correlated"),
+    ("stopping=holdout noise=correlated dip.holdout=0.1", "stopping=holdout is not allowed with noise=correlated"),
     ("dip.holdout=0.1 noise=correlated", "dip.holdout=0.1 is not allowed with noise=correlated"),
     ("dip.holdout=0.6", "dip.holdout=0.6 is not allowed: a share of the values of y from 0 (none) to 0.5, or null"),
 ]  # fmt: skip
