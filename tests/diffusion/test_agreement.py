@@ -155,7 +155,7 @@ def test_a_form_that_is_named_is_used_where_y_holds_the_whole_picture():
 
 
 @pytest.mark.parametrize(("given", "message"), [
-    ({"consistency": "pigdm"}, "consistency='pigdm': must be one of auto, ddnm, diffpir, gradient, dps"),
+    ({"consistency": "pigdm"}, "consistency='pigdm': must be one of auto, ddnm, diffpir, gradient, dip, dps"),
     ({"prior_weight": 0}, "prior_weight=0: must be above 0"),
     ({"prior_weight": math.nan}, "prior_weight=nan: must be above 0"),
 ])  # fmt: skip

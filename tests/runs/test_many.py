@@ -221,7 +221,10 @@ REFUSED = [
     ("noise=own operator=mask", "operator=mask with noise=own needs operator.file"),
     ("noise=own operator=downscale", "type noise.sigma=<0-255 scale>, or noise.sigma=0 if the picture has no noise"),
     ("dip.batch=0", "dip.batch=0 is not allowed: auto, or 1 or more fits at once"),
-    ("noise=own ddpm.init=matched", "type ddpm.error_sigma=<0-255 scale>, or ddpm.start_t=<level> ddpm.init=scaled"),
+    (
+        "noise=own operator=clip ddpm.init=matched",
+        "type ddpm.error_sigma=<0-255 scale>, or ddpm.start_t=<level> ddpm.init=scaled",
+    ),
     ("image.path=", "image.path= names no picture: type image.path=<folder>"),
 ]
 

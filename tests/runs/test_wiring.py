@@ -95,9 +95,9 @@ def test_a_file_that_changes_while_a_job_runs_is_not_what_the_job_read(configure
     Image.new("RGB", (16, 16), (200, 100, 50)).save(picture)
     read = files.sha256(picture)
 
-    def start_of(*given):
+    def start_of(*given, **named):
         Image.new("RGB", (16, 16), (10, 100, 50)).save(picture)
-        return real(*given)
+        return real(*given, **named)
 
     monkeypatch.setattr("dipddpm.runs.commands.start_of", start_of)
     metrics = sample(configure(f"image.path={picture}", "baselines=false"), tmp_path / "run")
