@@ -9,7 +9,8 @@ import torch
 
 import dipddpm as dd
 from bench import operators
-from bench.operators import LEVELS, Dip, Set, Way, best_level, cheap_starts, wiener
+from bench.cheap_starts import cheap_starts, wiener
+from bench.operators import LEVELS, Dip, Set, Way, best_level
 from dipddpm.degradation.blur import Blur
 
 DIP = Dip("skip", 100)
