@@ -20,7 +20,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -53,7 +53,9 @@ from dipddpm.runs.posing import noise_of, operator_of
 
 log = logging.getLogger(__name__)
 DATA = Path(__file__).parents[2] / "shared/data"
-EXPERIMENTS = ("deblur", "deblur_motion", "sensing10", "jpeg10", "overexposed", "superres8", "impulses")
+EXPERIMENTS = (
+    "deblur", "deblur_motion", "sensing10", "jpeg10", "overexposed", "superres8", "impulses", "random_impulses"
+)  # fmt: skip
 OTHERS = ("cset9/baboon cset9/f16 cset9/house cset9/kodim02 dip/library dip/snail dip/vase dip/zebra_GT "
           "skimage/brick skimage/chelsea skimage/coffee skimage/coins skimage/grass skimage/gravel "
           "skimage/hubble_deep_field skimage/ihc skimage/moon skimage/motorcycle_left skimage/retina "
@@ -61,10 +63,10 @@ OTHERS = ("cset9/baboon cset9/f16 cset9/house cset9/kodim02 dip/library dip/snai
 RECIPES = {"skip": {}, "skip, noise 0.1 on z": {"input_noise": 0.1}, "skip, noise 0.33 on z": {"input_noise": 0.33}}
 EPOCHS = (50, 100, 200, 300, 500, 700, 1000)  # at which a DIP can end
 RECIPE_FACES = 0.4  # share of the tuning faces on which recipe and end of the DIP are chosen; 4 faces or more
-LEVELS = (25, 50, 100, 200, 300, 400, 600, 800, 950)
+LEVELS = (10, 25, 50, 100, 200, 300, 400, 600, 800, 950)
 WEIGHTS = (0.5, 1.0, 2.0)
 TOGETHER = 10  # pictures whose windows run as one batch
-START = 3  # index in LEVELS at which the search for the best level begins
+START = 4  # index in LEVELS at which the search for the best level begins
 Figures = dict[str, float]
 
 
@@ -294,12 +296,11 @@ def choose(of: Set) -> Choice:
     """Choose the settings of an experiment."""
     dip, said = choose_dip(of)
     ways: dict[str, Way] = {}
-    names = list(cheap_starts(of.problems[0]))
-    wieners = [name for name in names if name.startswith("Wiener")]
-    if wieners:
-        alone = {name: mean(of.figures(Way(name), dip)) for name in wieners}
+    names = []
+    for _, family in groupby(cheap_starts(of.problems[0]), lambda name: name.rstrip("0123456789. ")):
+        alone = {name: mean(of.figures(Way(name), dip)) for name in family}
         said |= alone
-        names = [name for name in names if name not in wieners or alone[name] == max(alone.values())]
+        names.append(max(alone, key=lambda name: alone[name]))
     for start in [*names, "dip"]:
         found = best_level(of, start, dip)
         best = max(found, key=lambda way: found[way])

@@ -6,7 +6,7 @@ from .degradation.clip import Clip
 from .degradation.function import Callable
 from .degradation.jpeg import Jpeg
 from .degradation.masks import Mask
-from .degradation.noise import NOISES, Correlated, Gaussian, Impulse, Noise, NoNoise, Poisson
+from .degradation.noise import NOISES, Correlated, Gaussian, Impulse, Noise, NoNoise, Poisson, RandomImpulse
 from .degradation.operators import OPERATORS, Identity, Operator
 from .degradation.problem import Problem, degrade
 from .degradation.scaling import BicubicDownscale, Downscale
@@ -59,6 +59,7 @@ __all__ = [
     "Prior",
     "Problem",
     "RULES",
+    "RandomImpulse",
     "Restoration",
     "Sensing",
     "Snapshot",

@@ -46,7 +46,8 @@ class Word(Enum):
 
 # The words that keys of the configuration take.
 ImageKind = Word("ImageKind", "clean noisy folder")  # clean: noise is added to the picture; noisy: the picture is y
-NoiseKind = Word("NoiseKind", "gaussian poisson impulse correlated none own")  # own: the noise that y has already
+# own: the noise that y has already
+NoiseKind = Word("NoiseKind", "gaussian poisson impulse random_impulse correlated none own")
 OperatorKind = Word("OperatorKind", "identity mask downscale blur blur_downscale sensing jpeg clip")
 Method = Word("Method", "mean bicubic")  # of a smaller picture
 Transform = Word("Transform", "dct hadamard")

@@ -24,7 +24,7 @@ def test_a_window():
     ]
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "poisson", "impulse", "correlated"])
+@pytest.mark.parametrize("kind", ["gaussian", "poisson", "impulse", "random_impulse", "correlated"])
 def test_a_noise(kind):
     assert {"kind": kind} | vars(dd.NOISES[kind]()) == values_of("noise", kind)
 

@@ -96,3 +96,5 @@ def test_integers_are_not_written_as_a_picture_in_0_to_1(tmp_path):
 def test_more_impulse_noise_than_a_picture_can_have_is_refused():
     with pytest.raises(ValueError, match="sigma=200: this picture can have less impulse noise"):
         dd.degrade(torch.full((1, 3, 8, 8), 0.5), noise=dd.Impulse(200))
+    with pytest.raises(ValueError, match="this picture can have less random_impulse noise, at most 73.6"):
+        dd.degrade(torch.full((1, 3, 8, 8), 0.5), noise=dd.RandomImpulse(100))

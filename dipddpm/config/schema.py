@@ -63,7 +63,7 @@ class NoiseConfig:
 
 @dataclass
 class AddedNoise(NoiseConfig):
-    """Noise that is added to a clean picture: gaussian, poisson or impulse."""
+    """Noise that is added to a clean picture: gaussian, poisson, impulse or random_impulse."""
 
     sigma: float = MISSING
 
@@ -143,7 +143,7 @@ class ClipOperator(OperatorConfig):
 CHOICES: dict[str, dict[str, type]] = {
     "image": {"clean": CleanImage, "noisy": NoisyImage, "folder": FolderImage},
     "noise": {
-        **dict.fromkeys(("gaussian", "poisson", "impulse"), AddedNoise),
+        **dict.fromkeys(("gaussian", "poisson", "impulse", "random_impulse"), AddedNoise),
         "correlated": CorrelatedNoise,
         "none": NoNoise,
         "own": OwnNoise,

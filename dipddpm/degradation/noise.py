@@ -144,16 +144,56 @@ class Impulse(Noise):
 
     def share(self, clean: torch.Tensor) -> float:
         """Return q, the expected share of the values that change, for pictures of shape (N, 3, H, W)."""
-        return (self.sigma / 255) ** 2 / ((clean.square() + (1 - clean).square()) / 2).mean().item()
+        return (self.sigma / 255) ** 2 / self._squared_error(clean).mean().item()
 
     def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return the picture with noise; arguments and result as for `Noise.add`.
+
+        Raises:
+            ValueError: When all values together cannot have this sigma.
+        """
         if self.share(clean) > 1:
-            raise ValueError(f"sigma={self.sigma:g}: this picture can have less impulse noise, at most 127.5")
-        hit, end = (torch.rand(clean.shape, generator=generator).to(clean) for _ in range(2))
-        return torch.where(hit < self.share(clean), (end < 0.5).to(clean), clean)
+            most = 255 * self._squared_error(clean).mean().item() ** 0.5
+            raise ValueError(f"sigma={self.sigma:g}: this picture can have less {self.name} noise, at most {most:.1f}")
+        hit, drawn = (torch.rand(clean.shape, generator=generator).to(clean) for _ in range(2))
+        return torch.where(hit < self.share(clean), self._impulses(drawn), clean)
 
     def words(self, clean: torch.Tensor) -> str:
         return f"impulses: {self.share(clean):.1%} of the values"
+
+    @staticmethod
+    def _squared_error(clean: torch.Tensor) -> torch.Tensor:
+        """Return the expected squared error of each value, where it changes."""
+        return (clean.square() + (1 - clean).square()) / 2
+
+    @staticmethod
+    def _impulses(drawn: torch.Tensor) -> torch.Tensor:
+        """Return the new values, from uniform draws in [0, 1)."""
+        return (drawn < 0.5).to(drawn)
+
+
+@NOISES.register("random_impulse")
+@dataclass(frozen=True)
+class RandomImpulse(Impulse):
+    """Random-valued impulses: each value becomes a uniform draw from [0, 1] with probability q, or stays.
+
+    A changed value x has the expected squared error x^2 - x + 1/3, which is at least 1/12. Hence
+    q = s^2 / mean(x^2 - x + 1/3) gives the rms s. The three colours of a pixel are drawn independently. The new values
+    are values that a picture has, so they are harder to find than black and white ones.
+
+    Attributes:
+        sigma: Expected rms on the 0-255 scale, from 0 to 73.6 (255 / sqrt(12)). Some pictures cannot have more.
+    """
+
+    name = "random_impulse"
+
+    @staticmethod
+    def _squared_error(clean: torch.Tensor) -> torch.Tensor:
+        return clean.square() - clean + 1 / 3
+
+    @staticmethod
+    def _impulses(drawn: torch.Tensor) -> torch.Tensor:
+        return drawn
 
 
 @NOISES.register("correlated")

@@ -37,9 +37,9 @@ def total_variation(operator: Operator, y: torch.Tensor, start: torch.Tensor, we
     step = 1 / (bend / 2 + 8 * dual)  # |gradient|^2 is at most 8
     slopes = torch.stack([torch.zeros_like(v)] * 2)
     for _ in range(ITERATIONS):
-        back = pull(operator.measure(v) - y) + _gradient_adjoint(slopes)
+        back = pull(operator.measure(v) - y) + gradient_adjoint(slopes)
         moved = v - step * back
-        slopes = slopes + dual * _gradient(2 * moved - v)
+        slopes = slopes + dual * gradient(2 * moved - v)
         slopes = slopes / (slopes.square().sum(0).sqrt() / weight).clamp(min=1)
         v = moved
     return v
@@ -55,12 +55,12 @@ def _largest(operator: Operator, like: torch.Tensor) -> float:
     return value
 
 
-def _gradient(x: torch.Tensor) -> torch.Tensor:
-    """Return the differences to the next row and to the next column, 0 at the last ones: shape (2, N, 3, H, W)."""
+def gradient(x: torch.Tensor) -> torch.Tensor:
+    """Return the differences of x, shape (N, 3, H, W), to the next row and column, 0 at the last: (2, N, 3, H, W)."""
     return torch.stack([F.pad(x.diff(dim=2), (0, 0, 0, 1)), F.pad(x.diff(dim=3), (0, 1))])
 
 
-def _gradient_adjoint(slopes: torch.Tensor) -> torch.Tensor:
-    """Return the adjoint of `_gradient`, shape (N, 3, H, W)."""
+def gradient_adjoint(slopes: torch.Tensor) -> torch.Tensor:
+    """Return the adjoint of `gradient`, shape (N, 3, H, W)."""
     rows, columns = slopes[0, ..., :-1, :], slopes[1, ..., :-1]
     return -F.pad(rows, (0, 0, 1, 1)).diff(dim=2) - F.pad(columns, (1, 1)).diff(dim=3)

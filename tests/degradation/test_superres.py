@@ -109,7 +109,10 @@ def test_fits_of_other_factors_are_others(configure, tmp_path):
             "operator.missing is a key of operator=mask only: type operator=mask operator.missing=0.5",
         ),
         ([*OWN, "noise=own"], "operator=downscale with image=noisy needs noise.sigma, which is estimated only"),
-        ([*OWN, "noise.sigma=5"], "noise.sigma is a key of noise=gaussian, poisson, impulse, correlated, own only"),
+        (
+            [*OWN, "noise.sigma=5"],
+            "noise.sigma is a key of noise=gaussian, poisson, impulse, random_impulse, correlated",
+        ),
         ([*OWN, "noise.sigma=5"], "type noise=own noise.sigma=5"),
         (
             [*OWN, "image.box=[0,0,20,20]"],
