@@ -11,7 +11,7 @@ from dipddpm.degradation.blur import Blur
 from dipddpm.degradation.clip import Clip
 from dipddpm.degradation.masks import fill
 from dipddpm.degradation.noise import RandomImpulse
-from dipddpm.degradation.variation import gradient, gradient_adjoint
+from dipddpm.degradation.variation import gradient, gradient_adjoint, total_variation
 
 BALANCES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the Wiener filter
 SMOOTHNESS = (0.5, 0.6, 0.7, 0.8, 1.0)  # weight of the total variation against the mean absolute error
@@ -88,7 +88,8 @@ def cheap_starts(problem: dd.Problem) -> dict[str, Callable[[], torch.Tensor]]:
         starts |= {f"Wiener filter {b:g}": lambda b=b: wiener(y, kernel, b) for b in BALANCES}
         starts["total variation"] = lambda: problem.noisy
     elif a.name == "sensing":
-        starts |= {"A+ y": lambda: a.pseudo_inverse(y), "total variation": lambda: problem.noisy}
+        starts |= {"A+ y": lambda: a.pseudo_inverse(y), "total variation, 200 iterations": lambda: problem.noisy}
+        starts["total variation, 1000 iterations"] = lambda: total_variation(a, y, a.adjoint(y), 0.003, 1000)
     elif a.name == "jpeg":
         starts["decoded file"] = lambda: problem.noisy
     elif isinstance(a, Clip):

@@ -20,6 +20,7 @@ from dipddpm.errors import UserError, typed_as
 from dipddpm.files import expanded, is_kept_file, read_json, read_text, read_yaml, write_any_name
 from dipddpm.fits.manifest import Damaged, Fit, left_over
 from dipddpm.fits.store import FitStore
+from dipddpm.names import KERNELS
 from dipddpm.surroundings import settle
 
 WHOLE = {"key": 16, "damage": 12}  # least characters of columns that a narrow terminal must not wrap
@@ -199,17 +200,39 @@ def _request(look: Look) -> tuple[str, str, str, str]:
         return (
             f"{size} {_picture(look) or request['pixels'][:6]}",
             _damage(request["degrade"]),
-            f"{dip['network']} {dip['layers']}x{dip['channels']}",
+            _network(dip),
             str(request["seed"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # the fit is damaged, or was removed in between
         return "?", "?", "?", "?"
 
 
+def _network(dip: dict[str, Any]) -> str:
+    """Return the network of a fit, and settings that are not usual: ``skip 4x16, l1, noise 0.33, held out 5%``."""
+    parts = [f"{dip['network']} {dip['layers']}x{dip['channels']}"]
+    parts += [dip["loss"]] if "loss" in dip else []
+    parts += [f"noise {dip['input_noise']:g}"] if dip.get("input_noise") else []
+    parts += [f"held out {dip['holdout']:.0%}"] if "holdout" in dip else []
+    return ", ".join(parts)
+
+
+def _operators(degraded: dict[str, Any]) -> list[str]:
+    """Return the operators of a fit, from the entries of `Operator.request`."""
+    words = {
+        "mask": lambda _: "holes",
+        "downscale": "1/{}".format,
+        "blur": lambda shape: f"{shape['kernel']} blur" if shape["kernel"] in KERNELS else "blur",
+        "sensing": lambda _: "sensing",
+        "jpeg": lambda named: f"jpeg {named.get('quality', '')}".rstrip(),
+        "clip": "clip {:g}".format,
+        "chain": lambda each: " + ".join(word for one in each for word in _operators(one)),
+    }
+    return [words[name](value) for name, value in degraded.items() if name in words]
+
+
 def _damage(degraded: dict[str, Any]) -> str:
     """Return the damage to a picture: ``gaussian 25``, ``holes``, ``1/4, poisson 10``, or ``given`` for a given y."""
-    parts = ["holes"] if "mask" in degraded else []
-    parts += [f"1/{degraded['downscale']}"] if "downscale" in degraded else []
+    parts = _operators(degraded)
     if degraded["kind"] == "none":
         return ", ".join(["given", *parts])
     kind = f"correlated {degraded['correlation']:g}px" if "correlation" in degraded else degraded["kind"]

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from support import ROOT
 
+import dipddpm as dd
 from dipddpm.dip.curves import Curves
 from dipddpm.dip.keeping import Trajectory
 from dipddpm.errors import UserError
@@ -314,6 +315,31 @@ def test_what_was_done_to_a_picture_tells_its_fits_apart(store, capsys, degraded
     assert main(["--store", str(store.root), "list"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if fit.key in line]
     assert f"  {said}  " in line
+
+
+LISTED = {
+    "mask": (dd.Mask(0.5), "holes"), "downscale": (dd.Downscale(4), "1/4"), "sensing": (dd.Sensing(), "sensing"),
+    "blur": (dd.Blur.motion(5), "motion blur"), "jpeg": (dd.Jpeg(10), "jpeg 10"), "clip": (dd.Clip(0.6), "clip 0.6"),
+    "blur_downscale": (dd.BlurDownscale(dd.Blur.gaussian(1.0), 2), "gaussian blur + 1/2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in dd.OPERATORS if name != "identity"])
+def test_every_operator_tells_its_fits_apart(store, capsys, name):
+    operator, said = LISTED[name]
+    bound = operator.bind((16, 16), 0, "picture")
+    fit, _, _ = store.obtain(REQUEST | {"degrade": {"kind": "none", **bound.request()}}, long_enough(2), work_until(2))
+    assert main(["--store", str(store.root), "list"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if fit.key in line]
+    assert f"  given, {said}  " in line
+
+
+def test_settings_that_are_not_usual_tell_fits_apart(store, capsys):
+    dip = REQUEST["dip"] | {"loss": "l1", "input_noise": 0.33, "holdout": 0.05}
+    fit, _, _ = store.obtain(REQUEST | {"dip": dip}, long_enough(2), work_until(2))
+    assert main(["--store", str(store.root), "list"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if fit.key in line]
+    assert "  cnn 4x8, l1, noise 0.33, held out 5%  " in line
 
 
 def test_the_store_may_be_named_before_and_after_the_command(store, tmp_path, monkeypatch, capsys):
