@@ -7,11 +7,11 @@ import logging
 import platform
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, wraps
 from importlib.metadata import PackageNotFoundError, distribution, version
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 
@@ -21,6 +21,30 @@ from dipddpm.names import PRECISIONS
 log = logging.getLogger(__name__)
 PACKAGES = ("torch", "diffusers", "pytorch-lightning", "hydra-core")
 DECISIVE = ("torch", "threads", "precision", "memory_format", "device")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function: in ``torch.inference_mode()`` it runs as outside, and so does a generator that it returns.
+
+    Fits need gradients, and so do some forms of data consistency. Tensors made in that mode can have none.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not torch.is_inference_mode_enabled():
+            return function(*args, **kwargs)
+        with torch.inference_mode(False):
+            result = function(*args, **kwargs)
+        return cast(R, _each_outside(result)) if isinstance(result, Generator) else result
+
+    return run
+
+
+@torch.inference_mode(False)
+def _each_outside(items: Generator[Any, None, None]) -> Iterator[Any]:
+    yield from items
 
 
 def choose_device(device: str) -> str:

@@ -98,3 +98,21 @@ def test_more_impulse_noise_than_a_picture_can_have_is_refused():
         dd.degrade(torch.full((1, 3, 8, 8), 0.5), noise=dd.Impulse(200))
     with pytest.raises(ValueError, match="this picture can have less random_impulse noise, at most 73.6"):
         dd.degrade(torch.full((1, 3, 8, 8), 0.5), noise=dd.RandomImpulse(100))
+
+
+@pytest.mark.parametrize("form", ["auto", "gradient", "dps", "dip"])
+def test_inference_mode_around_a_whole_restoration_changes_nothing(tiny_prior, form):
+    def restored() -> torch.Tensor:
+        x = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        problem = dd.degrade(x, dd.Gaussian(10), dd.Blur.gaussian(1.0))
+        fit = dd.fit_dip(problem, settings=dd.DipSettings(layers=1, channels=8, max_epochs=10))
+        window = dd.Window(5, scheduler="ddim", consistency=form)
+        prior, dips = dd.load_prior(tiny_prior, device="cpu"), fit.pictures if form == "dip" else None
+        *_, last = dd.iterate(prior, fit.picture, window, problem, dips=dips)
+        picture = dd.restore(prior, fit.picture, window, problem, dips=dips).picture
+        assert torch.equal(last.picture, picture) and not picture.requires_grad
+        return picture
+
+    with torch.inference_mode():
+        inside = restored()
+    assert torch.equal(inside, restored())

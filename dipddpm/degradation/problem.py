@@ -15,6 +15,7 @@ import torch
 from dipddpm import seeds
 from dipddpm.degradation.noise import Correlated, Gaussian, Noise, check_sigma, estimate_sigma
 from dipddpm.degradation.operators import Identity, Operator
+from dipddpm.environment import outside_inference_mode
 from dipddpm.pictures.check import check_finite, check_picture
 
 WHITE = Gaussian(25.0)  # the noise of the defaults
@@ -158,6 +159,7 @@ class Problem:
         return self.operator.put_back(picture, self.y)
 
 
+@outside_inference_mode
 def degrade(
     clean: torch.Tensor,
     noise: Noise = WHITE,

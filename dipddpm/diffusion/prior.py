@@ -29,7 +29,7 @@ from dipddpm.diffusion.layout import (
     weights_names,
 )
 from dipddpm.diffusion.lean import lighten
-from dipddpm.environment import arithmetic, choose_device, choose_precision
+from dipddpm.environment import arithmetic, choose_device, choose_precision, outside_inference_mode
 from dipddpm.gpu import Graphs
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Prior(Denoiser):
     notes: tuple[str, ...] = field(default=(), kw_only=True)
 
 
+@outside_inference_mode
 def load_prior(
     name: str | Path = "faces64", *, revision: str | None = None, device: str = "auto", precision: str = "auto"
 ) -> Prior:

@@ -18,6 +18,7 @@ from dipddpm.diffusion.sampler import Consistency, Snapshot, sample_window, show
 from dipddpm.diffusion.schedule import to_picture, to_state
 from dipddpm.diffusion.warm import Fitted
 from dipddpm.diffusion.window import Window
+from dipddpm.environment import outside_inference_mode
 from dipddpm.metrics.quality import psnr
 from dipddpm.pictures.check import check_picture
 
@@ -55,6 +56,7 @@ class Restoration:
         return [Restoration(p, estimate, self.levels, self.nfe, self.seconds / n) for p, estimate in rows]
 
 
+@outside_inference_mode
 def iterate(
     prior: Prior,
     picture: torch.Tensor,
@@ -93,6 +95,7 @@ def iterate(
     return _begin(prior, picture, window, _contents(picture, problem), agree, error_sigma, watch)[2]
 
 
+@outside_inference_mode
 def restore(
     prior: Prior,
     picture: torch.Tensor,
@@ -136,6 +139,7 @@ def _measuring(agree: Consistency | None, clean: torch.Tensor, into: list[tuple[
     return replace(agree, correct=measured)
 
 
+@outside_inference_mode
 def posterior_mean(
     prior: Prior, noisy: torch.Tensor, level: int, problem: Problem | None = None, *, consistent: bool | None = None
 ) -> Restoration:

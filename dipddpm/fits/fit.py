@@ -65,6 +65,7 @@ class FittedPicture:
     folder: Path | None = None
     _again: Again = field(kw_only=True, repr=False, compare=False)
 
+    @environment.outside_inference_mode
     def estimate_error(self) -> float:
         """Estimate the rms error of ``picture`` on the 0-255 scale, without the clean picture.
 
@@ -125,6 +126,7 @@ class FittedDip:
         return only
 
 
+@environment.outside_inference_mode
 def fit_dip(
     problem: Problem,
     network: str | torch.nn.Module | None = None,

@@ -13,6 +13,7 @@ from dipddpm.dip import networks
 from dipddpm.dip.curves import Curves, best_kept
 from dipddpm.dip.module import fixed_input
 from dipddpm.dip.settings import DipSettings
+from dipddpm.environment import outside_inference_mode
 from dipddpm.errors import suggestion
 from dipddpm.files import expanded, utf8_path
 from dipddpm.fits import manifest
@@ -45,6 +46,7 @@ class LoadedFit:
     folder: Path
 
 
+@outside_inference_mode
 def load_fit(path: str | Path, epoch: int | str | None = None) -> LoadedFit:
     """Load a kept epoch of a stored fit. All files of the fit are verified.
 
