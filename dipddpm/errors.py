@@ -63,7 +63,9 @@ def need(ok: bool, key: str, given: object, allowed: str) -> None:
         raise UserError(f"{key}={given} is not allowed: {allowed}")
 
 
-def error_unknown(why: Sequence[str], start: str = "DIP output", *, because: str = "", many: bool = False) -> UserError:
+def error_unknown(
+    why: Sequence[str], start: str = "DIP output", *, because: str = "", many: bool = False, fitting: bool = False
+) -> UserError:
     """Return the refusal of settings that need the error of a window's start, where that error is unknown.
 
     Args:
@@ -71,8 +73,9 @@ def error_unknown(why: Sequence[str], start: str = "DIP output", *, because: str
         start: The name of the picture that the window starts from.
         because: The reason why no other source tells the error.
         many: Whether the job has many pictures, which take no ``image.reference``.
+        fitting: Whether the run would know the error of a DIP that it fits itself.
     """
-    reference = "" if many else "image.reference=<clean file>, "
+    reference = ("checkpoint=stop, " if fitting else "") + ("" if many else "image.reference=<clean file>, ")
     return UserError(
         f"{' and '.join(why)} cannot be used: the error of the {start} is unknown without a clean picture"
         f"{because}; type ddpm.error_sigma=<0-255 scale>, {reference}or ddpm.start_t=<level> ddpm.init=scaled"

@@ -35,7 +35,7 @@ def check_error(c: Config) -> None:
         if is_partial(c):  # the error of a whole y is its noise
             raise error_unknown(why, "completed picture", many=many)
     elif not start.fits:
-        raise error_unknown(why, many=many)
+        raise error_unknown(why, many=many, fitting=not is_partial(c))
     elif is_partial(c):
         raise error_unknown(why, because=", because it is estimated with operator=identity alone", many=many)
 

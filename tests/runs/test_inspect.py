@@ -38,7 +38,8 @@ REFUSED = [
     (
         "sample",
         "image=noisy image.path=astronaut ddpm.start_t=auto checkpoint=a.safetensors",
-        "ddpm.start_t=auto cannot be used: the error of the DIP output is unknown without a clean picture; type ddpm",
+        "ddpm.start_t=auto cannot be used: the error of the DIP output is unknown without a clean picture; type "
+        "ddpm.error_sigma=<0-255 scale>, checkpoint=stop, image.reference=<clean file>, or ddpm.start_t=<level>",
     ),
     ("sample", "image.path=gone.png", "image.path=gone.png does not exist"),
     ("sample", "prior.path=gone", "prior.path=gone: no such folder"),
