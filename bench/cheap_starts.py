@@ -88,8 +88,8 @@ def cheap_starts(problem: dd.Problem) -> dict[str, Callable[[], torch.Tensor]]:
         starts |= {f"Wiener filter {b:g}": lambda b=b: wiener(y, kernel, b) for b in BALANCES}
         starts["total variation"] = lambda: problem.noisy
     elif a.name == "sensing":
-        starts |= {"A+ y": lambda: a.pseudo_inverse(y), "total variation, 200 iterations": lambda: problem.noisy}
-        starts["total variation, 1000 iterations"] = lambda: total_variation(a, y, a.adjoint(y), 0.003, 1000)
+        starts |= {"A+ y": lambda: a.pseudo_inverse(y), "total variation": lambda: problem.noisy}
+        starts["total variation (1000 iterations)"] = lambda: total_variation(a, y, a.adjoint(y), 0.003, 1000)
     elif a.name == "jpeg":
         starts["decoded file"] = lambda: problem.noisy
     elif isinstance(a, Clip):

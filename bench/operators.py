@@ -7,49 +7,34 @@
 An experiment is a file of ``conf/experiment``: its operator and its noise. Recipe and epoch of the DIP, the noise
 level of each start and the weight of the prior are chosen on ``--tune`` faces, by PSNR. The tables are of two other
 sets: ``--count`` faces, and ``--others`` pictures that are no faces. All windows are ``ddim`` with the embedded prior,
-in 10 steps. The same command continues an unfinished run. Fits take all cores: do not set OMP_NUM_THREADS.
+in 10 steps. One cheap start has as many steps as fit and window of the DIP cost, and pure noise also has 100. The
+same command continues an unfinished run. Fits take all cores: do not set OMP_NUM_THREADS.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property
 from itertools import groupby, product
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import pandas as pd
 import torch
-from hydra import compose, initialize_config_dir
 
-import dipddpm as dd
 from bench.averages import SIZE, faces
 from bench.cheap_starts import cheap_starts
-from bench.recorded import Records
-from dipddpm.config import compose as config
-from dipddpm.config.folder import conf_folder
-from dipddpm.degradation.problem import joined
+from bench.ways import EPOCHS, RECIPES, Dip, Set, Way, mean, prior
 from dipddpm.diffusion.arithmetic import evaluation_gflop, learning_gflop
 from dipddpm.dip.arithmetic import epoch_gflop
-from dipddpm.dip.fitting import RunSettings
-from dipddpm.dip.stopping import Stopping
-from dipddpm.fits import FitStore
-from dipddpm.fits.fit import Obtained, Wanted
-from dipddpm.fits.load import load_fit
-from dipddpm.fits.many import obtain_all
 from dipddpm.metrics.paired import paired_difference
-from dipddpm.metrics.perceptual import stlpips
-from dipddpm.metrics.quality import psnr, ssim
+from dipddpm.metrics.quality import psnr
 from dipddpm.names import QUALITIES
 from dipddpm.pictures.read import read_picture
-from dipddpm.runs.posing import noise_of, operator_of
 
 log = logging.getLogger(__name__)
 DATA = Path(__file__).parents[2] / "shared/data"
@@ -60,173 +45,10 @@ OTHERS = ("cset9/baboon cset9/f16 cset9/house cset9/kodim02 dip/library dip/snai
           "skimage/brick skimage/chelsea skimage/coffee skimage/coins skimage/grass skimage/gravel "
           "skimage/hubble_deep_field skimage/ihc skimage/moon skimage/motorcycle_left skimage/retina "
           "skimage/rocket").split()  # fmt: skip
-RECIPES = {"skip": {}, "skip, noise 0.1 on z": {"input_noise": 0.1}, "skip, noise 0.33 on z": {"input_noise": 0.33}}
-EPOCHS = (50, 100, 200, 300, 500, 700, 1000)  # at which a DIP can end
 RECIPE_FACES = 0.4  # share of the tuning faces on which recipe and end of the DIP are chosen; 4 faces or more
 LEVELS = (10, 25, 50, 100, 200, 300, 400, 600, 800, 950)
 WEIGHTS = (0.5, 1.0, 2.0)
-TOGETHER = 10  # pictures whose windows run as one batch
 START = 4  # index in LEVELS at which the search for the best level begins
-Figures = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Way:
-    """A start, and a window from this start. Without a level there is no window: the figures are those of the start.
-
-    Attributes:
-        start: ``dip``, ``noise``, or a cheap start (`cheap_starts`).
-        level: First noise level of the window.
-        form: Form of data consistency.
-        weight: Weight of the prior, lambda.
-        steps: Evaluations.
-    """
-
-    start: str
-    level: int | None = None
-    form: str = "auto"
-    weight: float = 1.0
-    steps: int = 10
-
-    @property
-    def window(self) -> dd.Window:
-        assert self.level is not None
-        init = "noise" if self.start == "noise" else "scaled"
-        return dd.Window(self.level, steps=min(self.steps, self.level), scheduler="ddim", init=init,
-                         consistency=self.form, prior_weight=self.weight)  # fmt: skip
-
-    @property
-    def name(self) -> str:
-        return json.dumps(asdict(self))
-
-
-@dataclass(frozen=True)
-class Dip:
-    """A fit of `RECIPES`, and its end: a number of epochs, or ``loss_floor``."""
-
-    recipe: str
-    end: int | str
-    loss: str = "mse"
-
-    @property
-    def settings(self) -> dd.DipSettings:
-        return dd.DipSettings.of(
-            "skip", max_epochs=self.longest, precision="fp32", loss=self.loss, **RECIPES[self.recipe]
-        )
-
-    @property
-    def longest(self) -> int:
-        return self.end if isinstance(self.end, int) else max(EPOCHS)
-
-    @property
-    def words(self) -> str:
-        return f"{self.recipe}, {self.end}" + " epochs" * isinstance(self.end, int) + ", L1" * (self.loss == "l1")
-
-
-class Set:
-    """Some pictures of an experiment, their fits, and the figures of all ways that were run on them.
-
-    Args:
-        name: ``tuning``, ``faces`` or ``others``.
-        pictures: Names, and pictures of shape (1, 3, H, W).
-        experiment: The name of the experiment.
-        out: Folder of figures and fits.
-        only_table: Nothing is run.
-    """
-
-    def __init__(
-        self, name: str, pictures: Sequence[tuple[str, torch.Tensor]], experiment: str, out: Path, only_table: bool
-    ):
-        self.name, self.experiment, self.out, self.only_table = name, experiment, out, only_table
-        self.pictures = pictures
-        self.records = Records(out / f"{experiment}-{name}.jsonl")
-        self.known: dict[str, dict[str, Figures]] = {}
-        for one in self.records:
-            self.known.setdefault(one["fit"]["way"], {})[one["fit"]["picture"]] = one["figures"]
-
-    @cached_property
-    def config(self) -> Any:
-        config.register()
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            return config.typed(compose("config", overrides=[f"experiment={self.experiment}", "dip=skip"]))
-
-    @cached_property
-    def problems(self) -> list[dd.Problem]:
-        operator, noise = operator_of(self.config, SIZE), noise_of(self.config)
-        return [dd.degrade(picture, noise, operator) for _, picture in self.pictures]
-
-    def fits(self, dip: Dip, few: int | None = None) -> list[Obtained]:
-        """Return the fits of a DIP to the pictures, or to the first ``few``, in order."""
-        rule = Stopping("loss_floor" if dip.end == "loss_floor" else "never")
-        wanted = [Wanted(problem, dip.settings, rule, 0) for problem in self.problems[:few]]
-        done = iter(range(1, len(wanted) + 1))
-        store = FitStore(self.out / "fits")
-        answers = obtain_all(store, wanted, RunSettings("cpu"), ended=lambda _: self._tell("fits", next(done)))
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return [answer for answer in answers if isinstance(answer, Obtained)]
-
-    def figures(self, way: Way, dip: Dip, few: int | None = None) -> list[Figures]:
-        """Return the figures of a way on each picture, or on the first ``few``. Missing figures are measured first."""
-        names = [name for name, _ in self.pictures][:few]
-        key = f"{way.name} {dip.words}" if way.start == "dip" or way.form == "dip" else way.name
-        known = self.known.setdefault(key, {})
-        missing = [i for i, name in enumerate(names) if name not in known]
-        if missing and self.only_table:
-            return []
-        for batch in (missing[i : i + TOGETHER] for i in range(0, len(missing), TOGETHER)):
-            for i, figures in zip(batch, self._run(way, dip, batch), strict=True):
-                known[names[i]] = figures
-                self.records.append({"way": key, "picture": names[i]}, {"figures": figures})
-            self._tell(way.name, batch[-1] + 1)
-        return [known[name] for name in names]
-
-    def _run(self, way: Way, dip: Dip, batch: Sequence[int]) -> list[Figures]:
-        problem = joined([self.problems[i] for i in batch])
-        assert problem.clean is not None
-        picture, seconds, dips = self._start(way, dip, batch, problem), 0.0, None
-        if way.form == "dip":
-            fits = [self._fits(dip)[i] for i in batch]
-            dips = [load_fit(fit.fit.folder, fit.choice.epoch) for fit in fits]
-        if way.level is not None:
-            restored = dd.restore(prior(), picture, way.window, problem, dips=dips)
-            picture, seconds = restored.picture, restored.seconds / len(batch)
-        perceptual = stlpips(picture, problem.clean)
-        columns = {
-            "psnr": psnr(picture, problem.clean), "ssim": ssim(picture, problem.clean),
-            "stlpips": torch.full((len(batch),), math.nan) if perceptual is None else perceptual,
-        }  # fmt: skip
-        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-        return [dict(zip(columns, row, strict=True)) | {"seconds": seconds} for row in rows]
-
-    def _start(self, way: Way, dip: Dip, batch: Sequence[int], problem: dd.Problem) -> torch.Tensor:
-        if way.start == "noise":
-            return problem.noisy
-        if way.start != "dip":
-            return cheap_starts(problem)[way.start]()
-        fits = self._fits(dip)
-        return torch.cat([self.output(i, fits[i], fits[i].choice.epoch) for i in batch])
-
-    def output(self, i: int, fit: Obtained, epoch: int) -> torch.Tensor:
-        """Return the kept picture of an epoch, as a start."""
-        return self.problems[i].put_back(fit.fit.picture(epoch).clamp(0, 1))
-
-    @cached_property
-    def _fits(self) -> Callable[[Dip], list[Obtained]]:
-        return cache(self.fits)
-
-    def _tell(self, what: str, count: int) -> None:
-        log.info("%s, %s: %s, %d of %d", self.experiment, self.name, what, count, len(self.pictures))
-
-
-@cache
-def prior() -> Any:
-    return dd.load_prior("faces64", precision="fp32")
-
-
-def mean(figures: Sequence[Figures], key: str = "psnr") -> float:
-    return fmean(of[key] for of in figures)
 
 
 @dataclass(frozen=True)
@@ -316,6 +138,11 @@ def choose(of: Set) -> Choice:
     return Choice(dip, ways, said)
 
 
+def fit_cost(dip: Dip) -> float:
+    """Return the evaluations of the prior whose arithmetic is that of a fit."""
+    return dip.longest * epoch_gflop(asdict(dip.settings), (SIZE, SIZE)) / evaluation_gflop(prior(), (SIZE, SIZE))
+
+
 def rows_of(choice: Choice) -> dict[str, tuple[Way, bool]]:
     """Return the rows of a table by their labels: a way, and whether it is costly."""
     rows: dict[str, tuple[Way, bool]] = {}
@@ -325,6 +152,8 @@ def rows_of(choice: Choice) -> dict[str, tuple[Way, bool]]:
         rows[f"{name}, from {way.level}"] = way, False
     cheap, dip = list(choice.ways)[-2], choice.ways["dip"]
     of_cheap = choice.ways[cheap]
+    equal = of_cheap.steps + round(fit_cost(choice.dip))
+    rows[f"{cheap}, from {of_cheap.level}, {equal} steps"] = replace(of_cheap, steps=equal), False
     rows[f"{cheap}, from {of_cheap.level}, by gradients"] = replace(of_cheap, form="gradient"), False
     rows[f"DIP, from {dip.level}, DIP in each step"] = replace(dip, form="dip"), False
     top = prior().schedule.T
@@ -335,8 +164,8 @@ def rows_of(choice: Choice) -> dict[str, tuple[Way, bool]]:
 
 def table(choice: Choice, sets: Sequence[Set], few: int) -> Iterator[str]:
     """Yield the lines of a table. Missing figures are measured first."""
-    dip, size, one = asdict(choice.dip.settings), (SIZE, SIZE), evaluation_gflop(prior(), (SIZE, SIZE))
-    fit_cost, learning = choice.dip.longest * epoch_gflop(dip, size) / one, learning_gflop(dip, size) / one
+    size = (SIZE, SIZE)
+    learning = learning_gflop(asdict(choice.dip.settings), size) / evaluation_gflop(prior(), size)
     for of in sets:
         found = {
             label: (way, figures)
@@ -357,7 +186,9 @@ def table(choice: Choice, sets: Sequence[Set], few: int) -> Iterator[str]:
             for key, spec in (("psnr", "+.2f"), ("stlpips", "+.3f")):
                 a, b = ([of_one[key] for of_one in one] for one in (figures, found[best][1][: len(figures)]))
                 cells.append("" if label == best else format(paired_difference(a, b), spec))
-            cost = nfe + (fit_cost if way.start == "dip" else 0) + (nfe * learning if way.form == "dip" else 0)
+            cost = (
+                nfe + (fit_cost(choice.dip) if way.start == "dip" else 0) + (nfe * learning if way.form == "dip" else 0)
+            )
             cells += [f"{len(figures)}", f"{nfe}", f"{cost:.0f}"]
             yield f"| {f'**{label}**' if label == best else label} | {' | '.join(cells)} |"
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import dipddpm as dd
-from bench import operators
+from bench import operators, ways
 from bench.cheap_starts import cheap_starts, wiener
-from bench.operators import LEVELS, Dip, Set, Way, best_level
+from bench.operators import LEVELS, best_level
+from bench.ways import Dip, Set, Way
 from dipddpm.degradation.blur import Blur
 
 DIP = Dip("skip", 100)
@@ -79,7 +80,7 @@ def test_figures_are_made_once(tmp_path, monkeypatch: pytest.MonkeyPatch, astron
     of = Set("faces", pictures, "jpeg10", tmp_path, only_table=False)
     first = of.figures(Way("decoded file"), DIP)
     assert first[0]["psnr"] == pytest.approx(first[1]["psnr"], abs=1) and first[0]["psnr"] > 20
-    monkeypatch.setattr(operators, "cheap_starts", None)  # nothing is computed again
+    monkeypatch.setattr(ways, "cheap_starts", None)  # nothing is computed again
     again = Set("faces", pictures, "jpeg10", tmp_path, only_table=True)
     psnrs, before = ([of["psnr"] for of in figures] for figures in (again.figures(Way("decoded file"), DIP), first))
     assert psnrs == pytest.approx(before, rel=1e-5)
