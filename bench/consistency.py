@@ -8,19 +8,25 @@ table has the PSNR in dB; a difference is taken for each face.
 
 from __future__ import annotations
 
+import math
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import product
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
+from unittest.mock import patch
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository, for `bench` run as files
 import dipddpm as dd
 from bench.averages import faces
+from dipddpm.degradation.blur import Blur
+from dipddpm.degradation.operators import Operator
+from dipddpm.diffusion.arithmetic import evaluation_gflop
 from dipddpm.metrics.paired import paired_difference
 from dipddpm.metrics.quality import psnr
 
@@ -34,6 +40,12 @@ def named(words: str, sigma: float) -> str:
 
 PROBLEMS = [named(words, sigma) for words, sigma in product(OPERATORS, SIGMAS)]
 STARTS = (200, 600)
+ITERATED: dict[str, dd.Blur | dd.BlurDownscale] = {
+    "Gaussian blur": dd.Blur.gaussian(1.6),
+    "motion blur": dd.Blur.motion(11),
+    "blur, 4 times smaller": dd.BlurDownscale(dd.Blur.gaussian(1.6), 4),
+}
+ROUNDS = 5  # of timed windows, forms in turn
 
 
 class Bench:
@@ -94,8 +106,58 @@ class Bench:
             found += [self.psnrs(name, level, form="dps", weight=1 / zeta) for zeta in lengths]
             yield f"| {name} | {level} | {' | '.join(f'{fmean(psnr):.2f}' for psnr in found)} |"
 
+    def costs(self) -> Iterator[str]:
+        """Yield the cost of corrections that iterate: their multiplications by A and A', and their share of the time.
 
-TABLES = {"forms": Bench.forms, "weights": Bench.weights, "solvers": Bench.solvers, "rivals": Bench.rivals}
+        A multiplication by a blur has two Fourier transforms of each colour. That of n real values takes
+        2.5 n log2(n) operations.
+        """
+        yield "| problem, sigma 5 | correction | A and A' a level | operations, % of an evaluation | seconds, % |"
+        yield "|---|---|---:|---:|---:|"
+        clean = self.problems["sigma 25"].clean
+        assert clean is not None
+        size = clean.shape[-1]
+        for name, operator in ITERATED.items():
+            problem = dd.degrade(clean, dd.Gaussian(5), operator)
+            forms = {"none": (False, "auto"), "conjugate gradients": (True, "auto"), "gradients": (True, "gradient")}
+            seconds: dict[str, list[float]] = {form: [] for form in forms}
+            counts: dict[str, float] = {}
+            for _ in range(ROUNDS):
+                for form, (consistent, named) in forms.items():
+                    window = dd.Window(400, steps=10, scheduler="ddim", consistency=named)
+                    with multiplications() as count:
+                        result = dd.restore(self.prior, problem.noisy, window, problem, consistent=consistent)
+                    seconds[form].append(result.seconds)
+                    counts[form] = len(count) / result.nfe
+            for form in list(forms)[1:]:
+                blur = operator.blur if isinstance(operator, dd.BlurDownscale) else operator
+                pixels = math.prod(size + 2 * (side // 2) for side in blur.kernel.shape)
+                operations = counts[form] * 3 * 5 * pixels * math.log2(pixels) / 1e9
+                share = operations / evaluation_gflop(self.prior, (size, size))
+                ratios = [a / b - 1 for a, b in zip(seconds[form], seconds["none"], strict=True)]
+                yield f"| {name} | {form} | {counts[form]:.0f} | {share:.2%} | {median(ratios):.0%} |"
+
+
+@contextmanager
+def multiplications() -> Iterator[list[None]]:
+    """Count the multiplications of pictures by A of a blur, and by A' (a pull)."""
+    found: list[None] = []
+    measure, pull = Blur.measure, Operator.pull
+
+    def counted(self: Blur, x: torch.Tensor) -> torch.Tensor:
+        found.append(None)
+        return measure(self, x)
+
+    def pulled(self: Operator, x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        of = pull(self, x)
+        return lambda u: found.append(None) or of(u)
+
+    with patch.object(Blur, "measure", counted), patch.object(Operator, "pull", pulled):
+        yield found
+
+
+TABLES = {"forms": Bench.forms, "weights": Bench.weights, "solvers": Bench.solvers, "rivals": Bench.rivals,
+          "costs": Bench.costs}  # fmt: skip
 
 
 def main() -> None:
