@@ -17,7 +17,7 @@ import json
 import logging
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby, product
 from pathlib import Path
@@ -28,7 +28,7 @@ import torch
 
 from bench.averages import SIZE, faces
 from bench.cheap_starts import cheap_starts
-from bench.ways import EPOCHS, RECIPES, Dip, Set, Way, mean, prior
+from bench.ways import EPOCHS, RECIPES, Dip, Figures, Set, Way, mean, prior
 from dipddpm.diffusion.arithmetic import evaluation_gflop, learning_gflop
 from dipddpm.dip.arithmetic import epoch_gflop
 from dipddpm.metrics.paired import paired_difference
@@ -162,35 +162,58 @@ def rows_of(choice: Choice) -> dict[str, tuple[Way, bool]]:
     return rows
 
 
-def table(choice: Choice, sets: Sequence[Set], few: int) -> Iterator[str]:
-    """Yield the lines of a table. Missing figures are measured first."""
+Found = dict[str, tuple[Way, list[Figures]]]  # the rows of a table that have figures
+
+
+def measured(choice: Choice, of: Set, few: int) -> tuple[Found, str]:
+    """Return the rows of a table, and the label of the best cheap start; "" without one. Missing figures are measured.
+
+    The best one is taken by the mean of the figures themselves. This choice favours the cheap starts.
+    """
+    found = {
+        label: (way, figures)
+        for label, (way, costly) in rows_of(choice).items()
+        if (figures := of.figures(way, choice.dip, few if costly else None))
+    }
+    cheap = [label for label, (way, _) in found.items() if way.start not in ("dip", "noise") and way.form == "auto"]
+    return found, max(cheap, key=lambda label: mean(found[label][1]), default="")
+
+
+def cost(way: Way, dip: Dip) -> float:
+    """Return the evaluations of the prior whose arithmetic is that of a way, fit included."""
+    nfe = 0 if way.level is None else way.window.nfe
     size = (SIZE, SIZE)
-    learning = learning_gflop(asdict(choice.dip.settings), size) / evaluation_gflop(prior(), size)
-    for of in sets:
-        found = {
-            label: (way, figures)
-            for label, (way, costly) in rows_of(choice).items()
-            if (figures := of.figures(way, choice.dip, few if costly else None))
-        }
-        cheap = [label for label, (way, _) in found.items() if way.start not in ("dip", "noise") and way.form == "auto"]
-        if not cheap:
-            continue
-        best = max(cheap, key=lambda label: mean(found[label][1]))
-        yield f"\n{of.experiment}, {len(of.pictures)} {of.name}\n"
-        heads = ["start", *(title for title, _ in QUALITIES.values()), "against the best cheap start (95%)",
-                 "the same, ST-LPIPS", "pictures", "NFE", "with the fit"]  # fmt: skip
-        yield f"| {' | '.join(heads)} |\n|---|{'---:|' * (len(heads) - 1)}"
-        for label, (way, figures) in found.items():
-            nfe = 0 if way.level is None else way.window.nfe
-            cells = [f"{mean(figures, key):.{digits}f}" for key, (_, digits) in QUALITIES.items()]
-            for key, spec in (("psnr", "+.2f"), ("stlpips", "+.3f")):
-                a, b = ([of_one[key] for of_one in one] for one in (figures, found[best][1][: len(figures)]))
-                cells.append("" if label == best else format(paired_difference(a, b), spec))
-            cost = (
-                nfe + (fit_cost(choice.dip) if way.start == "dip" else 0) + (nfe * learning if way.form == "dip" else 0)
-            )
-            cells += [f"{len(figures)}", f"{nfe}", f"{cost:.0f}"]
-            yield f"| {f'**{label}**' if label == best else label} | {' | '.join(cells)} |"
+    learning = learning_gflop(asdict(dip.settings), size) / evaluation_gflop(prior(), size) if way.form == "dip" else 0
+    return nfe * (1 + learning) + (fit_cost(dip) if way.start == "dip" else 0)
+
+
+def difference(found: Found, label: str, best: str, key: str) -> str:
+    """Return the mean difference of a row and the best cheap start, with its 95% interval."""
+    a, b = ([one[key] for one in found[name][1]] for name in (label, best))
+    return format(paired_difference(a, b[: len(a)]), "+.2f" if key == "psnr" else "+.3f")
+
+
+def table(found: Found, best: str, dip: Dip) -> Iterator[str]:
+    """Yield the lines of a table, which has a row for each way."""
+    heads = ["start", *(title for title, _ in QUALITIES.values()), "against the best cheap start (95%)",
+             "the same, ST-LPIPS", "pictures", "NFE", "with the fit"]  # fmt: skip
+    yield f"| {' | '.join(heads)} |\n|---|{'---:|' * (len(heads) - 1)}"
+    for label, (way, figures) in found.items():
+        cells = [f"{mean(figures, key):.{digits}f}" for key, (_, digits) in QUALITIES.items()]
+        cells += ["" if label == best else difference(found, label, best, key) for key in ("psnr", "stlpips")]
+        cells += [f"{len(figures)}", f"{0 if way.level is None else way.window.nfe}", f"{cost(way, dip):.0f}"]
+        yield f"| {f'**{label}**' if label == best else label} | {' | '.join(cells)} |"
+
+
+def summary(choice: Choice, of: Set, found: Found, best: str) -> Iterator[str]:
+    """Yield the row of a set in the table of all experiments: the best cheap start, and the window from the DIP."""
+    for dip in [label for label, (way, _) in found.items() if way == choice.ways["dip"]]:
+        cells = [of.experiment, f"{len(of.pictures)} {of.name}"]
+        for label in (best, dip):
+            way, figures = found[label]
+            cells += [label, f"{mean(figures):.2f}", f"{cost(way, choice.dip):.0f}"]
+        cells += [difference(found, dip, best, key) for key in ("psnr", "stlpips")]
+        yield f"| {' | '.join(cells)} |"
 
 
 def others(folder: Path) -> list[tuple[str, torch.Tensor]]:
@@ -226,13 +249,21 @@ def main() -> None:
     logging.getLogger("dipddpm").setLevel(logging.WARNING)
     found = faces(args.data / "faces64-val.tar", args.first + args.count)
     pictures = {"tuning": found[: args.tune], "faces": found[args.first :], "others": others(args.data)[: args.others]}
-    tried = []
+    tried, rows = [], []
     for experiment in args.experiments:
         tuning, *reported = (Set(name, of, experiment, args.out, args.only_table) for name, of in pictures.items())
         choice = choice_of(tuning)
         tried += [{"experiment": experiment, "way": way, "psnr": round(value, 3)} for way, value in choice.log.items()]
         pd.DataFrame(tried).to_csv(args.out / "tried.csv", index=False)
-        print("\n".join(table(choice, reported, args.few)), flush=True)
+        for of in reported:
+            rows_found, best = measured(choice, of, args.few)
+            if best:
+                print(f"\n{experiment}, {len(of.pictures)} {of.name}\n")
+                print("\n".join(table(rows_found, best, choice.dip)), flush=True)
+                rows.extend(summary(choice, of, rows_found, best))
+    heads = ["experiment", "pictures", "best cheap start", "PSNR", "cost", "DIP start", "PSNR", "cost",
+             "difference (95%)", "ST-LPIPS"]  # fmt: skip
+    print("\nall experiments\n", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *rows, sep="\n")
 
 
 if __name__ == "__main__":
