@@ -26,6 +26,7 @@ import dipddpm as dd
 from bench.averages import faces
 from dipddpm.degradation.blur import Blur
 from dipddpm.degradation.operators import Operator
+from dipddpm.diffusion.agreement import form_of
 from dipddpm.diffusion.arithmetic import evaluation_gflop
 from dipddpm.metrics.paired import paired_difference
 from dipddpm.metrics.quality import psnr
@@ -40,6 +41,10 @@ def named(words: str, sigma: float) -> str:
 
 PROBLEMS = [named(words, sigma) for words, sigma in product(OPERATORS, SIGMAS)]
 STARTS = (200, 600)
+MORE: dict[str, dd.Operator] = {
+    "4 times smaller, bicubic": dd.BicubicDownscale(4), "a tenth of the coefficients": dd.Sensing(0.1),
+    "JPEG of quality 10": dd.Jpeg(10), "over-exposed": dd.Clip(0.6),
+}  # fmt: skip
 ITERATED: dict[str, dd.Blur | dd.BlurDownscale] = {
     "Gaussian blur": dd.Blur.gaussian(1.6),
     "motion blur": dd.Blur.motion(11),
@@ -55,7 +60,7 @@ class Bench:
         self.prior = dd.load_prior("faces64", precision="fp32")
         self.problems = {
             named(words, sigma): dd.degrade(clean, dd.Gaussian(sigma) if sigma else dd.NoNoise(), a)
-            for (words, a), sigma in product(OPERATORS.items(), (*SIGMAS, *FAINT))
+            for (words, a), sigma in product((OPERATORS | MORE).items(), (*SIGMAS, *FAINT))
         }
         self.problems["sigma 25"] = dd.degrade(clean, dd.Gaussian(25))
         self.restored = cache(self._restored)
@@ -81,6 +86,16 @@ class Bench:
             ddnm, diffpir = (self.psnrs(name, level, scheduler, form=form) for form in ("ddnm", "diffpir"))
             difference = paired_difference(diffpir, ddnm)
             yield f"| {name} | {scheduler} | {level} | {fmean(ddnm):.2f} | {fmean(diffpir):.2f} | {difference} |"
+
+    def more(self) -> Iterator[str]:
+        """Yield the table of `forms` for the operators whose window starts from level 300, or 400 of coefficients."""
+        yield "| problem | from level | ddnm | diffpir | diffpir minus ddnm (95%) | auto is |"
+        yield "|---|---:|---:|---:|---|---|"
+        for (words, operator), sigma in product(MORE.items(), (0, 5, 25)):
+            level = 400 if operator.name == "sensing" else 300
+            ddnm, diffpir = (self.psnrs(named(words, sigma), level, form=form) for form in ("ddnm", "diffpir"))
+            cells = [f"{fmean(ddnm):.2f}", f"{fmean(diffpir):.2f}", str(paired_difference(diffpir, ddnm))]
+            yield f"| {named(words, sigma)} | {level} | {' | '.join(cells)} | {form_of('auto', operator, sigma)} |"
 
     def weights(self) -> Iterator[str]:
         weights = (0.25, 0.5, 1, 2, 4)
@@ -156,8 +171,14 @@ def multiplications() -> Iterator[list[None]]:
         yield found
 
 
-TABLES = {"forms": Bench.forms, "weights": Bench.weights, "solvers": Bench.solvers, "rivals": Bench.rivals,
-          "costs": Bench.costs}  # fmt: skip
+TABLES = {
+    "forms": Bench.forms,
+    "more": Bench.more,
+    "weights": Bench.weights,
+    "solvers": Bench.solvers,
+    "rivals": Bench.rivals,
+    "costs": Bench.costs,
+}
 
 
 def main() -> None:
