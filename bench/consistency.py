@@ -155,19 +155,19 @@ class Bench:
 
 @contextmanager
 def multiplications() -> Iterator[list[None]]:
-    """Count the multiplications of pictures by A of a blur, and by A' (a pull)."""
+    """Count the multiplications of pictures by A of a blur, and by A'."""
     found: list[None] = []
-    measure, pull = Blur.measure, Operator.pull
+    measure, measure_at = Blur.measure, Operator.measure_at
 
     def counted(self: Blur, x: torch.Tensor) -> torch.Tensor:
         found.append(None)
         return measure(self, x)
 
-    def pulled(self: Operator, x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-        of = pull(self, x)
-        return lambda u: found.append(None) or of(u)
+    def pulled(self: Operator, x: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+        y, pull = measure_at(self, x)
+        return y, lambda u: found.append(None) or pull(u)
 
-    with patch.object(Blur, "measure", counted), patch.object(Operator, "pull", pulled):
+    with patch.object(Blur, "measure", counted), patch.object(Operator, "measure_at", pulled):
         yield found
 
 

@@ -103,9 +103,13 @@ def best_level(of: Set, start: str, dip: Dip, form: str = "auto") -> dict[Way, f
     return found
 
 
+def choice_file(out: Path, experiment: str) -> Path:
+    return out / f"{experiment}-choice.json"
+
+
 def choice_of(tuning: Set) -> Choice:
     """Return the settings of an experiment: those in the file of an earlier run, or new ones."""
-    file = tuning.out / f"{tuning.experiment}-choice.json"
+    file = choice_file(tuning.out, tuning.experiment)
     if file.exists():
         said = json.loads(file.read_text(encoding="utf-8"))
         return Choice(Dip(**said["dip"]), {name: Way(**way) for name, way in said["ways"].items()}, said["log"])
@@ -153,7 +157,8 @@ def rows_of(choice: Choice) -> dict[str, tuple[Way, bool]]:
     cheap, dip = list(choice.ways)[-2], choice.ways["dip"]
     of_cheap = choice.ways[cheap]
     equal = of_cheap.steps + round(fit_cost(choice.dip))
-    rows[f"{cheap}, from {of_cheap.level}, {equal} steps"] = replace(of_cheap, steps=equal), False
+    longer = replace(of_cheap, steps=equal)
+    rows[f"{cheap}, from {of_cheap.level}, {longer.window.nfe} steps"] = longer, False
     rows[f"{cheap}, from {of_cheap.level}, by gradients"] = replace(of_cheap, form="gradient"), False
     rows[f"DIP, from {dip.level}, DIP in each step"] = replace(dip, form="dip"), False
     top = prior().schedule.T
@@ -250,7 +255,8 @@ def main() -> None:
     found = faces(args.data / "faces64-val.tar", args.first + args.count)
     pictures = {"tuning": found[: args.tune], "faces": found[args.first :], "others": others(args.data)[: args.others]}
     tried, rows = [], []
-    for experiment in args.experiments:
+    known = [e for e in args.experiments if not args.only_table or choice_file(args.out, e).exists()]
+    for experiment in known:
         tuning, *reported = (Set(name, of, experiment, args.out, args.only_table) for name, of in pictures.items())
         choice = choice_of(tuning)
         tried += [{"experiment": experiment, "way": way, "psnr": round(value, 3)} for way, value in choice.log.items()]

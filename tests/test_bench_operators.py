@@ -75,6 +75,15 @@ def test_the_search_for_a_level_ends_at_the_best_one(best: int) -> None:
     assert max(found, key=lambda way: found[way]).level == best
 
 
+def test_a_look_at_the_tables_runs_nothing(tmp_path, monkeypatch: pytest.MonkeyPatch,
+                                           capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["bench.operators", "jpeg10", "--only-table", "--out", str(tmp_path)])
+    monkeypatch.setattr(operators, "faces", lambda *given: [])
+    monkeypatch.setattr(operators, "others", lambda *given: [])
+    operators.main()
+    assert "jpeg10" not in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
 def test_figures_are_made_once(tmp_path, monkeypatch: pytest.MonkeyPatch, astronaut: torch.Tensor) -> None:
     pictures = [("a", astronaut), ("b", astronaut.flip(3))]
     of = Set("faces", pictures, "jpeg10", tmp_path, only_table=False)

@@ -102,9 +102,9 @@ def check_given(c: Config, given: tuple[int, int], size: int) -> None:
         return
     step = 16 if a.chroma.name == "half" else 8
     left, top = c.image.box[:2] if c.image.box else (0, 0)
-    if width != height or left % step or top % step:
-        left, top = (v // step * step for v in (left, top))
+    if width != height or left % step or top % step or (c.image.box and size % step):
+        left, top, side = (v // step * step for v in (left, top, size))
         raise UserError(
-            f"{named} would be cut through its blocks: type image.box=[{left},{top},{left + size},{top + size}], or "
-            f"another square that begins at multiples of {step}"
+            f"{named} would be cut through its blocks: type image.box=[{left},{top},{left + side},{top + side}] "
+            f"image.size={side}, or another square whose box has multiples of {step} alone"
         )

@@ -49,6 +49,7 @@ class Blur(Operator):
 
     name = "blur"
     noise_shows = True
+    stable = False
     shown_as = "blurred"
     completion = "deblurred"
     kernel: torch.Tensor
@@ -143,8 +144,9 @@ class Blur(Operator):
         (height, width), (rows, columns) = x.shape[-2:], self.kernel.shape
         key = (height, width, x.dtype, x.device)
         if key not in self._transfers:
-            spread = F.pad(self.kernel.to(x.device, x.dtype), (0, width - columns, 0, height - rows))
-            self._transfers[key] = torch.fft.rfft2(spread.roll((-(rows // 2), -(columns // 2)), (0, 1)))
+            with torch.inference_mode(False):  # a tensor that is made in this mode can never be part of a gradient
+                spread = F.pad(self.kernel.to(x.device, x.dtype), (0, width - columns, 0, height - rows))
+                self._transfers[key] = torch.fft.rfft2(spread.roll((-(rows // 2), -(columns // 2)), (0, 1)))
         return self._transfers[key]
 
     def replace(self, x: torch.Tensor, y: torch.Tensor, weight: Weight = 1.0) -> torch.Tensor:
@@ -153,9 +155,6 @@ class Blur(Operator):
         error = torch.fft.rfft2(y.to(x)) - transfer * torch.fft.rfft2(x)
         moved = transfer.conj() * error / (transfer.abs().square() + (1 - weight) / weight)
         return x + torch.fft.irfft2(moved, s=x.shape[-2:])
-
-    def put_back(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return x
 
     def complete(self, y: torch.Tensor, sigma: float = 0.0) -> torch.Tensor:
         """Return the picture of small total variation whose blur is near y."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,8 +19,6 @@ WEIGHT, LEAST = 0.04, 0.5
 
 class Chain(Operator):
     """A x = ... A2 (A1 x): each operator takes the result of the one before.
-
-    The operators are those of all pictures: none of them is drawn for each picture.
 
     Args:
         *operators: One or more, in the order in which they damage a picture.
@@ -55,6 +54,32 @@ class Chain(Operator):
         for a in reversed(self._each()):
             y = a.complete(y, sigma)
         return y
+
+    def bind(self, size: tuple[int, int], seed: int, content: str) -> Operator:
+        """Return the chain with its random parts drawn. Each part is drawn for the size that the part before leaves."""
+        bound: list[Operator] = []
+        x = torch.zeros(1, 3, *size)
+        for a in self._each():
+            height, width = x.shape[-2:]
+            bound.append(a.bind((height, width), seed, content))
+            x = bound[-1].measure(x)
+        return self._with(bound)
+
+    def of(self, i: int) -> Operator:
+        return self._with([a.of(i) for a in self._each()])
+
+    def _with(self, each: Sequence[Operator]) -> Operator:
+        """Return the chain of these operators: itself, where they are its own."""
+        return self if all(a is b for a, b in zip(each, self._each(), strict=True)) else Chain(*each)
+
+    @property
+    def alike(self) -> str:
+        return f"{self.name} {[a.alike for a in self._each()]}"
+
+    @classmethod
+    def joined(cls, bound: Sequence[Operator]) -> Operator:
+        columns = zip(*(a._each() for a in bound if isinstance(a, Chain)), strict=True)
+        return bound[0]._with([type(column[0]).joined(column) for column in columns])  # type: ignore[attr-defined]
 
     def request(self) -> dict[str, Any]:
         return {"chain": [{"kind": a.name, **a.request()} for a in self._each()]}

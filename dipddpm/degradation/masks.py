@@ -124,6 +124,9 @@ class Mask(Operator):
             return self
         return Mask(known=random_mask(size, self.missing, seeds.generator(seed, "mask", content)))
 
+    def of(self, i: int) -> Mask:
+        return self if self.known is None or len(self.known) == 1 else Mask(known=self.known[i : i + 1])
+
     @classmethod
     def joined(cls, bound: Sequence[Operator]) -> Operator:
         masks = [a.known for a in bound if isinstance(a, Mask) and a.known is not None]

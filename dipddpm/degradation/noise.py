@@ -98,7 +98,8 @@ class Poisson(Noise):
     """Noise of counted photons: y = Poisson(p x) / p, where p is the number of photons of a white value.
 
     The variance of a value is x / p, and its mean over the picture is mean(x) / p. Hence p = mean(x) / s^2 gives the
-    rms s. Bright pixels are noisier than dark ones. y is 0 or more.
+    rms s. Bright pixels are noisier than dark ones. y is 0 or more. An x below 0,
+    such as a bicubic picture beside an edge, counts as 0.
 
     Attributes:
         sigma: Expected rms on the 0-255 scale, 0 or more. At 0.1 a white value has millions of photons.
@@ -108,21 +109,20 @@ class Poisson(Noise):
 
     def photons(self, clean: torch.Tensor) -> float:
         """Return p, the number of photons of a white value, for pictures of shape (N, 3, H, W)."""
-        return clean.mean().item() / (self.sigma / 255) ** 2
+        return clean.clamp(min=0).mean().item() / (self.sigma / 255) ** 2
 
     def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Return the picture with noise; arguments and result as for `Noise.add`.
 
         Raises:
-            ValueError: For a black picture, which has no photons, and for negative values.
+            ValueError: For a black picture, which has no photons.
         """
         if self.sigma == 0:
             return clean
-        if not (photons := self.photons(clean)):
+        if clean.max() <= 0:
             raise ValueError("a black picture has no photons, and cannot have Poisson noise")
-        if clean.min() < 0:
-            raise ValueError("a picture with negative values cannot have Poisson noise")
-        return torch.poisson(photons * clean.cpu(), generator=generator).to(clean) / photons
+        photons = self.photons(clean)
+        return torch.poisson(photons * clean.clamp(min=0).cpu(), generator=generator).to(clean) / photons
 
     def words(self, clean: torch.Tensor) -> str:
         return f"photons: {self.photons(clean):.3g} where the picture is white"

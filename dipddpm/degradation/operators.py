@@ -32,8 +32,8 @@ class Operator(torch.nn.Module):
     """A of y = A x + noise. A new operator is a subclass with a ``name`` and `measure`, which torch can differentiate.
 
     An operator with A A' = I / spread^2 also has ``spread`` and `adjoint`. A fit that is stored needs `request`. An
-    operator that is drawn for each picture needs `bind` and `joined`. `OPERATORS` holds the operators that have a name
-    in the configuration.
+    operator that is drawn for each picture needs `bind`, `joined` and `of`. `OPERATORS` holds the operators that have a
+    name in the configuration.
 
     Attributes:
         name: The operator's word in the configuration and in metrics.json.
@@ -46,6 +46,7 @@ class Operator(torch.nn.Module):
         shown_as: File name, without ``.png``, of the picture that shows y to people.
         completion: A past participle for the result of `complete`, such as ``filled``.
         linear: Whether A is linear.
+        stable: Whether `replace` amplifies no error of a y without noise. A blur erases frequencies, and is not.
         spread: s of A A' = I / s^2, or None where A A' is no multiple of the identity. Noise of sigma in y becomes
             noise of s sigma in the measured part of A+ y.
     """
@@ -57,6 +58,7 @@ class Operator(torch.nn.Module):
     noise_shows: ClassVar[bool] = False
     shown_as: ClassVar[str] = "measured"
     completion: ClassVar[str] = "completed"
+    stable: ClassVar[bool] = True
     linear: bool = True
     spread: float | None = None
 
@@ -147,7 +149,7 @@ class Operator(torch.nn.Module):
 
     def put_back(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Return x with the measured part of a y without noise; x itself where A has no stable inverse of y."""
-        return self.replace(x, y) if self.closed else x
+        return self.replace(x, y) if self.closed and self.stable else x
 
     def known_in(self, y: torch.Tensor) -> torch.Tensor:
         """Return where y has values: bool, in the shape of y, (N, 3, h, w)."""
@@ -191,6 +193,10 @@ class Operator(torch.nn.Module):
             seed: The seed of the run.
             content: The picture's content hash (`dipddpm.seeds.content_hash`).
         """
+        return self
+
+    def of(self, i: int) -> Operator:
+        """Return the operator of picture ``i`` of a batch."""
         return self
 
     @classmethod

@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 
 from dipddpm import seeds
-from dipddpm.degradation.noise import Correlated, Gaussian, Noise, check_sigma, estimate_sigma
+from dipddpm.degradation.noise import Correlated, Gaussian, Noise, Poisson, check_sigma, estimate_sigma
 from dipddpm.degradation.operators import Identity, Operator
 from dipddpm.environment import outside_inference_mode
 from dipddpm.pictures.check import check_finite, check_picture
@@ -88,9 +88,12 @@ class Problem:
             raise ValueError(f"contents has {len(self.contents)} hashes: must be one for each of {len(y)} pictures")
 
     def _completed(self) -> torch.Tensor:
-        """Return completed y."""
+        """Return completed y. Where sigma is estimated, each picture has its own."""
         a = self.operator
-        return a.complete(self.y, self.sigma if a.partial else 0.0)  # the identity needs no estimate
+        if self.known_sigma is not None or not a.partial:  # the identity needs no estimate
+            return a.complete(self.y, self.known_sigma or 0.0)
+        each = zip(self.y.split(1), self.sigmas, strict=True)
+        return torch.cat([a.of(i).complete(y, sigma) for i, (y, sigma) in enumerate(each)])
 
     def __len__(self) -> int:
         """Return the number of pictures N."""
@@ -185,6 +188,8 @@ def degrade(
     """
     check_picture("clean", clean)
     check_finite("clean", clean)
+    if isinstance(noise, Poisson) and clean.min() < 0:
+        raise ValueError("a picture with negative values cannot have Poisson noise")
     contents = content_hashes(clean)
     height, width = clean.shape[-2:]
     operator = Identity() if operator is None else operator

@@ -15,6 +15,7 @@ def constant(make: Callable[..., torch.Tensor], *arguments: int, like: torch.Ten
 
 
 @functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)  # a tensor that is made in this mode can never be part of a gradient
 def _made(
     make: Callable[..., torch.Tensor], arguments: tuple[int, ...], dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:

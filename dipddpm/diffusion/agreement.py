@@ -74,14 +74,22 @@ def agreement(
         dips: For ``dip`` the DIP of each picture. Other forms do not use the DIPs.
 
     Raises:
-        ValueError: For ``dip`` without a DIP for each picture that can learn (`dipddpm.diffusion.warm.check`).
+        ValueError: For ``dip`` without a DIP for each picture that can learn (`dipddpm.diffusion.warm.check`), and for
+            ``auto`` where the noises of the pictures have different forms.
     """
-    device, form = prior.unet.device, form_of(form, problem.operator, problem.sigma)
+    forms = {form_of(form, problem.operator, sigma) for sigma in problem.sigmas}
+    if len(forms) > 1:
+        noises = ", ".join(f"{sigma:.3g}" for sigma in problem.sigmas)
+        raise ValueError(
+            f"consistency='auto' has other forms for the pictures' noises ({noises}): give consistency='ddnm' or "
+            "'diffpir', or restore the pictures one by one"
+        )
+    device, (form,) = prior.unet.device, forms
     operator = copy.deepcopy(problem.operator).to(device)  # once, and not in each step
     y = problem.y.to(device)
+    if form in ("dps", "gradient") and operator.spread is not None:
+        y = operator.measure(operator.replace(problem.noisy.to(device), y))  # missing pixels may hold anything
     if form == "dps":
-        if operator.spread is not None:
-            y = operator.measure(operator.replace(problem.noisy.to(device), y))  # missing pixels may hold anything
         return Consistency(distance=distance_to(y, operator, 1 / prior_weight))
     sigmas = [math.sqrt(prior_weight) * sigma for sigma in problem.sigmas]
     agree = data_consistency(y, operator, sigmas, prior.schedule, gradient=form == "gradient")

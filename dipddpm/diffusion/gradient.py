@@ -44,12 +44,9 @@ def descend(operator: Operator, x: Tensor, y: Tensor, rho: Tensor | float, steps
 
     def look(v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return A v, half the objective of each picture, shape (N, 1, 1, 1), and its gradient."""
-        with torch.enable_grad():
-            v = v.detach().requires_grad_()
-            measured = operator.measure(v)
-            half = (_squares(measured - y) + rho * _squares(v - x)) / 2
-            (slope,) = torch.autograd.grad(half.sum(), v)
-        return measured.detach(), half.detach(), slope
+        measured, pull = operator.measure_at(v)
+        half = (_squares(measured - y) + rho * _squares(v - x)) / 2
+        return measured, half, pull(measured - y) + rho * (v - x)
 
     v, (measured, value, slope) = x, look(x)
     direction, share = -slope, torch.ones_like(value)

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from dipddpm import environment
-from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.problem import Problem
 from dipddpm.dip import fitting
 from dipddpm.dip.curves import Curves
@@ -46,7 +45,8 @@ class FittedPicture:
 
     Attributes:
         picture: Picture of the kept epoch, clipped to [0, 1], float32, shape (1, 3, H, W). With ``ema`` it is an
-            average of outputs. Where y is partial and has no noise, the measured part is that of y.
+            average of outputs. Where y is partial and has no noise, the measured part is that of y, and may bring
+            values a little outside [0, 1].
         epoch: The kept epoch that the stopping rule chose.
         why: The reason: the rule's name; ``max_epochs`` where the rule did not fire; ``trainer`` where a callback or
             an option of the Trainer ended the fit.
@@ -361,11 +361,9 @@ def _rows(problem: Problem) -> Iterator[Problem]:
         yield problem
         return
     for i in range(len(problem)):
-        row, operator = slice(i, i + 1), problem.operator
-        if isinstance(operator, Mask) and operator.known is not None and len(operator.known) > 1:
-            operator = Mask(known=operator.known[row])
+        row = slice(i, i + 1)
         clean = None if problem.clean is None else problem.clean[row]
         yield Problem(
-            problem.y[row], problem.known_sigma, clean, operator, contents=problem.contents[row], added=problem.added,
-            completed=problem.noisy[row],
+            problem.y[row], problem.known_sigma, clean, problem.operator.of(i), contents=problem.contents[row],
+            added=problem.added, completed=problem.noisy[row],
         )  # fmt: skip

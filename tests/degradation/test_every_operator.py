@@ -78,6 +78,9 @@ def test_a_jpeg_of_ones_own_is_restored_with_its_tables(configure, tmp_path):
     for name, number in (("half", 2), ("full", 0), ("one", 1)):
         Image.fromarray(pixels).save(tmp_path / f"{name}.jpg", quality=15, subsampling=number)
     Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.jpg", quality=15)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # as telephones store an upright photograph
+    Image.fromarray(pixels).save(tmp_path / "turned.jpg", quality=15, exif=turned)
     Image.fromarray(pixels).save(tmp_path / "whole.png")
     own = ["image=noisy", "operator=jpeg", "checkpoint=none", "ddpm.steps=2"]
     for name in ("half", "full", "grey"):
@@ -87,7 +90,8 @@ def test_a_jpeg_of_ones_own_is_restored_with_its_tables(configure, tmp_path):
         assert torch.equal(problem.operator.tables, dd.Jpeg(15).tables) or name == "grey"
     _, metrics = run(configure(*own, f"image.path={tmp_path}/half.jpg"), tmp_path / "run")
     assert metrics["operator"]["quality"] is None and metrics["operator"]["chroma"] == "half"
-    for name, line in (("whole.png", "whole.png is no JPEG: type operator.quality=<1 to 100>"),
+    for name, line in (("turned.jpg", "turned.jpg is turned by its EXIF orientation, and its blocks are not; turn"),
+                       ("whole.png", "whole.png is no JPEG: type operator.quality=<1 to 100>"),
                        ("one.jpg", "is a JPEG with colours halved in one direction, which is not")):  # fmt: skip
         with pytest.raises(UserError, match=line):
             runs.sample(configure(*own, f"image.path={tmp_path / name}"), Job(tmp_path / "refused"))
@@ -100,7 +104,9 @@ REFUSED = [
     (f"operator=sensing {OWN}", "operator=sensing with image=noisy is not allowed, because its y is no picture: type"),
     ("operator=jpeg operator.quality=101", "operator.quality=101 is not allowed: from 1 to 100, or null"),
     (f"operator=jpeg operator.quality=9 {OWN} image.box=[8,16,72,80]",
-     "image.path=astronaut would be cut through its blocks: type image.box=[0,16,64,80], or another square"),
+     "image.path=astronaut would be cut through its blocks: type image.box=[0,16,64,80] image.size=64, or"),
+    (f"operator=jpeg operator.quality=9 {OWN} image.box=[0,16,72,88] image.size=72",
+     "image.path=astronaut would be cut through its blocks: type image.box=[0,16,64,80] image.size=64, or"),
     (f"operator=jpeg operator.quality=9 {OWN}", "would be resized from 172x172 to 64x64, which changes its blocks"),
     (f"operator=clip {OWN}", "would be resized from 172x172 to 64x64, which changes its white parts; cut it with"),
     ("operator=clip operator.threshold=1", "operator.threshold=1.0 is not allowed: a value of the picture above 0 and"),

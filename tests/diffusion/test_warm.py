@@ -98,12 +98,13 @@ def test_each_sample_has_a_dip_of_its_own():
     assert not both[0].equal(both[1])
 
 
+@pytest.mark.parametrize("form", ["ddnm", "diffpir", "gradient", "dps", "dip"])
 @pytest.mark.parametrize("missing", [0.0, float("nan"), 9.0])
-def test_the_values_of_missing_pixels_are_not_read(missing):
+def test_the_values_of_missing_pixels_are_not_read(missing, form):
     problem = degrade(picture(1), Gaussian(10), Mask(0.5))
     assert isinstance(problem.operator, Mask) and problem.operator.known is not None
     y = torch.where(problem.operator.known, problem.y, missing)
-    prior, window = gaussian_prior()[0], Window(300, steps=2, scheduler="ddim", consistency="dip")
+    prior, window = gaussian_prior()[0], Window(300, steps=2, scheduler="ddim", consistency=form)
     spoilt = Problem(y, 10, operator=problem.operator, contents=problem.contents)
     one = dip(1)
     expected, found = (restore(prior, output(one), window, p, dips=[one]).picture for p in (problem, spoilt))
