@@ -123,7 +123,7 @@ class BicubicDownscale(Operator):
     def replace(self, x: torch.Tensor, y: torch.Tensor, weight: Weight = 1.0) -> torch.Tensor:
         error = y.to(x) - self.measure(x)
         (u, s, v), (p, q, w) = (
-            (constant(part, side, self.factor, like=x) for part in (_left, _singular, _right)) for side in x.shape[-2:]
+            [constant(part, side, self.factor, like=x) for part in (_left, _singular, _right)] for side in x.shape[-2:]
         )
         values = s[:, None] * q
         inner = u.T @ error @ p * (values / (values.square() + (1 - weight) / weight))
