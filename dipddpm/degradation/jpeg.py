@@ -60,7 +60,7 @@ class Jpeg(Operator):
     """
 
     name = "jpeg"
-    faint = 255
+    faint = 15
     linear = False
     shown_as = "compressed"
     completion = "decoded"
