@@ -219,7 +219,12 @@ class Block:
             return squares, squares
         residuals = m.operator.residuals(output, m.y)
         squares = (residuals.square() * m.seen).flatten(1).sum(1)
-        return squares if m.settings.loss == "mse" else (residuals.abs() * m.seen).flatten(1).sum(1), squares
+        return squares if m.settings.loss == "mse" else self._error(residuals, m.seen), squares
+
+    def _error(self, residuals: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Return the mean squared residual of each picture, or the mean size with ``loss=l1``: shape (N,)."""
+        errors = residuals.square() if self.module.settings.loss == "mse" else residuals.abs()
+        return (errors * weights).flatten(1).sum(1)
 
     @torch.no_grad()
     def _measure(self, output: torch.Tensor, losses: torch.Tensor) -> None:
@@ -234,7 +239,7 @@ class Block:
         columns = [losses, *errors, flat.square().sum(1), *dead.unbind(1), *variances]
         if module.held is not None:
             kept = module.average.value() if module.average.decay else output  # of the epoch before
-            columns.append((module.operator.residuals(kept, module.y).square() * module.held).flatten(1).sum(1))
+            columns.append(self._error(module.operator.residuals(kept, module.y), module.held))
         row = torch.stack([column.double() for column in columns], 1)
         self.table.index_copy_(0, self.epoch, row[None])
         self.epoch += 1

@@ -21,7 +21,7 @@ COLUMNS = (
     "seconds",  # mean over the optimiser steps of the epoch
     "window_variance",  # variance of the output over 100 epochs, per value; NaN before epoch 100
     "moving_variance",  # exponential moving variance of the output, per value
-    "holdout",  # mean squared error to y of the kept picture at held-out values (dip/holdout.py); NaN without any
+    "holdout",  # mean error to y of the kept picture at held-out values, squared or, with loss=l1, absolute; or NaN
 )
 OPTIONAL = ("holdout",)  # columns that older curves lack; they are NaN there
 

@@ -6,7 +6,8 @@ A fit f sees the other values of y. Where the noise of y is white, the noise of 
 
 So the mean squared error at held-out values has its minimum where A f is nearest to A x, for the clean picture x. This
 minimum shows without x and without sigma. With blurred noise the equation does not hold: the neighbours of a held-out
-value tell its noise.
+value tell its noise. With ``loss=l1`` the error at held-out values is the mean absolute error, too: squares of impulses
+would hide the picture.
 
 References:
     Batson and Royer, Noise2Self: Blind Denoising by Self-Supervision, 2019, https://arxiv.org/abs/1901.11365

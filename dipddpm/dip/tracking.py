@@ -46,7 +46,7 @@ DESCRIPTIONS = {
     "loss/noisy": "Mean squared error of the output to y, the noisy picture, in [0, 1] units. Step: epoch.",
     "loss/clean": "Mean squared error of the output to the clean picture, in [0, 1] units. Step: epoch.",
     "loss/holdout": "Mean squared error of the kept picture to y at the values that the fit does not see, in [0, 1] "
-    "units: stopping=holdout stops at its minimum. Step: epoch.",
+    "units; the mean absolute error with dip.loss=l1. stopping=holdout stops at its minimum. Step: epoch.",
     "psnr": "PSNR of the output against the clean picture, in dB. Step: epoch.",
     "lr": "Learning rate of Adam. Step: epoch.",
     "step_seconds": "Seconds of an optimiser step, mean over the epoch. Step: epoch.",

@@ -53,15 +53,16 @@ def test_a_held_out_value_has_no_gradient_and_no_weight_in_the_curve(operator, l
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=["identity", "mask", "downscale"])
-@pytest.mark.parametrize("ema", [0, 0.8])
-def test_the_column_is_the_error_of_the_kept_picture_of_the_epoch_before(operator, ema):
+@pytest.mark.parametrize(("ema", "loss"), [(0, "mse"), (0.8, "mse"), (0.8, "l1")])
+def test_the_column_is_the_error_of_the_kept_picture_of_the_epoch_before(operator, ema, loss):
     problem = degrade(clean(), Gaussian(25), operator)
-    module, keeper = module_of(problem, replace(SEEN, ema=ema)), Memory()
+    module, keeper = module_of(problem, replace(SEEN, ema=ema, loss=loss)), Memory()
     fitting.run(module, [keeper], [lambda curves: None], 21)
     assert keeper.trajectory is not None
     column = keeper.trajectory.curves.column("holdout")
     error = problem.operator.measure(keeper.picture(20)) - problem.y
-    assert column[20] == pytest.approx(error[held_in(problem)].square().mean().item(), rel=1e-5)
+    held = error[held_in(problem)]
+    assert column[20] == pytest.approx((held.square() if loss == "mse" else held.abs()).mean().item(), rel=1e-5)
     assert np.isnan(column).tolist() == [ema > 0] + [False] * 20, "before the first epoch there is no average"
 
 
