@@ -58,15 +58,17 @@ class Bench:
 
     def __init__(self, clean: torch.Tensor) -> None:
         self.prior = dd.load_prior("faces64", precision="fp32")
-        self.problems = {
-            named(words, sigma): dd.degrade(clean, dd.Gaussian(sigma) if sigma else dd.NoNoise(), a)
-            for (words, a), sigma in product((OPERATORS | MORE).items(), (*SIGMAS, *FAINT))
-        }
-        self.problems["sigma 25"] = dd.degrade(clean, dd.Gaussian(25))
-        self.restored = cache(self._restored)
+        self.clean = clean
+        damages = product((OPERATORS | MORE).items(), (*SIGMAS, *FAINT))
+        self.damages = {named(words, sigma): (sigma, a) for (words, a), sigma in damages} | {"sigma 25": (25, None)}
+        self.problem, self.restored = cache(self._problem), cache(self._restored)
+
+    def _problem(self, name: str) -> dd.Problem:
+        sigma, operator = self.damages[name]
+        return dd.degrade(self.clean, dd.Gaussian(sigma) if sigma else dd.NoNoise(), operator)
 
     def _restored(self, name: str, window: dd.Window) -> list[float]:
-        problem = self.problems[name]
+        problem = self.problem(name)
         result = dd.restore(self.prior, problem.noisy, window, problem)
         assert problem.clean is not None
         print(".", end="", file=sys.stderr, flush=True)
@@ -129,11 +131,9 @@ class Bench:
         """
         yield "| problem, sigma 5 | correction | A and A' a level | operations, % of an evaluation | seconds, % |"
         yield "|---|---|---:|---:|---:|"
-        clean = self.problems["sigma 25"].clean
-        assert clean is not None
-        size = clean.shape[-1]
+        size = self.clean.shape[-1]
         for name, operator in ITERATED.items():
-            problem = dd.degrade(clean, dd.Gaussian(5), operator)
+            problem = dd.degrade(self.clean, dd.Gaussian(5), operator)
             forms = {"none": (False, "auto"), "conjugate gradients": (True, "auto"), "gradients": (True, "gradient")}
             seconds: dict[str, list[float]] = {form: [] for form in forms}
             counts: dict[str, float] = {}

@@ -75,8 +75,8 @@ def error_unknown(
         many: Whether the job has many pictures, which take no ``image.reference``.
         fitting: Whether the run would know the error of a DIP that it fits itself.
     """
-    reference = ("checkpoint=stop, " if fitting else "") + ("" if many else "image.reference=<clean file>, ")
+    sources = ("checkpoint=stop, " if fitting else "") + ("" if many else "image.reference=<clean file>, ")
     return UserError(
         f"{' and '.join(why)} cannot be used: the error of the {start} is unknown without a clean picture"
-        f"{because}; type ddpm.error_sigma=<0-255 scale>, {reference}or ddpm.start_t=<level> ddpm.init=scaled"
+        f"{because}; type ddpm.error_sigma=<0-255 scale>, {sources}or ddpm.start_t=<level> ddpm.init=scaled"
     )

@@ -29,8 +29,8 @@ from dipddpm.config.schema import (
 from dipddpm.errors import UserError, need
 from dipddpm.names import LARGEST, NOISE_SHOWS, SMALLEST
 
-# Least and largest noise.sigma (0-255 scale). Below 0.1 photons are too many to count; above 127.5 (73.6)
-# a picture may have too few values to hit.
+# Least and largest noise.sigma (0-255 scale). Below 0.1 photons are too many to count. Above 127.5, or 73.6 for
+# random values, all values of a picture together may be too few to hit.
 STRENGTHS = {"poisson": (0.1, 255.0), "impulse": (0.1, 127.5), "random_impulse": (0.1, 73.6)}
 SHRINKING = (DownscaleOperator, BlurDownscaleOperator)
 BLURS = 16  # least side of y in widths of the blur; on a smaller y the strength of the noise varies by chance

@@ -78,8 +78,9 @@ class Chain(Operator):
 
     @classmethod
     def joined(cls, bound: Sequence[Operator]) -> Operator:
-        columns = zip(*(a._each() for a in bound if isinstance(a, Chain)), strict=True)
-        return bound[0]._with([type(column[0]).joined(column) for column in columns])  # type: ignore[attr-defined]
+        chains = [a for a in bound if isinstance(a, Chain)]
+        parts = zip(*(chain._each() for chain in chains), strict=True)
+        return chains[0]._with([type(same[0]).joined(same) for same in parts])
 
     def request(self) -> dict[str, Any]:
         return {"chain": [{"kind": a.name, **a.request()} for a in self._each()]}

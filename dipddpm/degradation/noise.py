@@ -40,6 +40,16 @@ class Noise(ABC):
     def __post_init__(self) -> None:
         check_sigma(self.sigma)
 
+    def check(self, clean: torch.Tensor) -> None:  # noqa: B027  # most kinds take every picture
+        """Refuse a clean picture, before the operator, that cannot have this noise.
+
+        Args:
+            clean: Shape (N, 3, H, W).
+
+        Raises:
+            ValueError: Where the picture cannot.
+        """
+
     @abstractmethod
     def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Return the picture with noise.
@@ -98,14 +108,18 @@ class Poisson(Noise):
     """Noise of counted photons: y = Poisson(p x) / p, where p is the number of photons of a white value.
 
     The variance of a value is x / p, and its mean over the picture is mean(x) / p. Hence p = mean(x) / s^2 gives the
-    rms s. Bright pixels are noisier than dark ones. y is 0 or more. An x below 0,
-    such as a bicubic picture beside an edge, counts as 0.
+    rms s. Bright pixels are noisier than dark ones. y is 0 or more. An x below 0, such as a
+    bicubic picture has beside an edge, counts as 0.
 
     Attributes:
         sigma: Expected rms on the 0-255 scale, 0 or more. At 0.1 a white value has millions of photons.
     """
 
     name = "poisson"
+
+    def check(self, clean: torch.Tensor) -> None:
+        if clean.min() < 0:
+            raise ValueError("a picture with negative values cannot have Poisson noise")
 
     def photons(self, clean: torch.Tensor) -> float:
         """Return p, the number of photons of a white value, for pictures of shape (N, 3, H, W)."""

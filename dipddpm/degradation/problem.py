@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 
 from dipddpm import seeds
-from dipddpm.degradation.noise import Correlated, Gaussian, Noise, Poisson, check_sigma, estimate_sigma
+from dipddpm.degradation.noise import Correlated, Gaussian, Noise, check_sigma, estimate_sigma
 from dipddpm.degradation.operators import Identity, Operator
 from dipddpm.environment import outside_inference_mode
 from dipddpm.pictures.check import check_finite, check_picture
@@ -188,8 +188,7 @@ def degrade(
     """
     check_picture("clean", clean)
     check_finite("clean", clean)
-    if isinstance(noise, Poisson) and clean.min() < 0:
-        raise ValueError("a picture with negative values cannot have Poisson noise")
+    noise.check(clean)
     contents = content_hashes(clean)
     height, width = clean.shape[-2:]
     operator = Identity() if operator is None else operator

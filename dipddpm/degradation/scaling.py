@@ -123,7 +123,7 @@ class BicubicDownscale(Operator):
     def replace(self, x: torch.Tensor, y: torch.Tensor, weight: Weight = 1.0) -> torch.Tensor:
         error = y.to(x) - self.measure(x)
         (u, s, v), (p, q, w) = (
-            [constant(part, side, self.factor, like=x) for part in (_left, _singular, _right)] for side in x.shape[-2:]
+            [constant(_svd, side, self.factor, part, like=x) for part in range(3)] for side in x.shape[-2:]
         )
         values = s[:, None] * q
         inner = u.T @ error @ p * (values / (values.square() + (1 - weight) / weight))
@@ -146,16 +146,6 @@ def _bicubic(size: int, factor: int) -> torch.Tensor:
     return F.interpolate(eye, (size // factor, size), mode="bicubic", antialias=True)[0, 0]
 
 
-def _left(size: int, factor: int) -> torch.Tensor:
-    """Return the left singular vectors of `_bicubic`, shape (size / factor, size / factor)."""
-    return torch.linalg.svd(_bicubic(size, factor), full_matrices=False)[0]
-
-
-def _singular(size: int, factor: int) -> torch.Tensor:
-    """Return the singular values of `_bicubic`, shape (size / factor,)."""
-    return torch.linalg.svdvals(_bicubic(size, factor))
-
-
-def _right(size: int, factor: int) -> torch.Tensor:
-    """Return the right singular vectors of `_bicubic` as rows, shape (size / factor, size)."""
-    return torch.linalg.svd(_bicubic(size, factor), full_matrices=False)[2]
+def _svd(size: int, factor: int, part: int) -> torch.Tensor:
+    """Return a part of the singular value decomposition of `_bicubic`: 0 for U, 1 for the values, 2 for V'."""
+    return torch.linalg.svd(_bicubic(size, factor), full_matrices=False)[part]
