@@ -250,8 +250,6 @@ def main() -> None:
     args = parser.parse_args()
     if unknown := set(args.experiments) - set(EXPERIMENTS):
         parser.error(f"{unknown.pop()} is no experiment: {', '.join(EXPERIMENTS)}")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("dipddpm").setLevel(logging.WARNING)
     found = faces(args.data / "faces64-val.tar", args.first + args.count)
     pictures = {"tuning": found[: args.tune], "faces": found[args.first :], "others": others(args.data)[: args.others]}
     tried, rows = [], []
@@ -273,4 +271,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("dipddpm").setLevel(logging.WARNING)
     main()

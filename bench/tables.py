@@ -298,7 +298,6 @@ def main() -> None:
 def run(problems: Sequence[Problem], benches: Sequence[Bench], starts: Sequence[str], store: Path) -> None:
     """Run all jobs of some starts, those of the cheap starts first."""
     config.register()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for bench, start, problem in product(benches, (start for start in STARTS if start in starts), problems):
         for row in problem.rows:
             if row.start == start and row.level:
@@ -307,4 +306,5 @@ def run(problems: Sequence[Problem], benches: Sequence[Bench], starts: Sequence[
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     main()

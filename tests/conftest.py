@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -11,6 +12,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks; also for the com
 
 from support import ROOT
 from support.priors import write_tiny_prior
+
+
+@pytest.fixture(autouse=True)
+def log_levels():
+    """Give the loggers their levels back after a test: a command run in this process sets them for the process."""
+    loggers = [logging.getLogger(), logging.getLogger("dipddpm")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")
