@@ -29,10 +29,10 @@ from torch import nn
 from dipddpm import seeds
 from dipddpm.degradation.problem import Problem
 from dipddpm.dip import networks
-from dipddpm.dip.block import DARK
 from dipddpm.dip.curves import Curves
 from dipddpm.dip.module import fixed_input
 from dipddpm.dip.networks import draw
+from dipddpm.dip.rows import DARK
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import emv, loss_floor, wmv
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
@@ -130,8 +130,8 @@ def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0, watch: Wat
         said["psnr"] += _psnr(output, clean)
         curves.append(
             loss_noisy=loss.item(), loss_clean=math.nan, psnr=said["psnr"][-1], lr=s.lr, seconds=0,
-            window_variance=float(windowed.update(output)) if end.rules else math.nan,
-            moving_variance=float(moving.update(output)) if end.rules else math.nan,
+            window_variance=float(windowed.update(output[:, None])) if end.rules else math.nan,
+            moving_variance=float(moving.update(output[:, None])) if end.rules else math.nan,
         )  # fmt: skip
         average = outputs.update(output)
         if problem.operator.partial:  # measured every ten epochs: it takes time

@@ -28,13 +28,14 @@ class Average(Running):
         self.decay = decay
 
     def _zero(self, like: torch.Tensor) -> None:
-        self.sum = torch.zeros_like(like, dtype=torch.float32, device="cpu")
+        self.sum = torch.zeros(like.shape)
 
     def update(self, x: torch.Tensor) -> None:
-        """Add the next outputs, shape (N, 3, H, W)."""
+        """Add the outputs of the next E epochs, shape (N, E, 3, H, W)."""
         assert self.count is not None
-        self.sum.lerp_(x, 1 - self.decay)
-        self.count += 1
+        for output in x.unbind(1):
+            self.sum.lerp_(output, 1 - self.decay)
+        self.count += x.shape[1]
 
     def value(self) -> torch.Tensor:
         """Return the averages, shape (N, 3, H, W)."""

@@ -7,76 +7,19 @@ time than the launches of its kernels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
 from dipddpm import gpu
-from dipddpm.degradation.operators import Operator
-from dipddpm.dip.average import Average
-from dipddpm.dip.settings import DipSettings
-from dipddpm.dip.variance import MovingVariance, WindowedVariance
+from dipddpm.dip.fitted import Fitted, Kept
+from dipddpm.dip.rows import MEASURED, Rows, mean_error
 
 log = logging.getLogger(__name__)
-# The columns that are measured at the first step of an epoch. Only a fit with held-out values has "holdout". The
-# colours tell whether a channel of the output is dead.
-MEASURED = ("loss_noisy", "loss_clean", "clipped", "energy", "red", "green", "blue", "window_variance",
-            "moving_variance", "holdout")  # fmt: skip
-DARK = 0.5 / 255  # a channel of y up to this mean is black, and an output of zero is right for it
-LEAST, MOST = 8, 64  # bounds of a piece's largest number of epochs
-MOST_NOISE = 2**26  # numbers of input noise that are drawn ahead
+LEAST, MOST = 10, 64  # bounds of a piece's largest number of epochs
+MOST_NUMBERS = 2**24  # largest size of a piece's outputs, and of its input noise
 Step = Callable[[], None]
-
-
-class Fitted(Protocol):
-    """The fits of N pictures, as a block needs them: `dipddpm.dip.module.DeepImagePrior`."""
-
-    net: torch.nn.Module
-    z: torch.Tensor
-    noisy: torch.Tensor
-    y: torch.Tensor
-    clean: torch.Tensor | None
-    seen: torch.Tensor | None
-    held: torch.Tensor | None
-    operator: Operator
-    settings: DipSettings
-    input_generators: list[torch.Generator]
-    windowed: WindowedVariance
-    moving: MovingVariance
-    average: Average
-
-    def __call__(self, z: torch.Tensor, /) -> torch.Tensor: ...
-
-    def clip(self) -> None: ...
-
-    def kept(self) -> Kept: ...
-
-
-@dataclass(frozen=True)
-class Kept:
-    """The N kept pictures after an epoch, and the weights of their networks.
-
-    Attributes:
-        pictures: float32, shape (N, 3, H, W), not clipped.
-        weights: The weights by name, each of shape (N, ...).
-        errors: Mean squared errors of the clipped pictures to the clean ones, shape (N,); None without clean pictures.
-    """
-
-    pictures: torch.Tensor
-    weights: Mapping[str, torch.Tensor]
-    errors: torch.Tensor | None = None
-
-    def sent(self) -> Kept:
-        """Return a copy on the CPU. A copy from a GPU is whole once the GPU has done its work so far."""
-        weights = {name: gpu.fetched(w) for name, w in self.weights.items()}
-        errors = None if self.errors is None else gpu.fetched(self.errors)
-        return Kept(gpu.fetched(self.pictures), weights, errors)
-
-    def of(self, i: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Return the weights of picture ``i`` by name, and the picture, shape (1, 3, H, W)."""
-        return {name: w[i] for name, w in self.weights.items()}, self.pictures[i : i + 1]
 
 
 @dataclass(frozen=True)
@@ -85,7 +28,7 @@ class End:
 
     epochs: int
     rows: list[list[dict[str, float]]]  # for each picture its rows from the pieces before the last one
-    table: torch.Tensor  # the rows of the last piece, shape (epochs, N, columns), on the CPU
+    table: torch.Tensor  # the rows of the last piece, shape (N, epochs, columns), on the CPU
     kept: Kept
     reached: torch.cuda.Event | None
 
@@ -111,16 +54,12 @@ class Block:
         self.module, self.optimizer = module, optimizer
         y, steps = module.noisy, module.settings.steps_per_epoch
         self.checked = False  # the shape of the output
-        self.bright = y.mean((2, 3)) > DARK
         noise = module.settings.input_noise
-        self.most = max(LEAST, min(MOST, MOST_NOISE // (steps * y.numel()))) if noise else MOST
+        fitting = MOST_NUMBERS // ((steps if noise else 1) * y.numel())
+        self.most = min(module.settings.checkpoint_every, max(LEAST, min(MOST, fitting)))
+        self.rows = Rows(module, self.most)
         self.noise = torch.zeros((self.most * steps if noise else 0, *y.shape), device=y.device)
-        columns = len(MEASURED) - (module.held is None)
-        self.table = torch.zeros((self.most, len(y), columns), dtype=torch.float64, device=y.device)
-        self.epoch = torch.zeros(1, dtype=torch.int64, device=y.device)  # of the table
         self.step = torch.zeros(1, dtype=torch.int64, device=y.device)  # of the noise
-        for part in (module.windowed, module.moving, module.average):
-            part.start(y)
         _align(optimizer)
         self.first: Step = lambda: self._step(measured=True)
         self.further: Step = lambda: self._step(measured=False)
@@ -170,20 +109,20 @@ class Block:
         while left > self.most:
             rows, left = _with(rows, self._piece(self.most)), left - self.most
         table, kept = gpu.fetched(self._piece(left)), self.module.kept().sent()
-        return End(epochs, rows, table, kept, gpu.reached(self.table))
+        return End(epochs, rows, table, kept, gpu.reached(self.step))
 
     def _piece(self, epochs: int) -> torch.Tensor:
-        """Run a piece, and return its rows in the table, shape (epochs, N, columns)."""
+        """Run a piece, and return its rows, shape (N, epochs, columns)."""
         self._draw(epochs)
         for _ in range(epochs):
             self.first()
             for _ in range(self.module.settings.steps_per_epoch - 1):
                 self.further()
-        return self.table[:epochs]
+        return self.rows.read(epochs)
 
     def _draw(self, epochs: int) -> None:
         """Draw the input noise of some epochs on the CPU, one step after the other, and reset the counters."""
-        self.epoch.zero_()
+        self.rows.epoch.zero_()
         self.step.zero_()
         if not len(self.noise):
             return
@@ -206,7 +145,7 @@ class Block:
         self.checked = True
         losses, squares = self._losses(output)
         if measured:
-            self._measure(output.detach(), squares.detach())
+            self.rows.add(output.detach(), squares.detach())
         losses.sum().backward()
         module.clip()
         self.optimizer.step()
@@ -219,32 +158,7 @@ class Block:
             return squares, squares
         residuals = m.operator.residuals(output, m.y)
         squares = (residuals.square() * m.seen).flatten(1).sum(1)
-        return squares if m.settings.loss == "mse" else self._error(residuals, m.seen), squares
-
-    def _error(self, residuals: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Return the mean squared residual of each picture, or the mean size with ``loss=l1``: shape (N,)."""
-        errors = residuals.square() if self.module.settings.loss == "mse" else residuals.abs()
-        return (errors * weights).flatten(1).sum(1)
-
-    @torch.no_grad()
-    def _measure(self, output: torch.Tensor, losses: torch.Tensor) -> None:
-        """Write the row of an epoch, and add its output to variances and average."""
-        module = self.module
-        flat, clean = output.flatten(1), module.clean
-        errors = [losses, losses] if clean is None else [
-            (output - clean).square().flatten(1).mean(1), (output.clamp(0, 1) - clean).square().flatten(1).mean(1)
-        ]  # fmt: skip
-        dead = (output.abs().amax((2, 3)) == 0) & self.bright
-        variances = [module.windowed.update(output), module.moving.update(output)]
-        columns = [losses, *errors, flat.square().sum(1), *dead.unbind(1), *variances]
-        if module.held is not None:
-            kept = module.average.value() if module.average.decay else output  # of the epoch before
-            columns.append(self._error(module.operator.residuals(kept, module.y), module.held))
-        row = torch.stack([column.double() for column in columns], 1)
-        self.table.index_copy_(0, self.epoch, row[None])
-        self.epoch += 1
-        if module.average.decay:
-            module.average.update(output)
+        return squares if m.settings.loss == "mse" else mean_error(residuals, m.seen, m.settings.loss), squares
 
     def _capture(self) -> None:
         """Replace both kinds of step by the replays of their graphs."""
@@ -252,8 +166,8 @@ class Block:
         before = [tensor.detach().clone() for tensor in tensors]
         several = self.module.settings.steps_per_epoch > 1
         try:
-            first = gpu.Captured(lambda _: self._step(measured=True), self.epoch)
-            further = gpu.Captured(lambda _: self._step(measured=False), self.epoch) if several else first
+            first = gpu.Captured(lambda _: self._step(measured=True), self.step)
+            further = gpu.Captured(lambda _: self._step(measured=False), self.step) if several else first
             self.first, self.further = first.replay, further.replay
         except RuntimeError as error:  # such as an operation that waits for the device
             log.warning("the steps of the fit run without a CUDA graph: %s", str(error).splitlines()[0])
@@ -265,7 +179,7 @@ class Block:
 
     def _state(self) -> list[torch.Tensor]:
         parts = (self.module.windowed, self.module.moving, self.module.average)
-        tensors = [*self.module.net.parameters(), *self.module.net.buffers(), self.epoch, self.step]
+        tensors = [*self.module.net.parameters(), *self.module.net.buffers(), self.rows.epoch, self.step]
         tensors += [tensor for part in parts for tensor in part.tensors()]
         return tensors + self._of_optimizer()
 
@@ -275,8 +189,8 @@ class Block:
 
 
 def _with(rows: Sequence[list[dict[str, float]]], table: torch.Tensor) -> list[list[dict[str, float]]]:
-    """Return the rows of each picture and those of a table, shape (epochs, N, columns). It waits for a GPU's table."""
-    tables = table.transpose(0, 1).tolist()
+    """Return the rows of each picture and those of a table, shape (N, epochs, columns). It waits for a GPU's table."""
+    tables = table.tolist()
     return [
         before + [dict(zip(MEASURED, values, strict=False)) for values in of_one]
         for before, of_one in zip(rows, tables, strict=True)

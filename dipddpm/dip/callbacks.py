@@ -24,7 +24,7 @@ from dipddpm.environment import changes
 from dipddpm.files import replacing
 from dipddpm.metrics import quality as metrics
 
-STATE_SHARE = 0.02  # largest share of a fit's time that commits may take
+STATE_SHARE = 0.01  # largest share of a fit's time that commits may take
 FIRST_COMMIT = 0.02  # assumed seconds of the first commit of one fit on a GPU; later ones are measured
 
 

@@ -20,9 +20,9 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from dipddpm import environment
 from dipddpm.dip import networks, writing
 from dipddpm.dip.alone import alone
-from dipddpm.dip.block import Kept
 from dipddpm.dip.callbacks import Bar, KeepEpochs, Member, StopByRule, WholeFile
 from dipddpm.dip.curves import best_kept
+from dipddpm.dip.fitted import Kept
 from dipddpm.dip.keeping import Keeper
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.stopping import Rule

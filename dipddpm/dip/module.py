@@ -19,7 +19,8 @@ from dipddpm.degradation.operators import Identity, Operator
 from dipddpm.degradation.problem import content_hashes
 from dipddpm.dip import networks
 from dipddpm.dip.average import Average
-from dipddpm.dip.block import Block, Kept
+from dipddpm.dip.block import Block
+from dipddpm.dip.fitted import Kept
 from dipddpm.dip.holdout import held_out, shares
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.variance import MovingVariance, WindowedVariance

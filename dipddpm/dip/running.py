@@ -20,7 +20,7 @@ class Running:
             self.count = torch.zeros((), dtype=torch.int64)
             self._zero(like)
         for name in self.NAMES:
-            setattr(self, name, getattr(self, name).to(like.device))
+            setattr(self, name, getattr(self, name).to(like.device).contiguous())
 
     def _zero(self, like: torch.Tensor) -> None:
         """Set the attributes of the state, but for ``count``, to zeros on the CPU."""

@@ -1,7 +1,7 @@
 """Two running variances of a DIP's outputs over the epochs, for the stopping rules ``wmv`` and ``emv``.
 
-All variances are means over the values of a picture, in [0, 1]^2 units. An update takes a few passes over a picture,
-and does not wait for the device.
+All variances are means over the values of a picture, in [0, 1]^2 units. An update takes the outputs of several epochs,
+and does not wait for the device. The variances are the same however the epochs are parted.
 
 Reference: Wang et al., Early Stopping for Deep Image Prior, TMLR 2023, https://arxiv.org/abs/2112.06074, Algorithms 1
 and 2.
@@ -39,19 +39,27 @@ class WindowedVariance(Running):
         self.sum, self.squares = torch.zeros(n, values, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
 
     def update(self, x: torch.Tensor) -> torch.Tensor:
-        """Add the next outputs, shape (N, ...); return their variances, float64, shape (N,), NaN before the window."""
+        """Add outputs, and return the variance after each: float64, shape (N, E), NaN before the window is full.
+
+        Args:
+            x: The outputs of the next E epochs, shape (N, E, ...); E is at most ``window``.
+        """
         if self.count is None:
-            self.start(x)
+            self.start(x[:, 0])
         assert self.count is not None
-        x = x.detach().float().reshape(len(x), -1)
-        slot = (self.count % self.window).reshape(1)
-        old, new = self.ring.index_select(1, slot)[:, 0].double(), x.double()  # 0 before the ring is full
-        self.ring.index_copy_(1, slot, x[:, None])
-        self.sum += new - old
-        self.squares += vecdot(new, new) - vecdot(old, old)
-        self.count += 1
-        variance = (self.squares - vecdot(self.sum, self.sum) / self.window) / (self.window * x.shape[1])
-        return variance.clamp(min=0).masked_fill(self.count < self.window, torch.nan)
+        x = x.detach().float().flatten(2)
+        counts = self.count + torch.arange(x.shape[1], device=x.device)  # before each output
+        replaced = self.ring.index_select(1, counts % self.window)  # 0 before the ring is full
+        self.ring.index_copy_(1, counts % self.window, x)
+        deviations = []
+        for old, new in zip(replaced.unbind(1), x.unbind(1), strict=True):
+            old, new = old.double(), new.double()
+            self.sum += new - old
+            self.squares += vecdot(new, new) - vecdot(old, old)
+            deviations.append(self.squares - vecdot(self.sum, self.sum) / self.window)
+        self.count += x.shape[1]
+        variances = torch.stack(deviations, 1) / (self.window * x.shape[2])
+        return variances.clamp(min=0).masked_fill(counts + 1 < self.window, torch.nan)
 
 
 class MovingVariance(Running):
@@ -74,15 +82,22 @@ class MovingVariance(Running):
         self.mean, self.variance = torch.zeros(len(like), like[0].numel()), torch.zeros(len(like), dtype=torch.float64)
 
     def update(self, x: torch.Tensor) -> torch.Tensor:
-        """Add the next outputs, shape (N, ...); return their variances, float64, shape (N,), 0 for the first ones."""
+        """Add outputs, and return the variance after each: float64, shape (N, E), 0 for the first output.
+
+        Args:
+            x: The outputs of the next E epochs, shape (N, E, ...).
+        """
         if self.count is None:
-            self.start(x)
+            self.start(x[:, 0])
         assert self.count is not None
-        x = x.detach().float().reshape(len(x), -1)
-        a = 1 - (1 - self.alpha) * (self.count > 0).double()  # 1 for the first output, with which the mean begins
-        difference = x - self.mean
-        squared = vecdot(difference.double(), difference.double()) / x.shape[1]
-        self.variance.copy_((1 - a) * self.variance + a * (1 - a) * squared)
-        self.mean += a * difference
-        self.count += 1
-        return self.variance.clone()
+        x = x.detach().float().flatten(2)
+        counts = self.count + torch.arange(x.shape[1], device=x.device)  # before each output
+        weights = 1 - (1 - self.alpha) * (counts > 0).double()  # 1 for the first output, with which the mean begins
+        variances = []
+        for output, a in zip(x.unbind(1), weights, strict=True):
+            difference = output - self.mean
+            self.mean += a * difference
+            self.variance.lerp_((1 - a) * vecdot(difference, difference).double() / x.shape[2], a)
+            variances.append(self.variance.clone())
+        self.count += x.shape[1]
+        return torch.stack(variances, 1)

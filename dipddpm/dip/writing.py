@@ -29,7 +29,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from dipddpm.dip import tracking
-from dipddpm.dip.block import Kept
+from dipddpm.dip.fitted import Kept
 from dipddpm.dip.keeping import Keeper
 from dipddpm.files import utf8_path
 

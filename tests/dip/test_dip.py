@@ -16,9 +16,9 @@ from torch.nn.functional import mse_loss
 from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.scaling import Downscale
 from dipddpm.dip import fitting, networks, writing
-from dipddpm.dip.block import Kept
 from dipddpm.dip.callbacks import WholeFile
 from dipddpm.dip.curves import COLUMNS
+from dipddpm.dip.fitted import Kept
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.keeping import Memory
 from dipddpm.dip.module import DeepImagePrior

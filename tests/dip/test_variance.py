@@ -14,7 +14,7 @@ SHAPE = (1, 3, 5, 11)  # of the outputs of one picture
 
 def next_of(stream, x):
     """Return the next variance of the one picture."""
-    return stream.update(x).item()
+    return stream.update(x[:, None]).item()
 
 
 def outputs(n, seed=0):
@@ -96,6 +96,21 @@ def test_a_restored_state_goes_on_to_the_bit_and_on_its_own(kind, at, through_a_
     second.load_state_dicts([state])
     next_of(first, 9 * x[0])  # must not reach the restored one
     assert [next_of(second, each) for each in x[at:]] == pytest.approx(expected, rel=0, abs=0, nan_ok=True)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 11), (1, 3, 128, 129)])  # torch parts a sum of 49,536 values among threads
+@pytest.mark.parametrize("kind", [lambda: WindowedVariance(12), MovingVariance])
+def test_the_values_are_the_same_to_the_bit_however_the_epochs_are_parted(kind, shape):
+    x = torch.rand(24, *shape, generator=torch.Generator().manual_seed(0)).transpose(0, 1)
+    at_once, parted, threads = kind(), kind(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        expected = torch.cat([at_once.update(part) for part in x.split(12, dim=1)], 1)
+        values = torch.cat([parted.update(part) for part in x.split([11, 1, 1, 1, 1, 2, 7], dim=1)], 1)
+    finally:
+        torch.set_num_threads(threads)
+    assert expected.shape == (shape[0], 24)
+    assert torch.equal(values.nan_to_num(-1), expected.nan_to_num(-1))
 
 
 @pytest.mark.parametrize("a", [0.1, 0.3])
