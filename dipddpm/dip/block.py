@@ -54,15 +54,17 @@ class Block:
         self.module, self.optimizer = module, optimizer
         y, steps = module.noisy, module.settings.steps_per_epoch
         self.checked = False  # the shape of the output
-        noise = module.settings.input_noise
+        noise, every = module.settings.input_noise, module.settings.checkpoint_every
         fitting = MOST_NUMBERS // ((steps if noise else 1) * y.numel())
-        self.most = min(module.settings.checkpoint_every, max(LEAST, min(MOST, fitting)))
+        self.most = max(LEAST, min(MOST, fitting, every))
         self.rows = Rows(module, self.most)
         self.noise = torch.zeros((self.most * steps if noise else 0, *y.shape), device=y.device)
         self.step = torch.zeros(1, dtype=torch.int64, device=y.device)  # of the noise
         _align(optimizer)
         self.first: Step = lambda: self._step(measured=True)
         self.further: Step = lambda: self._step(measured=False)
+        self.usual = min(self.most, every)  # epochs of most pieces
+        self.read_usual: gpu.Captured | None = None
         self.begun: End | None = None  # the block that was begun ahead
         self.before: list[torch.Tensor] = []  # the state before that block
         self.generators: list[torch.Tensor] = []
@@ -118,7 +120,10 @@ class Block:
             self.first()
             for _ in range(self.module.settings.steps_per_epoch - 1):
                 self.further()
-        return self.rows.read(epochs)
+        if self.read_usual is None or epochs != self.usual:
+            return self.rows.read(epochs)
+        self.read_usual.replay()
+        return self.read_usual.outputs
 
     def _draw(self, epochs: int) -> None:
         """Draw the input noise of some epochs on the CPU, one step after the other, and reset the counters."""
@@ -161,13 +166,14 @@ class Block:
         return squares if m.settings.loss == "mse" else mean_error(residuals, m.seen, m.settings.loss), squares
 
     def _capture(self) -> None:
-        """Replace both kinds of step by the replays of their graphs."""
+        """Replace both kinds of step, and the reading of the rows, by the replays of their graphs."""
         fresh, tensors = not self.optimizer.state, self._state()
         before = [tensor.detach().clone() for tensor in tensors]
         several = self.module.settings.steps_per_epoch > 1
         try:
             first = gpu.Captured(lambda _: self._step(measured=True), self.step)
             further = gpu.Captured(lambda _: self._step(measured=False), self.step) if several else first
+            self.read_usual = gpu.Captured(lambda _: self.rows.read(self.usual), self.step)
             self.first, self.further = first.replay, further.replay
         except RuntimeError as error:  # such as an operation that waits for the device
             log.warning("the steps of the fit run without a CUDA graph: %s", str(error).splitlines()[0])
