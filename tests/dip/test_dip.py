@@ -115,7 +115,7 @@ def test_what_a_missing_pixel_holds_is_never_learnt():
         assert column_of(keeper)[20] == pytest.approx(at_known.square().mean().item(), rel=1e-5)
     assert torch.equal(outputs[0], outputs[1]) and torch.equal(outputs[0], outputs[2])
     everything = fitted(dip(noisy, clean, operator=Mask(known=torch.ones_like(known))), 10)
-    assert column_of(everything)[0] == pytest.approx(losses_of(fitted(dip(noisy, clean), 10))[0], rel=1e-6)
+    assert column_of(everything)[0] == pytest.approx(column_of(fitted(dip(noisy, clean), 10))[0], rel=1e-6)
 
 
 def test_of_a_smaller_picture_its_means_alone_are_learnt():
@@ -138,7 +138,7 @@ def test_the_kept_picture_is_the_average_of_the_outputs_so_far():
     expected = (weights[:, None, None, None] * torch.cat(outputs)).sum(0) / weights.sum()
     assert torch.allclose(averaged.picture(10)[0], expected, atol=1e-6)
     plain = fitted(dip(), 20)
-    assert column_of(averaged).tolist() == losses_of(plain).tolist(), "curves see each epoch's own output"
+    assert column_of(averaged).tolist() == column_of(plain).tolist(), "curves see each epoch's own output"
     assert all(
         torch.equal(a, b) for a, b in zip(averaged.weights(20).values(), plain.weights(20).values(), strict=True)
     )
@@ -160,7 +160,7 @@ def test_a_stack_of_fits_gives_what_each_gives_alone(network):
     fitting.run(stack, keepers, [lambda curves: None] * 3, 20)
     for one, both in zip(alone, keepers, strict=True):
         assert torch.allclose(both.picture(10), one.picture(10), atol=2e-4)
-        assert column_of(both)[:10].tolist() == pytest.approx(losses_of(one)[:10].tolist(), rel=1e-3)
+        assert column_of(both)[:10].tolist() == pytest.approx(column_of(one)[:10].tolist(), rel=1e-3)
         assert both.weights(10).keys() == one.weights(10).keys()
         assert both.trajectory is not None and both.trajectory.environments[0]["batch"] == 3
 
