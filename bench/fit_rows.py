@@ -178,7 +178,7 @@ def time_to_quality(setting: Setting, device: str) -> Pair:
     notes: list[str] = []
     others: tuple[Side, ...] = ()
     if importlib.util.find_spec("deepinv"):
-        others = (Side("deepinv", lambda: _deepinv(problem, target, setting.patience, device, notes)),)
+        others = (Side("deepinv", lambda: _deepinv(problem, setting, device, notes)),)
     else:
         notes.append("deepinv is not installed, so its DeepImagePrior was not measured: type pip install deepinv")
     return Pair(
@@ -205,10 +205,11 @@ def _plain_loop(problem: dd.Problem, target: float, patience: int, device: str) 
     raise CannotMeasure(f"the plain loop did not reach {target:g} dB in {patience} epochs")
 
 
-def _deepinv(problem: dd.Problem, target: float, patience: int, device: str, notes: list[str]) -> Sample:
+def _deepinv(problem: dd.Problem, setting: Setting, device: str, notes: list[str]) -> Sample:
     """Run deepinv's DeepImagePrior, with its own defaults, for 100, 200, 400, ... iterations until the picture is good.
 
-    Its loop shows no picture before its end. The seconds are those of the run that was long enough, or of the longest.
+    Its loop shows no picture before its end. The seconds are those of the last run. A run that takes longer than
+    ``setting.seconds`` is the last one, good or not.
     """
     import deepinv  # pyright: ignore[reportMissingImports]
 
@@ -224,7 +225,7 @@ def _deepinv(problem: dd.Problem, target: float, patience: int, device: str, not
             picture = prior(problem.noisy.to(device), physics).detach().cpu()
             taken = time.perf_counter() - began
         now = dd.psnr(picture, problem.clean).item()
-        if now >= target or 2 * iterations > patience:
+        if now >= setting.target or 2 * iterations > setting.patience or taken > setting.seconds:
             notes.append(f"deepinv {deepinv.__version__}: {now:.1f} dB after {iterations} iterations")
             return Sample(taken, now)
         iterations *= 2
