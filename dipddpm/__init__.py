@@ -29,7 +29,8 @@ at ``end_t > 0`` is still noisy.
 ``matched`` sqrt(ab) p + sqrt(max(0, (1 - ab) - ab r^2)) eps; ``noise`` eps. Here ab = ``alpha_bar(start_t)``.
 
 **Epoch**: ``steps_per_epoch`` optimiser steps on the one picture, counted from 1. The loss logged for epoch e belongs
-to the weights before its first step. The **kept picture** of epoch e is a forward pass of the weights stored after it.
+to the weights before its first step. The **kept picture** of epoch e is the average of the outputs up to it
+(``dip.ema``).
 
 **NFE**: network evaluations of the DDPM per picture. **Evaluations-worth**: floating-point operations divided by those
 of one evaluation (`dipddpm.metrics.operations`). They are the same on every machine and under any load.

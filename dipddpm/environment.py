@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 
-from dipddpm.errors import CLONE, UserError, need
+from dipddpm.errors import CLONE, UserError, first_line, need
 from dipddpm.names import PRECISIONS
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def choose_device(device: str) -> str:
     try:
         torch.empty(1, device=torch.device(device))
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"device={device} cannot be used ({reason}): type device=auto") from error
     return device
 

@@ -22,6 +22,11 @@ class FitFailed(RuntimeError):
     """A fit that cannot be made with its settings, such as one that diverges. Other fits can go on."""
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def suggestion(key: str, known: Iterable[str]) -> str:
     """Return `` did you mean ...?`` for a mistyped name, or nothing."""
     near = difflib.get_close_matches(key, list(known), n=1)

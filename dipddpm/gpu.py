@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dipddpm.errors import first_line
+
 log = logging.getLogger(__name__)
 WARM_UPS = 2  # calls before a capture: libraries load their kernels and take their memory in the first ones
 MOST = 4  # graphs of a function: each keeps the memory of its intermediate results
@@ -135,5 +137,5 @@ class Graphs:
         try:
             return Captured(self.function, *examples)
         except RuntimeError as error:
-            log.warning("%s runs without a CUDA graph: %s", self.name, (str(error).splitlines() or [error])[0])
+            log.warning("%s runs without a CUDA graph: %s", self.name, first_line(error))
             return None

@@ -24,7 +24,8 @@ class Clip(Operator):
     """A x = min(x / threshold, 1).
 
     Args:
-        threshold: The value of the picture that is white in y, above 0 and below 1. y / (threshold) is as bright again.
+        threshold: The value of the picture that is white in y, above 0 and below 1. threshold * y has the brightness
+            of the picture.
 
     Raises:
         ValueError: For another threshold.

@@ -112,8 +112,8 @@ def check_weights(folder: Path) -> None:
         with file.open("rb") as opened:
             if opened.read(30).startswith(b"version https://git-lfs"):
                 raise UserError(f"prior {file}: is a pointer of Git LFS, not the weights; type git lfs pull there")
-    # The least number of parameters: each layer has four 3x3 convolutions from and to so many channels, two on the way
-    # down and two on the way up.
+    # The least number of parameters: each layer of c channels has four 3x3 convolutions from c to c channels, two on
+    # the way down and two on the way up.
     parameters = 36 * config.get("layers_per_block", 2) * sum(c**2 for c in _channels(config))
     held = sum(file.stat().st_size for file in found)
     if parameters > held:  # a parameter takes a byte or more

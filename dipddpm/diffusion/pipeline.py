@@ -55,7 +55,7 @@ class Begun(NamedTuple):
     kind: str
 
     def walk(self, state: torch.Tensor, levels: list[int], every: int = 1) -> Iterator[Snapshot]:
-        """Take states down these levels, with a snapshot every so many levels."""
+        """Take states down these levels, with a snapshot every ``every`` levels."""
         return sample_window(
             self.denoiser, state, levels, self.generators, scheduler=self.kind, snapshot_every=every
         )  # fmt: skip

@@ -31,11 +31,10 @@ class Average(Running):
         self.sum = torch.zeros(like.shape)
 
     def update(self, x: torch.Tensor) -> None:
-        """Add the outputs of the next E epochs, shape (N, E, 3, H, W)."""
+        """Add the next outputs, shape (N, 3, H, W)."""
         assert self.count is not None
-        for output in x.unbind(1):
-            self.sum.lerp_(output, 1 - self.decay)
-        self.count += x.shape[1]
+        self.sum.lerp_(x, 1 - self.decay)
+        self.count += 1
 
     def value(self) -> torch.Tensor:
         """Return the averages, shape (N, 3, H, W)."""

@@ -1,4 +1,4 @@
-"""A block of epochs: optimiser steps, and the rows of the curves, without a pause between them.
+"""A block of epochs: optimiser steps, and then the rows of the curves.
 
 On a GPU the steps are captured once in a CUDA graph (`dipddpm.gpu`), and replayed: a step of a small network takes less
 time than the launches of its kernels.
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import torch
 
 from dipddpm import gpu
-from dipddpm.dip.fitted import Fitted, Kept
+from dipddpm.dip.kept import Fits, Kept
 from dipddpm.dip.rows import MEASURED, Rows, mean_error
+from dipddpm.errors import first_line
 
 log = logging.getLogger(__name__)
 LEAST, MOST = 10, 64  # bounds of a piece's largest number of epochs
-MOST_NUMBERS = 2**24  # largest size of a piece's outputs, and of its input noise
+WANTED_NUMBERS = 2**24  # of a piece's outputs or input noise; a piece of `LEAST` epochs may have more
 Step = Callable[[], None]
 
 
@@ -40,7 +41,9 @@ class End:
 
 
 class Block:
-    """The steps of a fit. All state is in tensors on the device: of the module, of its optimiser and of this object.
+    """The steps of a fit. Its state is in the module, in the optimiser and in this object.
+
+    All of it is in tensors on the device, but for the generators of the input noise.
 
     A block runs in pieces of at most `most` epochs, and the rows of a piece are read at once. A GPU need not wait while
     the host works at the end of a block: the next block can be begun ahead. `settle` undoes its epochs.
@@ -50,13 +53,13 @@ class Block:
         optimizer: The optimiser of its networks.
     """
 
-    def __init__(self, module: Fitted, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, module: Fits, optimizer: torch.optim.Optimizer) -> None:
         self.module, self.optimizer = module, optimizer
         y, steps = module.noisy, module.settings.steps_per_epoch
         self.checked = False  # the shape of the output
         noise, every = module.settings.input_noise, module.settings.checkpoint_every
-        fitting = MOST_NUMBERS // ((steps if noise else 1) * y.numel())
-        self.most = max(LEAST, min(MOST, fitting, every))
+        room = WANTED_NUMBERS // ((steps if noise else 1) * y.numel())
+        self.most = max(LEAST, min(MOST, room, every))
         self.rows = Rows(module, self.most)
         self.noise = torch.zeros((self.most * steps if noise else 0, *y.shape), device=y.device)
         self.step = torch.zeros(1, dtype=torch.int64, device=y.device)  # of the noise
@@ -110,7 +113,7 @@ class Block:
         left = epochs
         while left > self.most:
             rows, left = _with(rows, self._piece(self.most)), left - self.most
-        table, kept = gpu.fetched(self._piece(left)), self.module.kept().sent()
+        table, kept = gpu.fetched(self._piece(left)), self.module.kept().fetched()
         return End(epochs, rows, table, kept, gpu.reached(self.step))
 
     def _piece(self, epochs: int) -> torch.Tensor:
@@ -173,10 +176,12 @@ class Block:
         try:
             first = gpu.Captured(lambda _: self._step(measured=True), self.step)
             further = gpu.Captured(lambda _: self._step(measured=False), self.step) if several else first
-            self.read_usual = gpu.Captured(lambda _: self.rows.read(self.usual), self.step)
             self.first, self.further = first.replay, further.replay
+            self.read_usual = gpu.Captured(lambda _: self.rows.read(self.usual), self.step)
         except RuntimeError as error:  # such as an operation that waits for the device
-            log.warning("the steps of the fit run without a CUDA graph: %s", str(error).splitlines()[0])
+            if isinstance(error, torch.cuda.OutOfMemoryError) and len(self.module.noisy) > 1:
+                raise  # a smaller stack is tried
+            log.warning("the fit runs without a CUDA graph: %s", first_line(error))
         with torch.no_grad():
             for tensor, value in zip(tensors, before, strict=True):
                 tensor.copy_(value)
@@ -185,7 +190,7 @@ class Block:
 
     def _state(self) -> list[torch.Tensor]:
         parts = (self.module.windowed, self.module.moving, self.module.average)
-        tensors = [*self.module.net.parameters(), *self.module.net.buffers(), self.rows.epoch, self.step]
+        tensors = [*self.module.net.parameters(), *self.module.net.buffers()]
         tensors += [tensor for part in parts for tensor in part.tensors()]
         return tensors + self._of_optimizer()
 

@@ -22,8 +22,8 @@ from dipddpm.dip import networks, writing
 from dipddpm.dip.alone import alone
 from dipddpm.dip.callbacks import Bar, KeepEpochs, Member, StopByRule, WholeFile
 from dipddpm.dip.curves import best_kept
-from dipddpm.dip.fitted import Kept
 from dipddpm.dip.keeping import Keeper
+from dipddpm.dip.kept import Kept
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.stopping import Rule
 from dipddpm.errors import suggestion
@@ -51,7 +51,7 @@ class RunSettings:
 # Options of the Trainer that an argument of the fit sets: the option, and the argument.
 SET = {"accelerator": "device", "devices": "device", "max_epochs": "settings.max_epochs",
        "enable_progress_bar": "progress", "precision": "settings.precision", "enable_checkpointing": "callbacks",
-       "plugins": "callbacks"}  # fmt: skip
+       "plugins": "callbacks", "min_epochs": "stopping", "min_steps": "stopping"}  # fmt: skip
 
 
 def check_options(options: Mapping[str, Any], known: Iterable[str]) -> None:

@@ -103,9 +103,7 @@ class Memory:
         return None
 
     def keep(self, epoch: int, weights: Mapping[str, torch.Tensor], picture: torch.Tensor) -> None:
-        # Clones, because the next step overwrites the tensors of a network on the CPU.
-        copies = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-        self._kept[epoch] = copies, picture.detach().float().cpu().contiguous().clone()
+        self._kept[epoch] = dict(weights), picture
 
     def noted(self, epoch: int, answer: None) -> None: ...
 

@@ -20,8 +20,8 @@ from dipddpm.degradation.problem import content_hashes
 from dipddpm.dip import networks
 from dipddpm.dip.average import Average
 from dipddpm.dip.block import Block
-from dipddpm.dip.fitted import Kept
 from dipddpm.dip.holdout import held_out, shares
+from dipddpm.dip.kept import Kept
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
 from dipddpm.errors import FitFailed
@@ -41,10 +41,10 @@ class DeepImagePrior(pl.LightningModule):
     """Fit the output of a network for a fixed z to a noisy picture y, by mean squared or absolute error with Adam.
 
     A Lightning batch is a **block** of epochs: the epochs up to the next kept one. A Lightning epoch has one block. The
-    optimiser steps of a block run without Lightning between them (manual optimisation), and nothing in a block waits
-    for the device. At the end of a block `rows` holds a row of the curves for each of its epochs. While `watched` is
-    true, the known values of the last row are logged: callbacks such as EarlyStopping find them by the names in
-    `dipddpm.dip.curves.COLUMNS`. Logging takes a twentieth of a small fit's time.
+    optimiser steps of a block run without Lightning between them (manual optimisation). At the end of a block `rows`
+    holds a row of the curves for each of its epochs. While `watched` is true, the known values of the last row are
+    logged: callbacks such as EarlyStopping find them by the names in `dipddpm.dip.curves.COLUMNS`. Logging takes a
+    twentieth of a small fit's time.
 
     N pictures of one size are fitted at once, each by a network of its own. Their networks are stacked. Logged values
     are means over the pictures then.

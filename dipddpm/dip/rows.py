@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from dipddpm.dip.fitted import Fitted
+from dipddpm.dip.kept import Fits
 
 # Only a fit with held-out values has "holdout". The colours tell whether a channel of the output is dead.
 MEASURED = ("loss_noisy", "loss_clean", "clipped", "energy", "red", "green", "blue", "window_variance",
@@ -23,11 +23,11 @@ class Rows:
         most: The largest number of epochs whose outputs are kept.
     """
 
-    def __init__(self, module: Fitted, most: int) -> None:
+    def __init__(self, module: Fits, most: int) -> None:
         self.module, y = module, module.noisy
         self.bright = (y.mean((2, 3)) > DARK)[:, None]
         self.outputs = torch.zeros((len(y), most, *y.shape[1:]), device=y.device)
-        self.losses = torch.zeros((len(y), most), device=y.device)
+        self.losses = torch.zeros((len(y), most), dtype=torch.float64, device=y.device)
         self.epoch = torch.zeros(1, dtype=torch.int64, device=y.device)
         for part in (module.windowed, module.moving, module.average):
             part.start(y)
@@ -36,7 +36,7 @@ class Rows:
     def add(self, output: torch.Tensor, losses: torch.Tensor) -> None:
         """Keep the outputs of an epoch, shape (N, 3, H, W), and their mean squared errors to y, shape (N,)."""
         self.outputs.index_copy_(1, self.epoch, output[:, None])
-        self.losses.index_copy_(1, self.epoch, losses[:, None])
+        self.losses.index_copy_(1, self.epoch, losses[:, None].double())
         self.epoch += 1
 
     @torch.no_grad()
@@ -54,22 +54,16 @@ class Rows:
         dead = (outputs.abs().amax((3, 4)) == 0) & self.bright
         variances = [module.windowed.update(outputs), module.moving.update(outputs)]
         columns = [losses, *errors, _mean_square(outputs), *dead.unbind(2), *variances]
-        if module.held is not None:
-            columns.append(self._held_out(outputs))
-        elif module.average.decay:
-            module.average.update(outputs)
-        return torch.stack([column.double() for column in columns], 2)
-
-    def _held_out(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Return the error to held-out values of the picture kept before each epoch, shape (N, epochs)."""
-        module, errors = self.module, []
-        assert module.held is not None
-        for output in outputs.split(1, dim=1):
-            kept = module.average.value() if module.average.decay else output[:, 0]
-            errors.append(mean_error(module.operator.residuals(kept, module.y), module.held, module.settings.loss))
+        held_out = []
+        for output in outputs.unbind(1):
+            if module.held is not None:
+                kept = module.average.value() if module.average.decay else output  # of the epoch before
+                residuals = module.operator.residuals(kept, module.y)
+                held_out.append(mean_error(residuals, module.held, module.settings.loss))
             if module.average.decay:
                 module.average.update(output)
-        return torch.stack(errors, 1)
+        columns += [torch.stack(held_out, 1)] if held_out else []
+        return torch.stack([column.double() for column in columns], 2)
 
 
 def _mean_square(x: torch.Tensor) -> torch.Tensor:

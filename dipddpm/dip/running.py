@@ -22,6 +22,15 @@ class Running:
         for name in self.NAMES:
             setattr(self, name, getattr(self, name).to(like.device).contiguous())
 
+    def _taken(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Count outputs of E epochs, shape (N, E, ...); return them as (N, E, values), and the count before each."""
+        if self.count is None:
+            self.start(x[:, 0])
+        assert self.count is not None
+        before = self.count + torch.arange(x.shape[1], device=x.device)
+        self.count += x.shape[1]
+        return x.detach().float().flatten(2), before
+
     def _zero(self, like: torch.Tensor) -> None:
         """Set the attributes of the state, but for ``count``, to zeros on the CPU."""
         raise NotImplementedError

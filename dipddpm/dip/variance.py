@@ -44,11 +44,7 @@ class WindowedVariance(Running):
         Args:
             x: The outputs of the next E epochs, shape (N, E, ...); E is at most ``window``.
         """
-        if self.count is None:
-            self.start(x[:, 0])
-        assert self.count is not None
-        x = x.detach().float().flatten(2)
-        counts = self.count + torch.arange(x.shape[1], device=x.device)  # before each output
+        x, counts = self._taken(x)
         replaced = self.ring.index_select(1, counts % self.window)  # 0 before the ring is full
         self.ring.index_copy_(1, counts % self.window, x)
         deviations = []
@@ -57,7 +53,6 @@ class WindowedVariance(Running):
             self.sum += new - old
             self.squares += vecdot(new, new) - vecdot(old, old)
             deviations.append(self.squares - vecdot(self.sum, self.sum) / self.window)
-        self.count += x.shape[1]
         variances = torch.stack(deviations, 1) / (self.window * x.shape[2])
         return variances.clamp(min=0).masked_fill(counts + 1 < self.window, torch.nan)
 
@@ -87,17 +82,13 @@ class MovingVariance(Running):
         Args:
             x: The outputs of the next E epochs, shape (N, E, ...).
         """
-        if self.count is None:
-            self.start(x[:, 0])
-        assert self.count is not None
-        x = x.detach().float().flatten(2)
-        counts = self.count + torch.arange(x.shape[1], device=x.device)  # before each output
+        x, counts = self._taken(x)
         weights = 1 - (1 - self.alpha) * (counts > 0).double()  # 1 for the first output, with which the mean begins
         variances = []
         for output, a in zip(x.unbind(1), weights, strict=True):
             difference = output - self.mean
             self.mean += a * difference
-            self.variance.lerp_((1 - a) * vecdot(difference, difference).double() / x.shape[2], a)
+            squares = vecdot(difference.double(), difference.double()) / x.shape[2]
+            self.variance.lerp_((1 - a) * squares, a)
             variances.append(self.variance.clone())
-        self.count += x.shape[1]
         return torch.stack(variances, 1)

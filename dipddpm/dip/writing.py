@@ -29,8 +29,8 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from dipddpm.dip import tracking
-from dipddpm.dip.fitted import Kept
 from dipddpm.dip.keeping import Keeper
+from dipddpm.dip.kept import Kept
 from dipddpm.files import utf8_path
 
 PROCESSES = 8  # at most, and one core stays for this process

@@ -231,18 +231,25 @@ class Wanted:
         """The values that determine a stored fit, as JSON types. Their hash is the fit's key."""
         return request_of(self.problem, self.settings, self.seed, noise_of(self.problem, self.seed))
 
-    def choose(self, fit: Trajectory, **ended: int) -> Choice | None:
-        """Return the epoch to use, or None while the fit is too short for it; ``ended`` replaces its lengths."""
-        lengths = {"max_epochs": self.settings.max_epochs, "every": self.settings.checkpoint_every} | ended
-        return choose(fit, self.checkpoint, rule=self.rule, rule_name=self.rule.name, **lengths)
+    def choose(self, fit: Trajectory) -> Choice | None:
+        """Return the epoch to use, or None while the fit is too short for it."""
+        s = self.settings
+        return choose(
+            fit, self.checkpoint, rule=self.rule, rule_name=self.rule.name, max_epochs=s.max_epochs,
+            every=s.checkpoint_every,
+        )  # fmt: skip
 
-    def make(self, keeper: Keeper, run: RunSettings) -> DeepImagePrior:
-        """Fit until the rule fires, or until the epoch that is wanted. A kept fit is continued."""
+    def module(self) -> DeepImagePrior:
+        """Return the module of the fit, before its first epoch."""
         p = self.problem
-        module = DeepImagePrior(
+        return DeepImagePrior(
             p.noisy, p.clean, y=p.y, operator=p.operator, network=copy.deepcopy(self.network), settings=self.settings,
             seed=self.seed, contents=p.contents,
         )  # fmt: skip
+
+    def make(self, keeper: Keeper, run: RunSettings) -> DeepImagePrior:
+        """Fit until the rule fires, or until the epoch that is wanted. A kept fit is continued."""
+        module = self.module()
         fitting.run(module, [keeper], [self.ends_by], self.ends_at, run)
         return module
 
@@ -305,10 +312,13 @@ def _fitted(wanted: Wanted, store: FitStore | None, run: RunSettings) -> FittedP
     keeper = Memory(wanted.rule.pending)
     module = wanted.make(keeper, run)
     fit = keeper.trajectory
-    assert fit is not None
+    if fit is None:
+        raise ValueError("an option of the Trainer ended the fit before its first epoch: leave max_steps or limits out")
     chosen = wanted.choose(fit)
     if chosen is None:  # a callback or an option of the Trainer ended the fit
-        chosen = wanted.choose(fit, max_epochs=fit.epochs, every=min(wanted.settings.checkpoint_every, fit.epochs))
+        every = min(wanted.settings.checkpoint_every, fit.epochs)
+        ended = replace(wanted.settings, max_epochs=fit.epochs, checkpoint_every=every)
+        chosen = replace(wanted, settings=ended).choose(fit)
         assert chosen is not None
         chosen = replace(chosen, why="trainer")
     network = module.net.cpu()

@@ -172,7 +172,7 @@ def write_epoch(
         folder: The folder of the fit.
         epoch: The epoch, counted from 1.
         weights: The weights of the network, by name.
-        picture: The output of the network, shape (1, 3, H, W).
+        picture: The kept picture, shape (1, 3, H, W).
         pixels: Content hash of the loaded picture.
     """
     from safetensors.torch import save

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 
 import torch
 
+from dipddpm.degradation.problem import joined
 from dipddpm.dip import fitting, networks
 from dipddpm.dip.fitting import RunSettings
-from dipddpm.dip.module import DeepImagePrior
 from dipddpm.errors import FitFailed
 from dipddpm.fits.fit import Answer, Obtained, Wanted
 from dipddpm.fits.keeping import FolderKeeper
@@ -119,14 +120,8 @@ def _fit_stack(
 ) -> dict[str, FitFailed]:
     """Run fits at once, until half of them have stopped. Return the errors of those that failed, by key."""
     members = [one for one, _ in work.values()]
-    first, problems = members[0], [one.problem for one in members]
-    operators = [p.operator for p in problems]
-    clean = [p.clean for p in problems if p.clean is not None]
-    module = DeepImagePrior(
-        torch.cat([p.noisy for p in problems]), torch.cat(clean) if clean else None,
-        y=torch.cat([p.y for p in problems]), operator=type(operators[0]).joined(operators), settings=first.settings,
-        seed=first.seed, contents=[p.content for p in problems],
-    )  # fmt: skip
+    first = members[0]
+    module = replace(first, problem=joined([one.problem for one in members])).module()
     keepers = [FolderKeeper(store.folder(key), key, one.problem.content, fit) for key, (one, fit) in work.items()]
     fitting.run(module, keepers, [one.ends_by for one in members], first.ends_at, run)
     return {key: module.errors[i] for i, key in enumerate(work) if i in module.errors}
@@ -142,7 +137,8 @@ def bytes_of(wanted: Wanted) -> int:
     """Estimate the bytes of one fit.
 
     Counted are the weights, their gradients and Adam's two averages; the outputs of the layers three times (output,
-    gradient, and a copy in another precision or order); and 110 pictures, most of them of the ring buffer.
+    gradient, and a copy in another precision or order); and 250 pictures: the ring buffer, its copy before a block that
+    is begun ahead, and the outputs of a block.
     """
     network = networks.build(wanted.settings, torch.Generator()).to("meta")
     outputs = 0
@@ -156,4 +152,4 @@ def bytes_of(wanted: Wanted) -> int:
     shape = wanted.problem.noisy.shape
     network(torch.zeros(shape, device="meta"))
     weights = sum(p.numel() for p in network.parameters())
-    return 4 * (4 * weights + 3 * outputs + 110 * shape[1:].numel())
+    return 4 * (4 * weights + 3 * outputs + 250 * shape[1:].numel())

@@ -1,8 +1,8 @@
 """The two jobs, from the typed configuration to files.
 
 `fit` fits a DIP to the picture and keeps it. `sample` finds or makes that fit, and runs the window from it or from y.
-With ``image=folder`` both do so for many pictures. Each of them has the problem, the fit and the figures that it has
-alone.
+With ``image=folder`` both do so for many pictures. Problem, fit and figures of each picture are those of a
+job of this picture alone.
 """
 
 from __future__ import annotations

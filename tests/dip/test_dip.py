@@ -19,9 +19,9 @@ from dipddpm.degradation.scaling import Downscale
 from dipddpm.dip import fitting, networks, writing
 from dipddpm.dip.callbacks import WholeFile
 from dipddpm.dip.curves import COLUMNS
-from dipddpm.dip.fitted import Kept
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.keeping import Memory
+from dipddpm.dip.kept import Kept
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stop, Stopping
@@ -163,6 +163,15 @@ def test_a_stack_of_fits_gives_what_each_gives_alone(network):
         assert column_of(both)[:10].tolist() == pytest.approx(column_of(one)[:10].tolist(), rel=1e-3)
         assert both.weights(10).keys() == one.weights(10).keys()
         assert both.trajectory is not None and both.trajectory.environments[0]["batch"] == 3
+
+
+def test_weights_that_need_no_gradient_stay_as_they_are_in_a_stack():
+    nets = [torch.nn.Conv2d(3, 3, 1) for _ in range(2)]
+    for net in nets:
+        net.weight.requires_grad_(False)
+    stack = networks.Stacked(nets)
+    trained = [p for p in stack.parameters() if p.requires_grad]
+    assert [p.shape for p in trained] == [(2, 3)], "the two biases"
 
 
 @pytest.mark.parametrize(
@@ -518,3 +527,17 @@ def test_captured_steps_change_nothing_but_their_speed(monkeypatch, every):
 
     monkeypatch.setattr("dipddpm.gpu.Captured", refused)
     assert torch.equal(fitted(dip(**settings), 24).picture(20), plain.picture(20))
+
+
+def test_a_stack_that_is_too_large_for_its_graphs_is_told_so(monkeypatch):
+    """A smaller stack is tried then (`dipddpm.fits.stacks`). One fit goes on without graphs."""
+
+    def full(function, example):
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr("dipddpm.gpu.can_capture", lambda tensor: True)
+    monkeypatch.setattr("dipddpm.gpu.Captured", full)
+    assert fitted(dip(), 10).trajectory is not None
+    stack = DeepImagePrior(torch.rand(2, 3, 8, 8), settings=SMALL, contents=["a", "b"])
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        fitting.run(stack, [Memory(), Memory()], [lambda curves: None] * 2, 10)

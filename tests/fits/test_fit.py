@@ -149,6 +149,12 @@ def test_a_rule_of_ones_own_stops_the_fit():
     assert (fit.epoch, len(fit.curves)) == (20, 30), "rules are asked every ten epochs"
 
 
+def test_a_picture_in_double_precision_is_fitted_like_the_same_in_single_precision():
+    y = pictures()
+    curves = [fit_dip(Problem(each, sigma=25), settings=SMALL, stopping="never").curves for each in (y, y.double())]
+    assert curves[0].column("loss_noisy") == pytest.approx(curves[1].column("loss_noisy"), rel=1e-6)
+
+
 def test_a_fit_says_and_leaves_nothing_unless_asked(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     fit_dip(Problem(pictures(), 25), settings=SMALL)
@@ -284,6 +290,8 @@ def test_callbacks_and_options_of_the_trainer_can_be_given(tmp_path):
     ({"stoping": "wmv"}, TypeError, "stoping is neither an argument of the fit .*did you mean stopping"),
     ({"callback": []}, TypeError, "did you mean callbacks"),
     ({"max_epochs": 3}, TypeError, "max_epochs cannot be given: give settings.max_epochs"),
+    ({"min_epochs": 3}, TypeError, "min_epochs cannot be given: give stopping"),
+    ({"max_steps": 0}, ValueError, "an option of the Trainer ended the fit before its first epoch"),
     ({"callbacks": [], "store": "x"}, ValueError, "a store keeps no fits with options of the Trainer"),
 ])  # fmt: skip
 def test_options_that_cannot_be_met_are_refused(given: dict[str, Any], error, said):

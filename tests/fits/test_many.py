@@ -161,5 +161,5 @@ def test_the_memory_of_a_fit_is_estimated_from_its_layers():
     (wide,) = wanted(1, settings=DipSettings(layers=1, channels=80, final_relu=False))
     outputs = 16 * 18 * (8 * 2 + 3)
     weights = sum(p.numel() for p in stacks.networks.build(SMALL).parameters())
-    assert stacks.bytes_of(one) == 4 * (4 * weights + 3 * outputs + 110 * 3 * 16 * 18)
+    assert stacks.bytes_of(one) == 4 * (4 * weights + 3 * outputs + 250 * 3 * 16 * 18)
     assert stacks.bytes_of(wide) > 2 * stacks.bytes_of(one) - 4 * 110 * 3 * 16 * 18

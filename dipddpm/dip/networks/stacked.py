@@ -30,7 +30,9 @@ class Stacked(nn.Module):
             raise ValueError(f"networks {type(nets[0]).__name__} have buffers, and cannot be stacked")
         parameters, _ = stack_module_state(list(nets))
         self.names = tuple(parameters)
-        self.stacked = nn.ParameterList(nn.Parameter(p.detach().clone()) for p in parameters.values())
+        self.stacked = nn.ParameterList(
+            nn.Parameter(p.detach().clone(), requires_grad=p.requires_grad) for p in parameters.values()
+        )
         self._one = [copy.deepcopy(nets[0]).to("meta")]  # in a list, so that its parameters are not this module's
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The fits of N pictures, as the work on them sees them."""
+"""Fits that run, as a block of their epochs sees them, and what is kept of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Kept:
     weights: Mapping[str, torch.Tensor]
     errors: torch.Tensor | None = None
 
-    def sent(self) -> Kept:
+    def fetched(self) -> Kept:
         """Return a copy on the CPU. A copy from a GPU is whole once the GPU has done its work so far."""
         weights = {name: gpu.fetched(w) for name, w in self.weights.items()}
         errors = None if self.errors is None else gpu.fetched(self.errors)
@@ -40,8 +40,8 @@ class Kept:
         return {name: w[i] for name, w in self.weights.items()}, self.pictures[i : i + 1]
 
 
-class Fitted(Protocol):
-    """The fits of N pictures, as a block needs them: `dipddpm.dip.module.DeepImagePrior`."""
+class Fits(Protocol):
+    """The fits of N pictures: `dipddpm.dip.module.DeepImagePrior`."""
 
     net: torch.nn.Module
     z: torch.Tensor
