@@ -27,7 +27,7 @@ from bench.averages import faces
 from dipddpm.degradation.blur import Blur
 from dipddpm.degradation.operators import Operator
 from dipddpm.diffusion.agreement import form_of
-from dipddpm.diffusion.arithmetic import evaluation_gflop
+from dipddpm.diffusion.flops import evaluation_gflop
 from dipddpm.metrics.paired import paired_difference
 from dipddpm.metrics.quality import psnr
 

@@ -20,15 +20,15 @@ from bench import bare
 from bench.machine import matrix_rate
 from bench.pairs import CannotMeasure, Floor, Limit, Pair, Quality, Row, Sample, Side, close
 from bench.setting import Setting
-from dipddpm.dip.arithmetic import epoch_gflop
 from dipddpm.dip.curves import Curves
 from dipddpm.dip.fitting import RunSettings
+from dipddpm.dip.flops import epoch_gflop
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stop, Stopping
 from dipddpm.environment import choose_precision
-from dipddpm.fits.fit import Obtained, Wanted
 from dipddpm.fits.many import obtain_all
 from dipddpm.fits.store import FitStore
+from dipddpm.fits.wanted import Obtained, Wanted
 
 PLAIN_LOOP = "the original's loop, fp32"
 NEVER = Stopping("loss_floor", threshold=1e-12)  # is asked, and does not fire

@@ -29,8 +29,8 @@ import torch
 from bench.averages import SIZE, faces
 from bench.cheap_starts import cheap_starts
 from bench.ways import EPOCHS, RECIPES, Dip, Figures, Set, Way, mean, prior
-from dipddpm.diffusion.arithmetic import evaluation_gflop, learning_gflop
-from dipddpm.dip.arithmetic import epoch_gflop
+from dipddpm.diffusion.flops import evaluation_gflop, learning_gflop
+from dipddpm.dip.flops import epoch_gflop
 from dipddpm.metrics.paired import paired_difference
 from dipddpm.metrics.quality import psnr
 from dipddpm.names import QUALITIES

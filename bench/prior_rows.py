@@ -20,7 +20,7 @@ from bench.pairs import CannotMeasure, Floor, Limit, Pair, Quality, Row, Sample,
 from bench.setting import Setting
 from dipddpm.config.folder import conf_folder
 from dipddpm.config.schema import Config
-from dipddpm.diffusion.arithmetic import evaluation_gflop
+from dipddpm.diffusion.flops import evaluation_gflop
 from dipddpm.diffusion.prior import Prior
 from dipddpm.errors import CLONE
 from dipddpm.runs import commands

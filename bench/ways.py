@@ -25,9 +25,9 @@ from dipddpm.degradation.problem import joined
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.stopping import Stopping
 from dipddpm.fits import FitStore
-from dipddpm.fits.fit import Obtained, Wanted
 from dipddpm.fits.load import load_fit
 from dipddpm.fits.many import obtain_all
+from dipddpm.fits.wanted import Obtained, Wanted
 from dipddpm.metrics.perceptual import stlpips
 from dipddpm.metrics.quality import psnr, ssim
 from dipddpm.runs.posing import noise_of, operator_of

@@ -11,7 +11,10 @@ RESTORATIONS = ("noisy", "dip", "result", "posterior_mean", "noisy_window")  # r
 SHOWN = ("masked", "downscaled", "blurred", "sensed", "compressed", "clipped")  # y of each operator, as it is shown
 PICTURES = ("clean", *SHOWN, "panel", "fit", "strip", "sheet")  # the other pictures of a run
 # Patterns of all picture files of a run. A row of several samples has one picture a sample.
-LEFT = (*(f"{name}.png" for name in (*RESTORATIONS, *PICTURES)), *(f"{name}-[0-9]*.png" for name in RESTORATIONS))
+PICTURE_FILES = (
+    *(f"{name}.png" for name in (*RESTORATIONS, *PICTURES)),
+    *(f"{name}-[0-9]*.png" for name in RESTORATIONS),
+)
 RESULTS, TABLE = "results", "pictures.csv"  # with image=folder: the folder of the results, and a row for each picture
 TEXTS = ("config.yaml", "metrics.json", "error.txt")  # the files of a run that are no pictures
 BASELINES = ("posterior_mean", "noisy_window")  # rows of the two starts without a DIP

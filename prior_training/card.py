@@ -11,7 +11,7 @@ from string import Template
 from typing import Any
 
 from dipddpm.diffusion import layout, prior
-from dipddpm.diffusion.arithmetic import evaluation_gflop
+from dipddpm.diffusion.flops import evaluation_gflop
 from dipddpm.files import flat, replacing, sha256
 from prior_training import judge
 from prior_training.evaluation import table

@@ -19,6 +19,7 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the repository
 from dipddpm import environment
+from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import layout, prior
 from dipddpm.pictures import read, write
 from prior_training.cli import refusals
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     args = parser.parse_args()
     device = environment.choose_device(args.device)
-    folder = prior.resolve("faces64", args.prior, None, None)
+    folder = prior_folder.resolve("faces64", args.prior, None, None)
     network = prior.load(folder, device=device)
     config = layout.scheduler_file(folder)
     schedule = DDPMScheduler.from_config(layout.read_json(config) if config else {"beta_schedule": "linear"})

@@ -14,7 +14,7 @@ from bench.pairs import CannotMeasure, Floor, Limit, Measured, Outcome, Pair, Qu
 from bench.pairs import measure as measured
 from bench.setting import Setting
 from dipddpm.dip.settings import DipSettings
-from dipddpm.fits.fit import Wanted
+from dipddpm.fits.wanted import Wanted
 
 SMALL = ("dip.layers=1", "dip.channels=4", "dip.max_epochs=10", "stopping=never", "ddpm.start_t=12", "threads=1")
 ROWS = {row.name: row for row in harness.ROWS}

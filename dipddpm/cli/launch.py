@@ -36,7 +36,7 @@ from dipddpm.files import (
     write_text,
 )
 from dipddpm.metrics.weights import stlpips_weights
-from dipddpm.names import LEFT, LOOKS, MACHINE, RESULTS, STOPPED, TABLE, TEXTS
+from dipddpm.names import LOOKS, MACHINE, PICTURE_FILES, RESULTS, STOPPED, TABLE, TEXTS
 from dipddpm.runs import fingerprints
 from dipddpm.runs.job import Job
 from dipddpm.surroundings import settle
@@ -105,7 +105,10 @@ def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -
 def _worked(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -> Objective:
     """Do the work of one job, unless its folder holds the result."""
     c = config.typed(cfg)
-    for path in (*half_written(job.folder, (*LEFT, *TEXTS, TABLE)), *half_written(job.folder / RESULTS, ("*.png",))):
+    for path in (
+        *half_written(job.folder, (*PICTURE_FILES, *TEXTS, TABLE)),
+        *half_written(job.folder / RESULTS, ("*.png",)),
+    ):
         path.unlink(missing_ok=True)
     if job.sweep and done_before(job.folder, c, command):
         log.info("done before: %s", job.folder)
@@ -113,7 +116,7 @@ def _worked(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]
         return objective(c, job.folder)
     _spare_inputs(c, job)
     for path in job.folder.iterdir():
-        if any(path.match(name) for name in (*LEFT, *TEXTS)) and path.is_dir() and not path.is_symlink():
+        if any(path.match(name) for name in (*PICTURE_FILES, *TEXTS)) and path.is_dir() and not path.is_symlink():
             raise UserError(
                 f"{job.key}={job.folder} holds a folder {path.name}, and a job writes a file of that name: "
                 f"type {job.key}=<another folder>"
@@ -171,7 +174,8 @@ def _spare_inputs(c: Config, job: Job) -> None:
     for key, path in fingerprints.inputs(c).items():
         for file in (path.absolute(), path.resolve()):  # a link, and the file that it leads to
             place, result = file.parent.resolve(), file.suffix == ".png"
-            if (place == folder and any(file.match(p) for p in LEFT)) or (place == folder / RESULTS and result):
+            ours = place == folder and any(file.match(p) for p in PICTURE_FILES)
+            if ours or (place == folder / RESULTS and result):
                 raise UserError(
                     f"{key}={path} would be overwritten: the run writes pictures of such names to {folder}; type "
                     f"{job.key}=<another folder>"

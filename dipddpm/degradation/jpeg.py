@@ -86,8 +86,8 @@ class Jpeg(Operator):
         return True
 
     def measure(self, x: torch.Tensor) -> torch.Tensor:
-        planes = [c + (c.round() - c).detach() for c in self._coefficients(self._planes(x))]
-        y, colour = (self._values(c, table) for c, table in zip(planes, self.tables, strict=True))
+        rounded = [c + (c.round() - c).detach() for c in self._coefficients(self._planes(x))]
+        y, colour = (self._values(c, table) for c, table in zip(rounded, self.tables, strict=True))
         if self.halved:
             rows, columns = (constant(_interpolation, side, like=x) for side in colour.shape[-2:])
             colour = rows @ colour @ columns.T

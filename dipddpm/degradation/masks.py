@@ -81,9 +81,6 @@ class Mask(Operator):
     def adjoint(self, u: torch.Tensor) -> torch.Tensor:
         return u * self._known(u)
 
-    def project(self, x: torch.Tensor) -> torch.Tensor:
-        return self.measure(x)
-
     def show(self, y: torch.Tensor, completed: torch.Tensor) -> torch.Tensor:
         return self.measure(completed)  # a missing pixel of y may hold anything
 

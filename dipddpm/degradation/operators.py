@@ -130,10 +130,6 @@ class Operator(torch.nn.Module):
         assert self.spread is not None
         return self.spread**2 * self.adjoint(u)
 
-    def project(self, x: torch.Tensor) -> torch.Tensor:
-        """Return P x = A+ A x; shapes (N, 3, H, W)."""
-        return self.pseudo_inverse(self.measure(x))
-
     def replace(self, x: torch.Tensor, y: torch.Tensor, weight: Weight = 1.0) -> torch.Tensor:
         """Return the picture v with the least |A v - y|^2 / sigma^2 + |v - x|^2 / r^2, where it has a closed form.
 
@@ -234,9 +230,6 @@ class Identity(Operator):
 
     def adjoint(self, u: torch.Tensor) -> torch.Tensor:
         return u
-
-    def project(self, x: torch.Tensor) -> torch.Tensor:
-        return x
 
     def replace(self, x: torch.Tensor, y: torch.Tensor, weight: Weight = 1.0) -> torch.Tensor:
         """Return x + w (y - x); for w = 1 y itself, expanded to the shape of x."""

@@ -35,8 +35,6 @@ from dipddpm.gpu import Graphs
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DModel
 
-__all__ = ["Prior", "find", "load", "load_prior", "resolve", "sample_size"]
-
 ASSUMED = "no scheduler_config.json: T=1000, linear betas 1e-4..0.02, epsilon and clip_sample are assumed"
 ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # old and present names
 

@@ -14,7 +14,7 @@ import torch
 
 from dipddpm import gpu
 from dipddpm.dip.kept import Fits, Kept
-from dipddpm.dip.rows import MEASURED, Rows, mean_error
+from dipddpm.dip.rows import RAW_COLUMNS, Rows, mean_error
 from dipddpm.errors import first_line
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class End:
     reached: torch.cuda.Event | None
 
     def wait(self) -> list[list[dict[str, float]]]:
-        """Return for each picture a row of `MEASURED` for each epoch, once the device has reached the end."""
+        """Return for each picture a row of `RAW_COLUMNS` for each epoch, once the device has reached the end."""
         if self.reached:
             self.reached.synchronize()
         return _with(self.rows, self.table)
@@ -75,7 +75,7 @@ class Block:
             self._capture()
 
     def run(self, epochs: int, ahead: int = 0) -> tuple[list[list[dict[str, float]]], Kept]:
-        """Run a block; return for each picture a row of `MEASURED` for each epoch, and what is kept of its end.
+        """Run a block; return for each picture a row of `RAW_COLUMNS` for each epoch, and what is kept of its end.
 
         Args:
             epochs: Epochs of the block: those of ``ahead`` in the call before, where the block was begun.
@@ -203,7 +203,7 @@ def _with(rows: Sequence[list[dict[str, float]]], table: torch.Tensor) -> list[l
     """Return the rows of each picture and those of a table, shape (N, epochs, columns). It waits for a GPU's table."""
     tables = table.tolist()
     return [
-        before + [dict(zip(MEASURED, values, strict=False)) for values in of_one]
+        before + [dict(zip(RAW_COLUMNS, values, strict=False)) for values in of_one]
         for before, of_one in zip(rows, tables, strict=True)
     ]
 

@@ -19,7 +19,7 @@ from dipddpm.dip.curves import Curves
 from dipddpm.dip.keeping import Keeper, Trajectory
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.stopping import Rule
-from dipddpm.dip.writing import Answer, Beside, Entry, Here
+from dipddpm.dip.writing import Beside, Entry, Here, Written
 from dipddpm.environment import changes
 from dipddpm.files import replacing
 from dipddpm.metrics import quality as metrics
@@ -167,7 +167,7 @@ class KeepEpochs(Checkpoint):
             entries[i] = Entry(module.epochs, module.rows[i], psnr, last or member.stopped)
         self._note(self.writer.write(entries, kept))
 
-    def _note(self, answers: Sequence[Answer]) -> None:
+    def _note(self, answers: Sequence[Written]) -> None:
         for i, epoch, answer in answers:
             if answer is not None:
                 self.members[i].keeper.noted(epoch, answer)

@@ -10,7 +10,7 @@ import torch
 from dipddpm.dip.kept import Fits
 
 # Only a fit with held-out values has "holdout". The colours tell whether a channel of the output is dead.
-MEASURED = ("loss_noisy", "loss_clean", "clipped", "energy", "red", "green", "blue", "window_variance",
+RAW_COLUMNS = ("loss_noisy", "loss_clean", "clipped", "energy", "red", "green", "blue", "window_variance",
             "moving_variance", "holdout")  # fmt: skip
 DARK = 0.5 / 255  # a channel of y up to this mean is black, and an output of zero is right for it
 
@@ -44,7 +44,7 @@ class Rows:
         """Return the rows of the first ``epochs`` outputs, and add these outputs to variances and average.
 
         Returns:
-            float64, shape (N, epochs, columns); the columns are `MEASURED`, or those before ``holdout``.
+            float64, shape (N, epochs, columns); the columns are `RAW_COLUMNS`, or those before ``holdout``.
         """
         module, outputs, losses = self.module, self.outputs[:, :epochs], self.losses[:, :epochs]
         errors = [losses, losses]

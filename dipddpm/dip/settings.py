@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from dipddpm.names import LOSSES, MOST_HELD_OUT, PRECISIONS
+from dipddpm.names import HELD_OUT, LOSSES, MOST_HELD_OUT, PRECISIONS
 
 # The settings of a network that differ from the plain network's; ``conf/dip`` has the reasons.
 PRESETS: dict[str, dict[str, Any]] = {"skip": {"channels": 16, "final_relu": False, "lr": 1e-2}}
@@ -68,6 +68,10 @@ class DipSettings:
     def of(cls, network: str, **changes: Any) -> DipSettings:
         """Return the recommended settings of a network, with ``changes``: ``DipSettings.of("skip", channels=32)``."""
         return cls(**{"network": network, **PRESETS.get(network, {}), **changes})
+
+    def for_rule(self, rule: str) -> DipSettings:
+        """Return settings whose share of held-out values is known: by default 5% for the rule ``holdout``, else 0."""
+        return self if self.holdout is not None else replace(self, holdout=HELD_OUT if rule == "holdout" else 0.0)
 
 
 def _need(ok: bool, name: str, given: object, allowed: str) -> None:

@@ -1,7 +1,6 @@
-"""Write TensorBoard events.
+"""Write the TensorBoard events of a fit: curves, and pictures of a fit or of a job.
 
-A fit is a run of TensorBoard with curves and pictures. A job is a run with pictures and one session of the HParams tab,
-which has the job's settings and final figures. Every tag has a description, which TensorBoard shows beside its chart.
+Every tag has a description, which TensorBoard shows beside its chart.
 """
 
 from __future__ import annotations
@@ -16,10 +15,7 @@ import torch
 from tensorboard.compat.proto import summary_pb2
 from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams as hparams_summaries
-from torch.utils.tensorboard.summary import scalar
 
-from dipddpm.files import printable
 from dipddpm.pictures.write import as_bytes, png
 
 Summary: Any = getattr(summary_pb2, "Summary")  # noqa: B009  # messages that protobuf makes when it is imported
@@ -71,14 +67,6 @@ def log_epoch(events: SummaryWriter, row: Mapping[str, float], epoch: int, descr
     events.file_writer.add_summary(Summary(value=values), epoch)
 
 
-def log_scalar(events: SummaryWriter, tag: str, value: float, step: int, description: str) -> None:
-    """Write one point of a chart. ``description`` may hold Markdown."""
-    assert events.file_writer is not None
-    summary = scalar(tag, value)
-    summary.value[0].metadata.summary_description = description
-    events.file_writer.add_summary(summary, step)
-
-
 def log_pictures(
     events: SummaryWriter, tag: str, pictures: Mapping[str, torch.Tensor], step: int, description: str = ""
 ) -> None:
@@ -95,23 +83,3 @@ def log_pixels(events: SummaryWriter, tag: str, pixels: np.ndarray, step: int, d
     image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png(pixels))
     metadata = Metadata(summary_description=description)
     events.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image, metadata=metadata)]), step)
-
-
-def log_hparams(events: SummaryWriter, hparams: Mapping[str, Any]) -> None:
-    """Write hyperparameters as one session of the HParams tab. Every scalar of the run becomes a column, too.
-
-    ``SummaryWriter.add_hparams`` is not used. It opens a second run, and declares the columns in every run, of which
-    TensorBoard reads one. Without a declaration TensorBoard collects the columns of all runs: hyperparameters that
-    differ come first, and every figure is a column.
-
-    Args:
-        events: The event writer of the run.
-        hparams: Hyperparameters by column. None leaves the cell empty. Values that are no numbers become words;
-            TensorBoard cannot sort a column of both numbers and words.
-    """
-    known = {k: v for k, v in hparams.items() if v is not None}
-    plain = {k: v if isinstance(v, int | float) and not isinstance(v, bool) else printable(v) for k, v in known.items()}
-    _, start, end = hparams_summaries(plain, {})  # the first result declares the columns
-    assert events.file_writer is not None
-    for summary in (start, end):
-        events.file_writer.add_summary(summary)

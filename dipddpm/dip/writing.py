@@ -135,7 +135,7 @@ class Charts:
 
 
 Maker = tuple[int, Callable[[], Part]]  # the index of a picture, and a function that makes a part of its work
-Answer = tuple[int, int, Any]  # the index of a picture, an epoch, and what the part returned for it
+Written = tuple[int, int, Any]  # the index of a picture, an epoch, and what the part returned for it
 
 
 class Here:
@@ -144,12 +144,12 @@ class Here:
     def __init__(self, makers: Sequence[Maker]) -> None:
         self.parts = [(i, maker()) for i, maker in makers]
 
-    def write(self, entries: Mapping[int, Entry], kept: Kept) -> list[Answer]:
+    def write(self, entries: Mapping[int, Entry], kept: Kept) -> list[Written]:
         """Write the ends of blocks, by the index of their picture. ``kept`` may change after the call."""
         given = [(i, part) for i, part in self.parts if i in entries]
         return [(i, entries[i].epoch, part.write(entries[i], *kept.of(i))) for i, part in given]
 
-    def wait(self) -> list[Answer]:
+    def wait(self) -> list[Written]:
         """Wait until all is written. Return the answers of the parts that `write` has not returned."""
         return []
 
@@ -187,7 +187,7 @@ class Beside:
             self.pipes.append(ours)
             self.processes.append(process)
 
-    def write(self, entries: Mapping[int, Entry], kept: Kept) -> list[Answer]:
+    def write(self, entries: Mapping[int, Entry], kept: Kept) -> list[Written]:
         answers = self._answers(self.written - SLOTS + 1)
         slot = self.slots[self.written % SLOTS]
         # By numpy: torch would start a thread on each core, which takes longer than such a copy.
@@ -200,12 +200,12 @@ class Beside:
         self.written += 1
         return answers
 
-    def wait(self) -> list[Answer]:
+    def wait(self) -> list[Written]:
         return self._answers(self.written)
 
-    def _answers(self, wanted: int) -> list[Answer]:
+    def _answers(self, wanted: int) -> list[Written]:
         """Read answers until each process has written the first ``wanted`` ends of blocks."""
-        found: list[Answer] = []
+        found: list[Written] = []
         for j, pipe in enumerate(self.pipes):
             while self.answered[j] < wanted:
                 try:

@@ -7,7 +7,6 @@ fit.picture, fit.epoch, fit.curves
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -22,18 +21,13 @@ from dipddpm.degradation.problem import Problem
 from dipddpm.dip import fitting
 from dipddpm.dip.curves import Curves
 from dipddpm.dip.fitting import RunSettings
-from dipddpm.dip.keeping import Keeper, Memory, Trajectory
-from dipddpm.dip.module import DeepImagePrior
+from dipddpm.dip.keeping import Memory
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Rule, Stopping
 from dipddpm.files import expanded
-from dipddpm.fits.choice import Choice, choose
-from dipddpm.fits.keeping import FolderKeeper
 from dipddpm.fits.load import load_fit
-from dipddpm.fits.manifest import Fit
-from dipddpm.fits.request import noise_of, request_of
-from dipddpm.fits.second import error_sigma, noisier
 from dipddpm.fits.store import FitStore
+from dipddpm.fits.wanted import Wanted
 from dipddpm.names import HELD_OUT
 
 CLIPPING = ("gradient_clip_val", "gradient_clip_algorithm")  # the options of the Trainer that change a fit's steps
@@ -63,7 +57,7 @@ class FittedPicture:
     network: torch.nn.Module
     z: torch.Tensor
     folder: Path | None = None
-    _again: Again = field(kw_only=True, repr=False, compare=False)
+    _second: SecondFit = field(kw_only=True, repr=False, compare=False)
 
     @environment.outside_inference_mode
     def estimate_error(self) -> float:
@@ -75,8 +69,7 @@ class FittedPicture:
         Raises:
             ValueError: Where y does not hold the whole picture, or its noise is known to be correlated.
         """
-        second = self._again.wanted.second(self.epoch)
-        return self._again.wanted.error_sigma(self.picture, _fitted(second, self._again.store, self._again.run).picture)
+        return self._second.error_of(self.picture, self.epoch)
 
 
 @dataclass(frozen=True)
@@ -190,104 +183,7 @@ def fit_dip(
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The fit of one picture that is wanted, and the choice of its epoch.
-
-    Attributes:
-        problem: The problem, of one picture.
-        settings: Settings of network and optimiser.
-        stopping: The stopping rule. Without a threshold ``loss_floor`` has that of the problem's noise.
-        seed: Seed of the fit.
-        checkpoint: A kept epoch, ``stop``, ``last`` or ``oracle``. A fit for a kept epoch runs to it, without a rule.
-        network: Your own module; None: the network that the settings name.
-    """
-
-    problem: Problem
-    settings: DipSettings
-    stopping: Stopping
-    seed: int
-    checkpoint: int | str = "stop"
-    network: torch.nn.Module | None = None
-
-    @cached_property
-    def rule(self) -> Stopping:
-        """The stopping rule with its threshold."""
-        if self.stopping.rule != "loss_floor" or self.stopping.threshold is not None:
-            return self.stopping
-        return replace(self.stopping, threshold=(self.problem.sigma / 255) ** 2)
-
-    @property
-    def ends_by(self) -> Stopping:
-        """The rule that ends the fit: none for a kept epoch."""
-        return Stopping("never") if isinstance(self.checkpoint, int) else self.rule
-
-    @property
-    def ends_at(self) -> int:
-        """The epoch at which the fit ends, unless its rule fires before."""
-        return self.checkpoint if isinstance(self.checkpoint, int) else self.settings.max_epochs
-
-    @property
-    def request(self) -> dict[str, Any]:
-        """The values that determine a stored fit, as JSON types. Their hash is the fit's key."""
-        return request_of(self.problem, self.settings, self.seed, noise_of(self.problem, self.seed))
-
-    def choose(self, fit: Trajectory) -> Choice | None:
-        """Return the epoch to use, or None while the fit is too short for it."""
-        s = self.settings
-        return choose(
-            fit, self.checkpoint, rule=self.rule, rule_name=self.rule.name, max_epochs=s.max_epochs,
-            every=s.checkpoint_every,
-        )  # fmt: skip
-
-    def module(self) -> DeepImagePrior:
-        """Return the module of the fit, before its first epoch."""
-        p = self.problem
-        return DeepImagePrior(
-            p.noisy, p.clean, y=p.y, operator=p.operator, network=copy.deepcopy(self.network), settings=self.settings,
-            seed=self.seed, contents=p.contents,
-        )  # fmt: skip
-
-    def make(self, keeper: Keeper, run: RunSettings) -> DeepImagePrior:
-        """Fit until the rule fires, or until the epoch that is wanted. A kept fit is continued."""
-        module = self.module()
-        fitting.run(module, [keeper], [self.ends_by], self.ends_at, run)
-        return module
-
-    def make_in(self, folder: Path, key: str, before: Fit | None, run: RunSettings) -> None:
-        """Make or extend the fit in the folder of a store."""
-        self.make(FolderKeeper(folder, key, self.problem.content, before), run)
-
-    def second(self, epoch: int) -> Wanted:
-        """Return the second fit, which tells the error of the picture of ``epoch`` (`dipddpm.fits.second`).
-
-        Raises:
-            ValueError: Where y does not hold the whole picture.
-        """
-        return replace(self, problem=noisier(self.problem, self.seed), checkpoint=epoch)
-
-    def error_sigma(self, first: torch.Tensor, second: torch.Tensor) -> float:
-        """Return the rms error of ``first`` on the 0-255 scale, from the same picture of the second fit."""
-        return error_sigma(self.problem, self.seed, first, second)
-
-    def finished(self, picture: torch.Tensor) -> torch.Tensor:
-        """Return a kept picture clipped, with the measured part of y where that has no noise."""
-        return self.problem.put_back(picture.clamp(0, 1))
-
-
-@dataclass(frozen=True)
-class Obtained:
-    """A stored fit, the epoch of it that was chosen, and whether the fit was made or extended now."""
-
-    fit: Fit
-    choice: Choice
-    made: bool
-
-
-Answer = Obtained | Exception  # an obtained fit, or the exception that it failed with
-
-
-@dataclass(frozen=True)
-class Again:
+class SecondFit:
     """What a second fit needs. It has no stopping rule and no callbacks of the first fit, and so can be pickled."""
 
     wanted: Wanted
@@ -295,19 +191,24 @@ class Again:
     run: RunSettings
 
     @classmethod
-    def of(cls, wanted: Wanted, store: FitStore | None, run: RunSettings) -> Again:
+    def of(cls, wanted: Wanted, store: FitStore | None, run: RunSettings) -> SecondFit:
         options = {name: run.trainer[name] for name in CLIPPING if name in run.trainer}
         return cls(replace(wanted, stopping=Stopping("never")), store, replace(run, trainer=options))
 
+    def error_of(self, picture: torch.Tensor, epoch: int) -> float:
+        """Return the rms error of the first fit's picture of an epoch, on the 0-255 scale."""
+        second = _fitted(self.wanted.second(epoch), self.store, self.run)
+        return self.wanted.error_sigma(picture, second.picture)
+
 
 def _fitted(wanted: Wanted, store: FitStore | None, run: RunSettings) -> FittedPicture:
-    again = Again.of(wanted, store, run)
+    second = SecondFit.of(wanted, store, run)
     if store is not None:
         fit, chosen, _ = store.obtain(wanted.request, wanted.choose, partial(wanted.make_in, run=run))
         loaded = load_fit(fit.folder, chosen.epoch)
         return FittedPicture(
             wanted.finished(loaded.picture), chosen.epoch, chosen.why, fit.curves, loaded.network, loaded.z, fit.folder,
-            _again=again,
+            _second=second,
         )  # fmt: skip
     keeper = Memory(wanted.rule.pending)
     module = wanted.make(keeper, run)
@@ -324,7 +225,7 @@ def _fitted(wanted: Wanted, store: FitStore | None, run: RunSettings) -> FittedP
     network = module.net.cpu()
     network.load_state_dict(keeper.weights(chosen.epoch))
     kept = wanted.finished(keeper.picture(chosen.epoch))
-    return FittedPicture(kept, chosen.epoch, chosen.why, fit.curves, network, module.z.cpu(), _again=again)
+    return FittedPicture(kept, chosen.epoch, chosen.why, fit.curves, network, module.z.cpu(), _second=second)
 
 
 def _settled(
@@ -350,13 +251,11 @@ def _settled(
 
 def _with_held_out(settings: DipSettings, stopping: Stopping, problem: Problem) -> DipSettings:
     """Return settings that hold values out where the rule needs them; refuse held-out values that tell nothing."""
-    rule = stopping.rule == "holdout"
-    if rule and settings.holdout == 0:
+    if stopping.rule == "holdout" and settings.holdout == 0:
         raise ValueError(
             f"stopping=holdout needs held-out values, and settings.holdout is 0: give holdout={HELD_OUT} or None"
         )
-    if rule and settings.holdout is None:
-        settings = replace(settings, holdout=HELD_OUT)
+    settings = settings.for_rule(stopping.name)
     if settings.holdout and problem.correlated:
         raise ValueError(
             f"holdout={settings.holdout:g} is not allowed with correlated noise, because the neighbours of a held-out "

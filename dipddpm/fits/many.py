@@ -17,10 +17,10 @@ import torch
 
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.writing import end_with_parent
-from dipddpm.fits.fit import Answer, Obtained, Wanted
 from dipddpm.fits.manifest import Fit
 from dipddpm.fits.stacks import in_stacks
 from dipddpm.fits.store import FitStore
+from dipddpm.fits.wanted import Answer, Obtained, Wanted
 
 
 def obtain_all(

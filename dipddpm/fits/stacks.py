@@ -16,10 +16,10 @@ from dipddpm.degradation.problem import joined
 from dipddpm.dip import fitting, networks
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.errors import FitFailed
-from dipddpm.fits.fit import Answer, Obtained, Wanted
 from dipddpm.fits.keeping import FolderKeeper
 from dipddpm.fits.manifest import Damaged, Fit
 from dipddpm.fits.store import FitStore, fit_key
+from dipddpm.fits.wanted import Answer, Obtained, Wanted
 
 log = logging.getLogger(__name__)
 MOST = 1024  # fits in a stack

@@ -85,7 +85,7 @@ class Album:
         kept = []
         for one in started:
             try:
-                windows.asked(*one, prior)
+                windows.planned(*one, prior)
                 kept.append(one)
             except UserError as error:
                 self._checked(one[0], error)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams as hparams_summaries
+from torch.utils.tensorboard.summary import scalar
 
-from dipddpm.dip import tracking
-from dipddpm.files import flat
+from dipddpm.files import flat, printable
 from dipddpm.names import BASELINES, QUALITIES
 
 # Keys that change neither pictures nor cost.
@@ -55,11 +56,39 @@ def log(
         figures: The rows of metrics.json, by name.
         record: The other entries of metrics.json.
     """
-    tracking.log_hparams(events, _hparams(config, record))
+    log_hparams(events, _hparams(config, record))
     for tag, points in _finals(figures, record).items():
         for step, value in points:
-            tracking.log_scalar(events, tag, value, step, _described(tag))
+            log_scalar(events, tag, value, step, _described(tag))
     events.add_custom_scalars(LAYOUT)
+
+
+def log_scalar(events: SummaryWriter, tag: str, value: float, step: int, description: str) -> None:
+    """Write one point of a chart. ``description`` may hold Markdown."""
+    assert events.file_writer is not None
+    summary = scalar(tag, value)
+    summary.value[0].metadata.summary_description = description
+    events.file_writer.add_summary(summary, step)
+
+
+def log_hparams(events: SummaryWriter, hparams: Mapping[str, Any]) -> None:
+    """Write hyperparameters as one session of the HParams tab. Every scalar of the run becomes a column, too.
+
+    ``SummaryWriter.add_hparams`` is not used. It opens a second run, and declares the columns in every run, of which
+    TensorBoard reads one. Without a declaration TensorBoard collects the columns of all runs: hyperparameters that
+    differ come first, and every figure is a column.
+
+    Args:
+        events: The event writer of the run.
+        hparams: Hyperparameters by column. None leaves the cell empty. Values that are no numbers become words;
+            TensorBoard cannot sort a column of both numbers and words.
+    """
+    known = {k: v for k, v in hparams.items() if v is not None}
+    plain = {k: v if isinstance(v, int | float) and not isinstance(v, bool) else printable(v) for k, v in known.items()}
+    _, start, end = hparams_summaries(plain, {})  # the first result declares the columns
+    assert events.file_writer is not None
+    for summary in (start, end):
+        events.file_writer.add_summary(summary)
 
 
 def _hparams(config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:

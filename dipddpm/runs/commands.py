@@ -19,9 +19,10 @@ from dipddpm.config.compose import plain
 from dipddpm.config.ranges import check_levels
 from dipddpm.config.schema import Config, CorrelatedNoise
 from dipddpm.degradation.problem import Problem
+from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import layout
 from dipddpm.diffusion import prior as priors
-from dipddpm.diffusion.arithmetic import evaluation_gflop
+from dipddpm.diffusion.flops import evaluation_gflop
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.restore import posterior_mean
 from dipddpm.dip.networks import NETWORKS, memory_format
@@ -71,8 +72,8 @@ def _run(c: Config, job: Job, command: str) -> float | None:
     samples = command == "sample"
     job.claim(c.ddpm.samples if samples else 1)
     device = _prepare(c)
-    asked = samples or c.image.size == "auto"  # a fit needs only the picture size of the prior
-    folder = priors.resolve(*_prior_names(c), config_only=not samples) if asked else None
+    needs_prior = samples or c.image.size == "auto"  # a fit needs only the picture size of the prior
+    folder = prior_folder.resolve(*_prior_names(c), config_only=not samples) if needs_prior else None
     read = fingerprints.of(c, command)  # before the files are read: a later change makes the job run again
     if is_many(c):
         album = Album(c, job)
@@ -121,17 +122,17 @@ def _restored(
     ]
     if prior is None:
         return pictures
-    asked = [windows.asked(one, problem, start, prior) for one, problem, start in started]
-    windows.say(c, asked, prior)
+    plans = [windows.planned(one, problem, start, prior) for one, problem, start in started]
+    windows.say(c, plans, prior)
     _, problems, starts = zip(*started, strict=True)
     for picture, of_one, (result, row) in zip(
-        pictures, asked, windows.results_of(asked, problems, starts, prior), strict=True
+        pictures, plans, windows.results_of(plans, problems, starts, prior), strict=True
     ):
         picture.result, picture.rows["result"] = result, row
         cost = results.cost(picture.start, result, prior, of_one.window)
         picture.record |= {"window": of_one.record(), "cost": cost}
     if c.baselines:
-        for picture, rows in zip(pictures, windows.baselines(asked, problems, prior), strict=True):
+        for picture, rows in zip(pictures, windows.baselines(plans, problems, prior), strict=True):
             picture.rows |= rows
     return pictures
 

@@ -167,7 +167,7 @@ class _Look:
             self._once(kernels.check, kernel, size)
         return size
 
-    def _at_checkpoint(self, size: int | None) -> None:
+    def _at_checkpoint(self, size: int) -> None:
         file = parse(self.c.checkpoint).file
         if file is None:
             return
@@ -176,7 +176,7 @@ class _Look:
                 f"checkpoint={self.c.checkpoint}: no such file; type stop, last, oracle, an epoch, or the path of a "
                 f"kept epoch, such as {self.c.store}/<key>/epochs/000250.safetensors"
             )
-        kept = self._once(check_kept_file, file, None if size is None else (size, size))
+        kept = self._once(check_kept_file, file, (size, size))
         if self.command == "sample" and self.c.ddpm.consistency.name == "dip" and kept.fit is None:
             raise UserError(
                 f"ddpm.consistency=dip needs the settings of the DIP, and checkpoint={self.c.checkpoint} is no file of "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dipddpm.errors import UserError
-from dipddpm.names import LEFT, PICTURES, RESTORATIONS, RESULTS, TEXTS
+from dipddpm.names import PICTURE_FILES, PICTURES, RESTORATIONS, RESULTS, TEXTS
 from dipddpm.ownership import claim
 
 EVENTS = ".dipddpm"  # the end of the names of this project's TensorBoard events: others may log to the same folder
@@ -40,7 +40,7 @@ class Job:
         names = [f"{name}.png" for name in (*RESTORATIONS, *PICTURES)]
         names += [f"{name}-{i}.png" for name in RESTORATIONS for i in range(1, samples)]
         names += [*TEXTS, *more]
-        older = (*LEFT, "events.out.tfevents.*")
+        older = (*PICTURE_FILES, "events.out.tfevents.*")
         claim(self.folder, names, f"type {self.key}=<another folder>", lock=".job.lock", older=older)
 
     def claim_results(self, names: Iterable[str]) -> None:

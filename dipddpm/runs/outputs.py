@@ -75,7 +75,7 @@ def leave(
                     events, "window", {"state": picture}, walked, "step: levels walked down from the start"
                 )
             for level, psnr in result.psnrs:
-                tracking.log_scalar(events, "window/psnr", psnr, result.levels[0] - level, board.WINDOW)
+                board.log_scalar(events, "window/psnr", psnr, result.levels[0] - level, board.WINDOW)
         board.log(events, config, figures, record)
     files = fingerprints.written(folder, pictures_in(folder))
     write_json(folder / "metrics.json", {**figures, **record, "files": files})

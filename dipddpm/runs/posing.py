@@ -34,7 +34,7 @@ from dipddpm.degradation.operators import Identity, Operator
 from dipddpm.degradation.problem import Problem, degrade
 from dipddpm.degradation.scaling import BicubicDownscale, Downscale
 from dipddpm.degradation.sensing import Sensing
-from dipddpm.diffusion import prior
+from dipddpm.diffusion import layout
 from dipddpm.errors import UserError
 from dipddpm.pictures import jpegs, kernels, masks, read
 from dipddpm.runs.folder import pictures_of
@@ -90,7 +90,7 @@ def _size(c: Config, prior_folder: Path | None) -> int:
     size = c.image.size
     if size == "auto":
         assert prior_folder is not None
-        size = prior.sample_size(prior_folder)
+        size = layout.sample_size(prior_folder)
     inspect_size(c, size)  # the size of a prior on the Hub is known only now
     return size
 

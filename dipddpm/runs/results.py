@@ -12,7 +12,7 @@ import torch
 
 from dipddpm.config.schema import Config
 from dipddpm.degradation.problem import Problem
-from dipddpm.diffusion.arithmetic import evaluation_gflop, learning_gflop
+from dipddpm.diffusion.flops import evaluation_gflop, learning_gflop
 from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.restore import Restoration
 from dipddpm.diffusion.window import Window
@@ -60,7 +60,7 @@ def row(name: str, result: Restoration, problem: Problem) -> Row:
     return Row(name, result.picture, quality, result.nfe, result.seconds / len(result.picture), facts)
 
 
-def cost(start: Start, result: Restoration, prior: Prior, asked: Window) -> dict[str, float]:
+def cost(start: Start, result: Restoration, prior: Prior, window: Window) -> dict[str, float]:
     """Return the cost of fit and window per picture, in seconds and in evaluations-worth.
 
     Evaluations-worth are floating-point operations divided by those of one evaluation. The seconds of fit and window
@@ -72,24 +72,24 @@ def cost(start: Start, result: Restoration, prior: Prior, asked: Window) -> dict
         start: The picture that the window started from.
         result: The restoration by the window.
         prior: The prior of the window.
-        asked: The window. One from pure noise needs no fit, unless a DIP learns in it.
+        window: The window. One from pure noise needs no fit, unless a DIP learns in it.
     """
     height, width = start.picture.shape[-2:]
     one = evaluation_gflop(prior, (height, width))
-    window = {"evaluation_seconds": result.seconds / (result.nfe * len(result.picture)), "evaluation_gflop": one}
+    spent = {"evaluation_seconds": result.seconds / (result.nfe * len(result.picture)), "evaluation_gflop": one}
     learning = 0.0
-    if asked.learns and not isinstance(start, DirectStart):
+    if window.learns and not isinstance(start, DirectStart):
         learning = result.nfe * learning_gflop(start.request["dip"], (height, width))
-        window |= {"learning_gflop": learning, "learning_evaluations_worth": learning / one}
-    from_noise = asked.init == "noise" and not asked.learns
+        spent |= {"learning_gflop": learning, "learning_evaluations_worth": learning / one}
+    from_noise = window.init == "noise" and not window.learns
     fit, seconds = (0.0, 0.0) if from_noise else (start.gflop, start.seconds)
     if fit is None:
-        return window
-    return window | {
+        return spent
+    return spent | {
         "fit_seconds": seconds,
         "fit_gflop": fit,
         "fit_evaluations_worth": fit / one,
-        "total_seconds": seconds + result.nfe * window["evaluation_seconds"],
+        "total_seconds": seconds + result.nfe * spent["evaluation_seconds"],
         "total_evaluations_worth": fit / one + result.nfe + learning / one,
     }
 

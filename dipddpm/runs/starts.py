@@ -18,8 +18,8 @@ from dipddpm.config.compose import plain
 from dipddpm.config.schema import Config
 from dipddpm.config.start_error import is_estimated
 from dipddpm.degradation.problem import Problem
-from dipddpm.dip.arithmetic import epoch_gflop
 from dipddpm.dip.fitting import RunSettings
+from dipddpm.dip.flops import epoch_gflop
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stopping, summarise
 from dipddpm.environment import choose_device, choose_precision
@@ -27,12 +27,11 @@ from dipddpm.errors import FitFailed, UserError, typed_as
 from dipddpm.files import expanded, link, printable, read_json
 from dipddpm.fits import Fit, FitStore
 from dipddpm.fits.choice import Choice
-from dipddpm.fits.fit import Obtained, Wanted
 from dipddpm.fits.load import LoadedFit, load_fit
 from dipddpm.fits.manifest import read_picture
 from dipddpm.fits.many import obtain_all
 from dipddpm.fits.store import fit_key
-from dipddpm.names import HELD_OUT
+from dipddpm.fits.wanted import Obtained, Wanted
 from dipddpm.runs.folder import is_many
 from dipddpm.runs.inspect import check_kept_file
 from dipddpm.runs.job import Job
@@ -227,10 +226,8 @@ def wanted_fit(c: Config, problem: Problem) -> Wanted:
 def settings_of(c: Config) -> DipSettings:
     """Return the settings of network and optimiser, with the share of held-out values and the precision known."""
     values = {name: value for name, value in plain(c.dip).items() if name != "batch"}
-    if c.dip.holdout is None:
-        values["holdout"] = HELD_OUT if c.stopping.rule.name == "holdout" else 0.0
     values["precision"] = choose_precision(c.dip.precision.name, choose_device(c.device), "dip.precision")
-    return DipSettings(**values)
+    return DipSettings(**values).for_rule(c.stopping.rule.name)
 
 
 def _obtained(c: Config, wanted: Sequence[Wanted], job: Job, script: str) -> list[Obtained | Exception]:

@@ -49,7 +49,7 @@ class StartError:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Plan:
     """The window that a run asks for.
 
     Attributes:
@@ -87,7 +87,7 @@ def configured(c: Config) -> Window:
     )  # fmt: skip
 
 
-def asked(c: Config, problem: Problem, start: Start, prior: Prior) -> Asked:
+def planned(c: Config, problem: Problem, start: Start, prior: Prior) -> Plan:
     """Return the window that a run asks for, with the error of its start.
 
     Raises:
@@ -103,12 +103,12 @@ def asked(c: Config, problem: Problem, start: Start, prior: Prior) -> Asked:
     consistent = is_wanted(c.ddpm.data_consistency, window.consistency, problem.operator)
     if consistent:
         window = replace(window, consistency=form_of(window.consistency, problem.operator, problem.sigma))
-    return Asked(window, error, needed, consistent)
+    return Plan(window, error, needed, consistent)
 
 
-def say(c: Config, asked: Sequence[Asked], prior: Prior) -> None:
+def say(c: Config, plans: Sequence[Plan], prior: Prior) -> None:
     """Log the noise levels of ``ddpm.start_t=auto``, and a window from noise that is not the whole chain."""
-    first, last = (choose(asked, key=lambda one: one.window.first) for choose in (min, max))
+    first, last = (choose(plans, key=lambda one: one.window.first) for choose in (min, max))
     if c.ddpm.start_t == "auto" and first.error and last.error:
         if is_many(c):
             log.info("ddpm.start_t=auto: noise levels from %d to %d", first.window.first, last.window.first)
@@ -160,19 +160,19 @@ def error_of(given: float | None, problem: Problem, start: Start) -> StartError 
 
 
 def results_of(
-    asked: Sequence[Asked], problems: Sequence[Problem], starts: Sequence[Start], prior: Prior
+    plans: Sequence[Plan], problems: Sequence[Problem], starts: Sequence[Start], prior: Prior
 ) -> list[tuple[Restoration, Row]]:
     """Run the window of the configuration for each picture; return its restoration and its row of the table."""
     runs = [
         _Run(one.window, one.consistent, problem, start.picture, one.error.sigma if one.error else None,
              start.load if one.window.learns and not isinstance(start, DirectStart) else None)
-        for one, problem, start in zip(asked, problems, starts, strict=True)
+        for one, problem, start in zip(plans, problems, starts, strict=True)
     ]  # fmt: skip
-    w = asked[0].window
+    w = plans[0].window
     with progress.window_bar(f"window {_span(runs)} to {w.end_t}", _evaluations(runs)) as watch:
         restored = _restored(runs, prior, watch)
     answers = []
-    for one, problem, start, result in zip(asked, problems, starts, restored, strict=True):
+    for one, problem, start, result in zip(plans, problems, starts, restored, strict=True):
         w = one.window
         began = "noise" if w.init == "noise" else "no DIP" if isinstance(start, DirectStart) else "DIP"
         name = f"{began}, then {w.scheduler} {w.first} to {w.end_t}" + ", with the DIP" * w.learns
@@ -183,7 +183,7 @@ def results_of(
     return answers
 
 
-def baselines(asked: Sequence[Asked], problems: Sequence[Problem], prior: Prior) -> list[dict[str, Row]]:
+def baselines(plans: Sequence[Plan], problems: Sequence[Problem], prior: Prior) -> list[dict[str, Row]]:
     """Run the two starts without a DIP for each picture: one evaluation from y, and a window of the same scheduler.
 
     y starts at the noise level of its own noise. A completed y has no such level, and starts at the window's. A window
@@ -191,10 +191,10 @@ def baselines(asked: Sequence[Asked], problems: Sequence[Problem], prior: Prior)
     DIP learns is compared with ``consistency=auto``, which needs no DIP.
     """
     completed = problems[0].operator.partial
-    if asked[0].window.init == "noise" and completed:
-        return [{} for _ in asked]
+    if plans[0].window.init == "noise" and completed:
+        return [{} for _ in plans]
     ones, wholes = [], []
-    for of_picture, problem in zip(asked, problems, strict=True):
+    for of_picture, problem in zip(plans, problems, strict=True):
         w = of_picture.window
         if w.learns:
             w = replace(w, consistency=form_of("auto", problem.operator, problem.sigma))

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from dipddpm import files
 from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import layout, prior
-from dipddpm.diffusion.arithmetic import evaluation_gflop
+from dipddpm.diffusion.flops import evaluation_gflop
 from dipddpm.diffusion.pipeline import WindowPipeline
 from dipddpm.diffusion.restore import restore
 from dipddpm.diffusion.window import Window
@@ -134,7 +134,7 @@ def test_a_pipeline_over_latents_is_no_prior(mine: Path):
             "model_index.json: the pipeline has vqvae beside its network, and must be a DDPM over pixels; give",
         )
         with pytest.raises(UserError, match="has vqvae"):
-            prior.sample_size(folder)
+            layout.sample_size(folder)
     with pytest.raises(ValueError, match="has vqvae beside its network"):
         WindowPipeline.from_pretrained(mine)
 
@@ -196,13 +196,15 @@ def test_a_prior_has_its_own_number_of_levels(mine: Path, values: dict, T: int, 
 def test_a_folder_of_the_hubs_cache_is_its_snapshot(tiny_prior: Path, tmp_path: Path):
     cached = tmp_path / "models--me--faces"
     shutil.copytree(tiny_prior, cached / "snapshots/abc")
-    assert prior.find(cached) == prior.resolve("", str(cached), None, None) == cached / "snapshots/abc", "the only one"
+    resolved = prior_folder.resolve("", str(cached), None, None)
+    assert prior_folder.find(cached) == resolved == cached / "snapshots/abc", "the only one"
     assert prior.load(str(cached)).name == "me/faces"
     shutil.copytree(tiny_prior, cached / "snapshots/def")
     refused(cached, f"type prior.path={cached}/snapshots/<commit>; the commits are: abc, def")
     (cached / "refs").mkdir()
     (cached / "refs/main").write_text("def\n")
-    assert prior.find(cached) == prior.find(tmp_path) == cached / "snapshots/def", "the cache's own folder, too"
+    found = [prior_folder.find(place) for place in (cached, tmp_path)]
+    assert found == [cached / "snapshots/def"] * 2, "the cache's own folder, too"
     shutil.copytree(tiny_prior, tmp_path / "models--me--cats/snapshots/abc")
     refused(tmp_path, f"is the Hub's cache: type prior.path={tmp_path}/models--<owner>--<name>")
 

@@ -99,7 +99,7 @@ def change(file: Path, **values: object) -> None:
 def test_every_kind_of_folder_gives_the_network_that_was_saved(written: SimpleNamespace, copy: Path, changes: list):
     for make in changes:
         make(copy)
-    loaded = prior.load(prior.resolve("faces64", str(copy), None, None))
+    loaded = prior.load(prior_folder.resolve("faces64", str(copy), None, None))
     with torch.no_grad():
         assert loaded.evaluate(written.x, torch.tensor(56)).sample.equal(written.output)
     assert loaded.schedule.alphas_cumprod.equal(LINEAR)
@@ -239,7 +239,7 @@ def test_a_pickle_is_not_executed(copy: Path):
 def test_a_network_of_another_kind_is_refused_by_its_config(copy: Path, values: dict, message: str):
     change(copy / "unet/config.json", **values)
     with pytest.raises(UserError, match=message):
-        prior.sample_size(copy)
+        layout.sample_size(copy)
     with pytest.raises(UserError, match=message):
         prior.load(copy)
 
@@ -269,29 +269,29 @@ def test_precision_is_checked(written: SimpleNamespace):
 def test_folders_that_hold_no_prior_are_refused(copy: Path, tmp_path: Path):
     def refused(message: str, path: Path, **options: bool) -> None:
         with pytest.raises(UserError, match=message) as caught:
-            prior.resolve("faces64", str(path), None, None, **options)
+            prior_folder.resolve("faces64", str(path), None, None, **options)
         assert "\n" not in str(caught.value)
 
     refused("absent: no such folder; give prior.path=", tmp_path / "absent")
     refused("has neither unet/config.json nor config.json", tmp_path)
     (copy / "unet" / SAFETENSORS).unlink()
     refused("the folder has no diffusion_pytorch_model.safetensors", copy)
-    assert prior.sample_size(prior.resolve("x", str(copy), None, None, config_only=True)) == 64
+    assert layout.sample_size(prior_folder.resolve("x", str(copy), None, None, config_only=True)) == 64
     (copy / "unet/config.json").write_text("[64]")
     with pytest.raises(UserError, match=r"no JSON object \(ValueError: holds a list\)"):
-        prior.sample_size(copy)
+        layout.sample_size(copy)
 
 
 def test_the_package_comes_before_the_hub(copy: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(prior_folder, "ASSETS", copy.parent)
-    assert prior.resolve("copy", None, None, None) == copy
+    assert prior_folder.resolve("copy", None, None, None) == copy
     with pytest.raises(
         UserError, match="prior.repo=owner/x would not be used, because prior.name=copy is in the package"
     ):
-        prior.resolve("copy", None, "owner/x", None)
-    assert prior.resolve("copy", str(copy), "owner/x", None) == copy, "a folder comes first"
+        prior_folder.resolve("copy", None, "owner/x", None)
+    assert prior_folder.resolve("copy", str(copy), "owner/x", None) == copy, "a folder comes first"
     with pytest.raises(UserError, match="prior.name=other: not in the package, and no prior.repo"):
-        prior.resolve("other", None, None, None)
+        prior_folder.resolve("other", None, None, None)
 
 
 @pytest.fixture
@@ -357,12 +357,12 @@ def test_the_hub_is_asked_for_what_is_needed_and_once(hub: tuple[Path, list[str]
     source, fetched = hub
     (source / "unet" / BIN).write_bytes(b"the same weights again, not to be fetched")
     arguments = ("celebahq256", None, "google/x", revision)
-    folder = prior.resolve(*arguments, config_only=True)
-    assert prior.sample_size(folder) == 64
+    folder = prior_folder.resolve(*arguments, config_only=True)
+    assert layout.sample_size(folder) == 64
     assert len(fetched) == 3 and all(name.endswith(".json") for name in fetched)
-    assert prior.load(prior.resolve(*arguments)).name == "google/x"
+    assert prior.load(prior_folder.resolve(*arguments)).name == "google/x"
     assert fetched[3:] == [f"unet/{SAFETENSORS}"]
-    assert prior.resolve(*arguments) == folder and len(fetched) == 4  # from the cache
+    assert prior_folder.resolve(*arguments) == folder and len(fetched) == 4  # from the cache
 
 
 @pytest.fixture
@@ -380,7 +380,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("config_only", [True, False])
 def test_offline_ends_in_one_line_at_once(no_hub: Path, revision: str | None, config_only: bool):
     with pytest.raises(UserError) as caught:
-        prior.resolve("celebahq256", None, "google/x", revision, config_only=config_only)
+        prior_folder.resolve("celebahq256", None, "google/x", revision, config_only=config_only)
     message = str(caught.value)
     assert message.startswith("prior.repo=google/x: not in the Hugging Face cache") and (
         "ConnectError" in message and "\n" not in message
@@ -392,7 +392,7 @@ def test_what_the_cache_holds_needs_no_hub(no_hub: Path, copy: Path):
     to_root(copy)
     snapshot = no_hub / "models--google--x" / "snapshots" / COMMIT
     shutil.copytree(copy, snapshot)
-    folder = prior.resolve("celebahq256", None, "google/x", COMMIT)
+    folder = prior_folder.resolve("celebahq256", None, "google/x", COMMIT)
     assert folder == snapshot and prior.load(folder).name == "google/x"
     assert prior_folder.commit("google/x", COMMIT) == COMMIT and prior_folder.commit("google/x", "main") == "main"
     (snapshot.parents[1] / "refs").mkdir()
@@ -400,10 +400,10 @@ def test_what_the_cache_holds_needs_no_hub(no_hub: Path, copy: Path):
     assert prior_folder.commit("google/x", "main") == prior_folder.commit("google/x", None) == COMMIT
     # A cache that DIP training alone has filled knows the size, and has no weights.
     (snapshot / SAFETENSORS).unlink()
-    folder = prior.resolve("celebahq256", None, "google/x", COMMIT, config_only=True)
-    assert prior.sample_size(folder) == 64
+    folder = prior_folder.resolve("celebahq256", None, "google/x", COMMIT, config_only=True)
+    assert layout.sample_size(folder) == 64
     with pytest.raises(UserError, match="not in the Hugging Face cache"):
-        prior.resolve("celebahq256", None, "google/x", COMMIT)
+        prior_folder.resolve("celebahq256", None, "google/x", COMMIT)
 
 
 def test_the_random_prior_has_the_size_of_the_original():

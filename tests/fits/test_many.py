@@ -17,8 +17,9 @@ from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stop, Stopping
 from dipddpm.errors import FitFailed
 from dipddpm.fits import FitStore, stacks
-from dipddpm.fits.fit import Obtained, Wanted, _rows
+from dipddpm.fits.fit import _rows
 from dipddpm.fits.many import obtain_all
+from dipddpm.fits.wanted import Obtained, Wanted
 
 SMALL = DipSettings(layers=1, channels=8, lr=5e-3, max_epochs=30, final_relu=False, precision="fp32")
 CPU = RunSettings()

@@ -7,8 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dipddpm.diffusion import prior
-from dipddpm.diffusion.arithmetic import evaluation_gflop
-from dipddpm.dip.arithmetic import epoch_gflop
+from dipddpm.diffusion.flops import evaluation_gflop
+from dipddpm.dip.flops import epoch_gflop
 
 
 @pytest.mark.parametrize(("layers", "channels", "kernel_size", "steps"), [(0, 5, 3, 1), (2, 7, 5, 1), (1, 3, 1, 4)])

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from support import ROOT
 
 from dipddpm.diffusion import prior
-from dipddpm.diffusion.arithmetic import evaluation_gflop
+from dipddpm.diffusion.flops import evaluation_gflop
 from dipddpm.diffusion.schedule import to_picture
 from dipddpm.metrics.quality import psnr
 from dipddpm.pictures.read import load, to_tensor

@@ -16,8 +16,8 @@ from dipddpm.config.schema import of_picture
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.errors import FitFailed, UserError
 from dipddpm.fits import FitStore
-from dipddpm.fits.fit import Wanted
 from dipddpm.fits.many import obtain_all as many_fits
+from dipddpm.fits.wanted import Wanted
 from dipddpm.runs import commands as runs
 from dipddpm.runs.folder import listed, result_names
 from dipddpm.runs.inspect import inspect

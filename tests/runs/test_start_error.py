@@ -18,8 +18,8 @@ from dipddpm.config.start_error import is_estimated
 from dipddpm.degradation.problem import Problem
 from dipddpm.dip.stopping import Stop, Stopping
 from dipddpm.errors import UserError
-from dipddpm.fits.fit import Wanted
 from dipddpm.fits.store import FitStore, fit_key
+from dipddpm.fits.wanted import Wanted
 from dipddpm.runs import commands
 from dipddpm.runs.starts import settings_of
 from dipddpm.runs.windows import StartError, error_of

@@ -12,7 +12,7 @@ import torch
 from dipddpm.diffusion.prior import Prior, empty_network
 from dipddpm.diffusion.warm import STEPS
 from dipddpm.dip import networks
-from dipddpm.dip.arithmetic import epoch_gflop
+from dipddpm.dip.flops import epoch_gflop
 from dipddpm.dip.settings import DipSettings
 from dipddpm.metrics.operations import gflop
 
