@@ -17,9 +17,10 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from dipddpm import progress
 from dipddpm.dip.curves import Curves
 from dipddpm.dip.keeping import Keeper, Trajectory
+from dipddpm.dip.kept import Entry
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.stopping import Rule
-from dipddpm.dip.writing import Beside, Entry, Here, Written
+from dipddpm.dip.writing import Beside, Here, Written
 from dipddpm.environment import changes
 from dipddpm.files import replacing
 from dipddpm.metrics import quality as metrics

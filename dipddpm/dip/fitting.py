@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from dipddpm import environment
-from dipddpm.dip import networks, writing
+from dipddpm.dip import networks, tracking, writing
 from dipddpm.dip.alone import alone
 from dipddpm.dip.callbacks import Bar, KeepEpochs, Member, StopByRule, WholeFile
 from dipddpm.dip.curves import best_kept
@@ -165,9 +165,9 @@ def _parts(module: DeepImagePrior, members: Sequence[Member], every: int) -> lis
         fixed = {"noisy": y[i : i + 1], "z": module.z[i : i + 1]}
         if module.clean is not None:
             fixed["clean"] = module.clean[i : i + 1]
-        sparse = len(members) > writing.FEW
+        sparse = len(members) > tracking.FEW
         best = best_kept(member.kept)
-        charts.append((i, partial(writing.Charts, keeper, every, fixed, epochs, best, sparse=sparse)))
+        charts.append((i, partial(tracking.Charts, keeper, every, fixed, epochs, best, sparse=sparse)))
     return makers + charts  # processes take turns: each gets a share of both
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,6 +38,23 @@ class Kept:
     def of(self, i: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Return the weights of picture ``i`` by name, and the picture, shape (1, 3, H, W)."""
         return {name: w[i] for name, w in self.weights.items()}, self.pictures[i : i + 1]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The end of a block of one fit.
+
+    Attributes:
+        epoch: The newest epoch.
+        rows: The rows of the block's epochs.
+        psnr: PSNR of the kept picture in dB; None without a clean picture.
+        last: Whether the fit ends here.
+    """
+
+    epoch: int
+    rows: Sequence[Mapping[str, float]]
+    psnr: float | None
+    last: bool
 
 
 class Fits(Protocol):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import math
 import mmap
 import multiprocessing
 import os
@@ -19,40 +18,18 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
-from dipddpm.dip import tracking
 from dipddpm.dip.keeping import Keeper
-from dipddpm.dip.kept import Kept
-from dipddpm.files import utf8_path
+from dipddpm.dip.kept import Entry, Kept
 
 PROCESSES = 8  # at most, and one core stays for this process
 SLOTS = 4  # ends of blocks that wait to be written
-FEW = 16  # fits at once whose charts have a point for each epoch, and pictures
-
-
-@dataclass(frozen=True)
-class Entry:
-    """The end of a block of one fit.
-
-    Attributes:
-        epoch: The newest epoch.
-        rows: The rows of the block's epochs.
-        psnr: PSNR of the kept picture in dB; None without a clean picture.
-        last: Whether the fit ends here.
-    """
-
-    epoch: int
-    rows: Sequence[Mapping[str, float]]
-    psnr: float | None
-    last: bool
 
 
 class Part(Protocol):
@@ -75,65 +52,6 @@ class Epochs:
     def close(self) -> None: ...
 
 
-class Charts:
-    """TensorBoard's events of a fit: the rows of all epochs, and pictures every ``every`` epochs and at the end.
-
-    The pictures are the kept one, and that of the highest PSNR so far, where it is a new one. The first time y, z and
-    the clean picture are written, too.
-
-    Args:
-        keeper: The keeper of the fit. It has a folder.
-        every: Epochs between the pictures.
-        fixed: y, z and the clean picture by name, each of shape (1, 3, H, W).
-        epochs: Epochs that the fit has had.
-        best: The kept epoch of the highest PSNR so far and its PSNR, or None.
-        sparse: Whether there is a point for kept epochs only, and no picture.
-    """
-
-    def __init__(
-        self,
-        keeper: Keeper,
-        every: int,
-        fixed: Mapping[str, torch.Tensor],
-        epochs: int,
-        best: tuple[int, float] | None,
-        *,
-        sparse: bool = False,
-    ) -> None:
-        self.every, self.fixed, self.sparse = every, dict(fixed), sparse
-        self.shown = epochs
-        self.best = best[1] if best else -math.inf
-        self.best_picture = keeper.picture(best[0]) if best and not sparse else None
-        self.described: set[str] = set()
-        self.stack = ExitStack()
-        assert keeper.folder is not None
-        folder = self.stack.enter_context(utf8_path(keeper.folder))
-        # A killed run may have logged epochs after its last commit.
-        self.events = self.stack.enter_context(SummaryWriter(str(folder), purge_step=epochs + 1))
-        self.events.add_custom_scalars(tracking.LAYOUT)
-
-    def write(self, entry: Entry, weights: Mapping[str, torch.Tensor], picture: torch.Tensor) -> None:
-        rows = entry.rows[-1:] if self.sparse else entry.rows
-        for epoch, row in enumerate(rows, entry.epoch - len(rows) + 1):
-            tracking.log_epoch(self.events, row, epoch, self.described)
-        if self.sparse:
-            return
-        if self.best_picture is None or (entry.psnr is not None and entry.psnr > self.best):
-            self.best, self.best_picture = entry.psnr or self.best, picture.clone()
-        if entry.epoch // self.every > self.shown // self.every or entry.last:
-            self._show(entry.epoch, picture)
-
-    def _show(self, epoch: int, picture: torch.Tensor) -> None:
-        pictures = {**self.fixed, "output": picture}
-        if self.best > -math.inf and self.best_picture is not None:
-            pictures["best"] = self.best_picture
-        tracking.log_pictures(self.events, "dip", pictures, epoch)
-        self.shown, self.fixed = epoch, {}
-
-    def close(self) -> None:
-        self.stack.close()
-
-
 Maker = tuple[int, Callable[[], Part]]  # the index of a picture, and a function that makes a part of its work
 Written = tuple[int, int, Any]  # the index of a picture, an epoch, and what the part returned for it
 
@@ -145,7 +63,7 @@ class Here:
         self.parts = [(i, maker()) for i, maker in makers]
 
     def write(self, entries: Mapping[int, Entry], kept: Kept) -> list[Written]:
-        """Write the ends of blocks, by the index of their picture. ``kept`` may change after the call."""
+        """Write the ends of blocks, by the index of their picture."""
         given = [(i, part) for i, part in self.parts if i in entries]
         return [(i, entries[i].epoch, part.write(entries[i], *kept.of(i))) for i, part in given]
 

@@ -21,11 +21,11 @@ from dipddpm.dip.callbacks import WholeFile
 from dipddpm.dip.curves import COLUMNS
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.keeping import Memory
-from dipddpm.dip.kept import Kept
+from dipddpm.dip.kept import Entry, Kept
 from dipddpm.dip.module import DeepImagePrior
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stop, Stopping
-from dipddpm.dip.writing import Charts, Entry
+from dipddpm.dip.tracking import Charts
 from dipddpm.fits import FitStore
 from dipddpm.fits.choice import choose
 from dipddpm.fits.keeping import FolderKeeper
