@@ -20,6 +20,7 @@ from prior_training.settings import WORK, Settings
 from prior_training.training import Training
 
 NAMED = 5  # damaged pictures whose reasons are printed; training.json has all reasons
+FEW = 100  # pictures: a prior of fewer learns little but these
 
 
 def train(settings: Settings) -> None:
@@ -45,6 +46,8 @@ def train(settings: Settings) -> None:
             print(f"continuing from {checkpoint} after {training.seen} pictures")
         learnt, held_out = pictures.hold_out(len(found.names), settings.held_out, settings.seed)
         print(f"{len(learnt)} pictures to train on, {len(held_out)} held out (training.json has their names)")
+        if len(learnt) < FEW:
+            print(f"a prior of fewer than {FEW} pictures learns these pictures, and little of others")
         parameters = sum(p.numel() for p in training.unet.parameters())
         print(f"{parameters:,} parameters, on {device} in {settings.precision.name}")
         _learn(training, Report(training, found, held_out.tolist()), torch.from_numpy(found.pixels)[learnt], checkpoint)

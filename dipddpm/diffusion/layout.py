@@ -32,6 +32,8 @@ def network_folder(folder: Path) -> Path:
     for network in (folder / "unet", folder):
         if (network / "config.json").is_file():
             return network
+    if (folder / "training").is_dir():
+        raise UserError(f"prior {folder}: its training has not ended; type its train_prior.py command again")
     raise refusal(folder, "the folder has neither unet/config.json nor config.json")
 
 

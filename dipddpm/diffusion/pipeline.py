@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 import numpy as np
@@ -93,6 +94,8 @@ class WindowPipeline(DiffusionPipeline):
         index: Any = cls.load_config(path, **{key: kwargs[key] for key in of_hub if key in kwargs})
         if others := parts_beside_the_network(index):
             raise ValueError(f"{path} has {', '.join(others)} beside its network: give a DDPM over pixels")
+        # Without accelerate diffusers would print five lines about it.
+        kwargs.setdefault("low_cpu_mem_usage", find_spec("accelerate") is not None)
         return super().from_pretrained(path, **kwargs)  # pyright: ignore[reportReturnType]
 
     @torch.no_grad()

@@ -132,7 +132,8 @@ def _restored(
         cost = results.cost(picture.start, result, prior, of_one.window)
         picture.record |= {"window": of_one.record(), "cost": cost}
     if c.baselines:
-        for picture, rows in zip(pictures, windows.baselines(plans, problems, prior), strict=True):
+        made = [picture.result for picture in pictures if picture.result]
+        for picture, rows in zip(pictures, windows.baselines(plans, problems, starts, made, prior), strict=True):
             picture.rows |= rows
     return pictures
 

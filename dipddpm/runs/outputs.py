@@ -186,7 +186,8 @@ def notes_of(rows: Mapping[str, Row], record: Mapping[str, Any], compared: Seque
         if learning := cost.get("learning_evaluations_worth"):
             share += f", {learning:.0f} for the DIP in the window"
         chain = record["prior"]["levels"]
-        notes.append(f"cost{each}: the arithmetic of {total:.0f} evaluations{share}; the whole chain takes {chain}")
+        evaluations = f"{total:.0f} evaluation{'' if round(total) == 1 else 's'}"
+        notes.append(f"cost{each}: the arithmetic of {evaluations}{share}; the whole chain takes {chain}")
         if dip:
             notes += compared
             then = "" if dip["made_by_this_run"] else " (measured when the stored fit was made)"
@@ -206,7 +207,7 @@ def notes_of(rows: Mapping[str, Row], record: Mapping[str, Any], compared: Seque
     if record["noise"]["source"] == "estimated":
         sigma = record["noise"]["sigma"]
         notes.append(
-            f"the noise was estimated: sigma {sigma:.1f}, which is too low for noise that is not white; where blotches "
-            "stay, type a larger noise.sigma=<0-255 scale>"
+            f"the noise was estimated: sigma {sigma:.1f}; this is right for white noise, and too low for other noise: "
+            "where blotches stay, type a larger noise.sigma=<0-255 scale>"
         )
     return notes

@@ -183,12 +183,16 @@ def results_of(
     return answers
 
 
-def baselines(plans: Sequence[Plan], problems: Sequence[Problem], prior: Prior) -> list[dict[str, Row]]:
+def baselines(
+    plans: Sequence[Plan], problems: Sequence[Problem], starts: Sequence[Start], made: Sequence[Restoration],
+    prior: Prior,
+) -> list[dict[str, Row]]:  # fmt: skip
     """Run the two starts without a DIP for each picture: one evaluation from y, and a window of the same scheduler.
 
     y starts at the noise level of its own noise. A completed y has no such level, and starts at the window's. A window
     that starts from pure noise has no level to compare at, and a completed y then gives no rows. A window in which the
-    DIP learns is compared with ``consistency=auto``, which needs no DIP.
+    DIP learns is compared with ``consistency=auto``, which needs no DIP. Where the result is of the very window of the
+    second start, it is not run again.
     """
     completed = problems[0].operator.partial
     if plans[0].window.init == "noise" and completed:
@@ -207,8 +211,15 @@ def baselines(plans: Sequence[Plan], problems: Sequence[Problem], prior: Prior) 
         one = replace(whole, end_t=0, steps=1, scheduler="ddim")
         ones.append(_Run(one, consistent, problem, problem.noisy))
     means = _restored(ones, prior)
-    with progress.window_bar(f"no DIP: {_span(wholes)} to {wholes[0].window.end_t}", _evaluations(wholes)) as watch:
-        windows = _restored(wholes, prior, watch)
+    known = {
+        i: result for i, result in enumerate(made)
+        if isinstance(starts[i], DirectStart) and _same(wholes[i], plans[i])
+    }  # fmt: skip
+    if missing := [i for i in range(len(wholes)) if i not in known]:
+        runs = [wholes[i] for i in missing]
+        with progress.window_bar(f"no DIP: {_span(runs)} to {runs[0].window.end_t}", _evaluations(runs)) as watch:
+            known |= dict(zip(missing, _restored(runs, prior, watch), strict=True))
+    windows = [known[i] for i in range(len(wholes))]
     rows = []
     for run, one, window in zip(wholes, means, windows, strict=True):
         w = run.window
@@ -229,6 +240,12 @@ class _Run:
     start: torch.Tensor
     error_sigma: float | None = None
     load: Callable[[], LoadedFit] | None = None  # of the DIP that learns in the window
+
+
+def _same(run: _Run, plan: Plan) -> bool:
+    """Return whether a plan has the window of a run, with the first noise level and the steps as numbers."""
+    w = plan.window
+    return (run.window, run.consistent) == (replace(w, start_t=w.first, steps=w.nfe), plan.consistent)
 
 
 def _span(runs: Sequence[_Run]) -> str:

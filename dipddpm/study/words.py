@@ -78,7 +78,7 @@ def _best(frame: pd.DataFrame) -> str:
     if found is None:
         return ""
     interval = f" ± {found['interval']:.2f}" if pd.notna(found["interval"]) else ""
-    return f"Best {output_name(frame)}: {found['psnr']:.2f}{interval} dB ({found['name']}){mean}."
+    return f"Best {output_name(frame)} of a job: {found['psnr']:.2f}{interval} dB ({found['name']}){mean}."
 
 
 def _many(frame: pd.DataFrame) -> str:
@@ -99,7 +99,7 @@ def _best_without_a_dip(frame: pd.DataFrame) -> str:
     if others.empty:
         return ""
     psnr, cost = others["psnr"].iloc[0], round(others["cost"].iloc[0], 1)
-    return f"Best without a DIP: {psnr:.2f} dB with {plural(f'{cost:g}', 'evaluation')} and no fit."
+    return f"Best without a DIP, baselines included: {psnr:.2f} dB with {plural(f'{cost:g}', 'evaluation')} and no fit."
 
 
 def _against_no_dip(frame: pd.DataFrame) -> str:
@@ -113,8 +113,8 @@ def _against_no_dip(frame: pd.DataFrame) -> str:
         return ""
     beaten = sum(((others["cost"] <= p.cost) & (others["psnr"] >= p.psnr)).any() for p in front.itertuples())
     return (
-        f"The Pareto front of the DIP starts has {plural(len(front), 'point')}. For {beaten} of {len(front)}, "
-        "a start without a DIP costs no more and has no lower PSNR."
+        f"Jobs with a DIP: {plural(len(front), 'point')} on a Pareto front of their own. A start without a DIP costs "
+        f"no more and has no lower PSNR than {beaten} of them."
     )
 
 

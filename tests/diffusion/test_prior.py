@@ -274,6 +274,8 @@ def test_folders_that_hold_no_prior_are_refused(copy: Path, tmp_path: Path):
 
     refused("absent: no such folder; give prior.path=", tmp_path / "absent")
     refused("has neither unet/config.json nor config.json", tmp_path)
+    (tmp_path / "mine/training").mkdir(parents=True)
+    refused("its training has not ended; type its train_prior.py command again", tmp_path / "mine")
     (copy / "unet" / SAFETENSORS).unlink()
     refused("the folder has no diffusion_pytorch_model.safetensors", copy)
     assert layout.sample_size(prior_folder.resolve("x", str(copy), None, None, config_only=True)) == 64

@@ -281,7 +281,7 @@ def test_a_study_shows_such_a_job_as_a_point_with_its_interval(configure, faces,
     assert frame["pictures"].tolist() == [3, 3] and frame["fit_jobs"].tolist() == [2, 2], "the same fits"
     said = " ".join(summary(frame))
     best = max(of, key=lambda m: m["result"]["psnr"])["result"]
-    assert f"Best result: {best['psnr']:.2f} ± {best['interval']['psnr']:.2f} dB" in said
+    assert f"Best result of a job: {best['psnr']:.2f} ± {best['interval']['psnr']:.2f} dB" in said
     assert "means over 3 pictures" in said and "3 fits" in said
     figure: Any = quality_against_cost(frame)
     bars = [value for trace in figure.data if trace.error_y.array is not None for value in trace.error_y.array]

@@ -59,6 +59,15 @@ def test_every_setting_reaches_the_window_and_the_baseline_shares_what_it_can(co
         assert np.abs(start[0].clamp(0, 1).permute(1, 2, 0).numpy() - shown).max() < 1 / 500, name
 
 
+@pytest.mark.parametrize(
+    ("typed", "windows"), [("", 1), ("ddpm.seed=1", 1), ("ddpm.samples=2", 2), ("ddpm.init=raw", 2)]
+)
+def test_a_window_from_y_that_is_the_baseline_is_run_once(configure, tmp_path, asked, typed, windows):
+    metrics = sample(configure("checkpoint=none", "ddpm.start_t=57", *typed.split()), tmp_path / "run")
+    assert len(asked) == windows
+    assert (metrics["result"]["psnr"] == metrics["noisy_window"]["psnr"]) == (windows == 1)
+
+
 def test_a_form_of_data_consistency_reaches_all_windows_and_is_recorded(configure, tmp_path, asked):
     def run(*typed):
         metrics = sample(configure("operator=mask", "noise.sigma=20", *typed), tmp_path / "-".join(typed))

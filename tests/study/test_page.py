@@ -113,7 +113,7 @@ def test_a_page_of_fits_shows_dip_outputs(tmp_path):
         job(tmp_path, [f"dip.layers={layers}"], fit_metrics(), pictures=True)
     text = build(tmp_path).read_text()
     assert text.count("/dip.png") == 2 and "/result.png" not in text
-    assert "Best DIP output: 23.00 dB" in text
+    assert "Best DIP output of a job: 23.00 dB" in text
 
 
 @pytest.mark.parametrize(
