@@ -11,7 +11,7 @@ from dipddpm.dip.kept import Fits
 
 # Only a fit with held-out values has "holdout". The colours tell whether a channel of the output is dead.
 RAW_COLUMNS = ("loss_noisy", "loss_clean", "clipped", "energy", "red", "green", "blue", "window_variance",
-            "moving_variance", "holdout")  # fmt: skip
+               "moving_variance", "holdout")  # fmt: skip
 DARK = 0.5 / 255  # a channel of y up to this mean is black, and an output of zero is right for it
 
 
