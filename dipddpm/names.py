@@ -17,6 +17,7 @@ PICTURE_FILES = (
 )
 RESULTS, TABLE = "results", "pictures.csv"  # with image=folder: the folder of the results, and a row for each picture
 TEXTS = ("config.yaml", "metrics.json", "error.txt")  # the files of a run that are no pictures
+TRAINING = "training"  # folder of a prior for the files that only its training needs
 BASELINES = ("posterior_mean", "noisy_window")  # rows of the two starts without a DIP
 QUALITIES = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "stlpips": ("ST-LPIPS", 3)}  # title and decimals of each
 SCRIPTS = {"fit": "train_dip.py", "sample": "sample.py"}  # the script of each command

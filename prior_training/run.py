@@ -13,10 +13,11 @@ from filelock import FileLock, Timeout
 from dipddpm import progress
 from dipddpm.environment import choose_device, choose_precision
 from dipddpm.errors import UserError
+from dipddpm.names import TRAINING
 from dipddpm.ownership import claim
 from prior_training import pictures
 from prior_training.report import Report
-from prior_training.settings import WORK, Settings
+from prior_training.settings import Settings
 from prior_training.training import Training
 
 NAMED = 5  # damaged pictures whose reasons are printed; training.json has all reasons
@@ -35,7 +36,7 @@ def train(settings: Settings) -> None:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     claim(Path(settings.out), ("README.md", "model_index.json", "scheduler", "unet"), "type another out=<folder>",
-          lock=WORK)  # fmt: skip
+          lock=TRAINING)  # fmt: skip
     settings.work.mkdir(parents=True, exist_ok=True)
     with _alone(settings):
         found = _read(settings)

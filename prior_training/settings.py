@@ -17,7 +17,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from dipddpm.cli.explain import explained
 from dipddpm.errors import UserError, need
 from dipddpm.files import flat, read_json
-from dipddpm.names import SMALLEST
+from dipddpm.names import SMALLEST, TRAINING
 from prior_training import pictures
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ Loss = Enum("Loss", "log_mse mse")
 Precision = Enum("Precision", "fp32 bf16")
 
 CONF = Path(__file__).parents[1] / "conf"
-WORK = "training"  # folder inside `out` for the files that only the training needs
 RECORD = "training.json"
 WIDTHS = (32, 64, 128)  # channels at full, half and quarter resolution; coarser resolutions have the last number
 # These keys may change when a training is continued:
@@ -84,7 +83,7 @@ class Settings:
     @property
     def work(self) -> Path:
         """The folder of the checkpoint, the pictures read, the record and the TensorBoard events."""
-        return Path(self.out) / WORK
+        return Path(self.out) / TRAINING
 
 
 ConfigStore.instance().store("train_prior_schema", Settings)  # so that Hydra refuses unknown keys and wrong types

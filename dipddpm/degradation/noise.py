@@ -108,8 +108,8 @@ class Poisson(Noise):
     """Noise of counted photons: y = Poisson(p x) / p, where p is the number of photons of a white value.
 
     The variance of a value is x / p, and its mean over the picture is mean(x) / p. Hence p = mean(x) / s^2 gives the
-    rms s. Bright pixels are noisier than dark ones. y is 0 or more. An x below 0, such as a
-    bicubic picture has beside an edge, counts as 0.
+    rms s. Bright pixels are noisier than dark ones. y is 0 or more. An x below 0, such as a bicubic picture has beside
+    an edge, counts as 0.
 
     Attributes:
         sigma: Expected rms on the 0-255 scale, 0 or more. At 0.1 a white value has millions of photons.

@@ -69,8 +69,12 @@ class DipSettings:
         """Return the recommended settings of a network, with ``changes``: ``DipSettings.of("skip", channels=32)``."""
         return cls(**{"network": network, **PRESETS.get(network, {}), **changes})
 
-    def for_rule(self, rule: str) -> DipSettings:
-        """Return settings whose share of held-out values is known: by default 5% for the rule ``holdout``, else 0."""
+    def for_rule(self, rule: object) -> DipSettings:
+        """Return settings whose share of held-out values is known: by default 5% for the rule ``holdout``, else 0.
+
+        Args:
+            rule: The name of a rule, or a function, which may have any name.
+        """
         return self if self.holdout is not None else replace(self, holdout=HELD_OUT if rule == "holdout" else 0.0)
 
 

@@ -255,7 +255,7 @@ def _with_held_out(settings: DipSettings, stopping: Stopping, problem: Problem) 
         raise ValueError(
             f"stopping=holdout needs held-out values, and settings.holdout is 0: give holdout={HELD_OUT} or None"
         )
-    settings = settings.for_rule(stopping.name)
+    settings = settings.for_rule(stopping.rule)
     if settings.holdout and problem.correlated:
         raise ValueError(
             f"holdout={settings.holdout:g} is not allowed with correlated noise, because the neighbours of a held-out "

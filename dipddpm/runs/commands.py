@@ -125,15 +125,14 @@ def _restored(
     plans = [windows.planned(one, problem, start, prior) for one, problem, start in started]
     windows.say(c, plans, prior)
     _, problems, starts = zip(*started, strict=True)
-    for picture, of_one, (result, row) in zip(
-        pictures, plans, windows.results_of(plans, problems, starts, prior), strict=True
-    ):
+    made = windows.results_of(plans, problems, starts, prior)
+    for picture, of_one, (result, row) in zip(pictures, plans, made, strict=True):
         picture.result, picture.rows["result"] = result, row
         cost = results.cost(picture.start, result, prior, of_one.window)
         picture.record |= {"window": of_one.record(), "cost": cost}
     if c.baselines:
-        made = [picture.result for picture in pictures if picture.result]
-        for picture, rows in zip(pictures, windows.baselines(plans, problems, starts, made, prior), strict=True):
+        without = windows.baselines(plans, problems, starts, [result for result, _ in made], prior)
+        for picture, rows in zip(pictures, without, strict=True):
             picture.rows |= rows
     return pictures
 

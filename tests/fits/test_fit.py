@@ -149,6 +149,14 @@ def test_a_rule_of_ones_own_stops_the_fit():
     assert (fit.epoch, len(fit.curves)) == (20, 30), "rules are asked every ten epochs"
 
 
+def test_a_rule_of_ones_own_may_have_the_name_of_another():
+    def holdout(curves):
+        return None
+
+    fits = [fit_dip(Problem(pictures(), 25), settings=SMALL, stopping=rule) for rule in (holdout, "never")]
+    assert same(*fits) and np.isnan(fits[0].curves.column("holdout")).all(), "no value is held out"
+
+
 def test_a_picture_in_double_precision_is_fitted_like_the_same_in_single_precision():
     y = pictures()
     curves = [fit_dip(Problem(each, sigma=25), settings=SMALL, stopping="never").curves for each in (y, y.double())]
