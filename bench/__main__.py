@@ -9,7 +9,7 @@
 A row is a pair: A is a program of this project, B is the program that A is compared with. The first run of both shows
 whether their quality is equal. Each round runs both. The figure of a row is the median of the rounds' ratios. Other
 work on the machine shows in the spread, and in the load before and after. The results are
-outputs/bench/performance.json and outputs/bench/performance.md. No row needs the network.
+outputs/bench/performance.json and outputs/bench/performance.md. No row needs an internet connection.
 """
 
 from __future__ import annotations

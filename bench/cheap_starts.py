@@ -60,7 +60,7 @@ def _filled(y: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
 
 
 def least_absolute(y: torch.Tensor, weight: float) -> torch.Tensor:
-    """Return the v of the least |v - y|_1 + weight TV(v): total variation that outliers do not move.
+    """Return the v with the least |v - y|_1 + weight TV(v): total variation that outliers hardly change.
 
     The iteration is algorithm 1 of Chambolle and Pock, 2011, https://doi.org/10.1007/s10851-010-0251-1.
     """

@@ -31,7 +31,7 @@ from dipddpm.fits.store import FitStore
 from dipddpm.fits.wanted import Obtained, Wanted
 
 PLAIN_LOOP = "the original's loop, fp32"
-NEVER = Stopping("loss_floor", threshold=1e-12)  # is asked, and does not fire
+NEVER = Stopping("loss_floor", threshold=1e-12)  # is applied, and never fires
 
 
 def epoch_pair(setting: Setting, settings: DipSettings, size: int, device: str, stopping: Stopping = NEVER) -> Pair:

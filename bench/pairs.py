@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 
 class CannotMeasure(Exception):
-    """A row that this machine or this setting cannot measure. The text says why, and where there is a way, the way."""
+    """A row that this machine or this setting cannot measure. The text says why, and what would help."""
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def job_pair(setting: Setting, typed: Sequence[str], device: str) -> Pair:
 
 
 def configured(typed: Sequence[str]) -> Config:
-    """Return the configuration that the command line composes of these overrides."""
+    """Return the configuration that the command line composes from these overrides."""
     from hydra import compose, initialize_config_dir
 
     from dipddpm.config import compose as config

@@ -10,7 +10,7 @@ Fits take all cores: do not set OMP_NUM_THREADS.
 The faces are drawn from the validation faces of the prior, in the order of `bench/averages.py`. Settings were chosen on
 the first 60 of them, and the tables report others. ``--also`` names further pictures, which get columns of their own.
 Costly rows, of long fits and long windows, have ``--few`` faces: the first of the others.
-A difference is between results of the same faces. ``--out`` holds them as ``starts.csv`` and alike.
+A difference is between results of the same faces. ``--out`` also holds the figures, such as ``starts.csv``.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def error_unknown(
         start: The name of the picture that the window starts from.
         because: The reason why no other source tells the error.
         many: Whether the job has many pictures, which take no ``image.reference``.
-        fitting: Whether the run would know the error of a DIP that it fits itself.
+        fitting: Whether a DIP that the run fits itself would have a known error.
     """
     sources = ("checkpoint=stop, " if fitting else "") + ("" if many else "image.reference=<clean file>, ")
     return UserError(

@@ -194,7 +194,7 @@ def locked(path: Path, key: str, waiting: str | None = None, timeout: float = 0)
     Args:
         path: The lock file. A link is never followed.
         key: The key of the configuration that names the folder of the lock file, for refusals.
-        waiting: The line to log while another process holds the lock for longer than ``timeout``. None waits no longer.
+        waiting: The line to log while another process holds the lock for longer than ``timeout``. None: no more wait.
         timeout: Seconds to wait.
 
     Raises:
@@ -261,6 +261,6 @@ def is_kept_file(checkpoint: object) -> bool:
 def link(path: Path, target: Path) -> None:
     """Make ``path`` a relative symbolic link to ``target``. An older file or link is replaced, a folder is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_symlink() or not path.is_dir():  # whoever copies a sweep may copy the targets of its links
+    if path.is_symlink() or not path.is_dir():  # a copied sweep may hold folders in place of its links
         path.unlink(missing_ok=True)
         path.symlink_to(os.path.relpath(target.resolve(), path.parent.resolve()))

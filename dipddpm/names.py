@@ -37,7 +37,7 @@ OBJECTIVES = (
     "result.nfe",
 )
 
-LARGEST_OUTPUT = 1e6  # of a network: beyond it is no noise and no picture; up to it all states stay finite
+LARGEST_OUTPUT = 1e6  # of a network: a larger one is neither noise nor picture; up to it all states stay finite
 LARGEST_NUMBER = 2**31 - 1  # of whole numbers that are no seeds
 
 
@@ -65,7 +65,7 @@ Init = Word("Init", "raw scaled diffused matched noise")
 Scheduler = Word("Scheduler", "ddpm ddim dpmpp")
 Form = Word("Form", "auto ddnm diffpir gradient dip dps")  # of data consistency (dipddpm/diffusion/agreement.py)
 FitMode = Word("FitMode", "auto never")
-NOISE_SHOWS = ("identity", "blur", "clip")  # operators that leave the noise of y so that it can be estimated
+NOISE_SHOWS = ("identity", "blur", "clip")  # operators after which the noise of y can be estimated
 NOISES = tuple(name for name in NoiseKind.__members__ if name != "own")  # kinds that can be added
 OPERATORS, BORDERS, TRANSFORMS, NETWORKS, LOSSES, RULES, PRECISIONS, INITS, SCHEDULERS, FORMS = (
     tuple(kind.__members__)

@@ -1,7 +1,8 @@
 """Tell the files that this project wrote into a folder from those of others, by a record of their names.
 
 A user may name any folder for the files of a run, also one that holds a web page or another program's results. The
-record ``.dipddpm.json`` is written before any file that it names. What it does not name is never replaced or removed.
+record ``.dipddpm.json`` is written before any file that it names. A file that the record does not name is never
+replaced or removed.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def claim(folder: Path, names: Iterable[str], advice: str, *, lock: str, older: 
 def claimed(folder: Path) -> set[str] | None:
     """Return the names of the files that this project wrote into a folder; None without a readable record.
 
-    A record that came with a folder from elsewhere may name files outside the folder: they are nobody's.
+    A record that came with a folder from elsewhere may name files outside the folder: these names do not count.
     """
     try:
         return {name for name in map(str, read_json(folder / RECORD)["files"]) if os.path.basename(name) == name}

@@ -11,7 +11,7 @@ import sys
 
 
 class _Pipe(io.FileIO):
-    """A stream of this process that swallows its text once nobody reads it any more, as after ``| head``."""
+    """A stream of this process that drops its text once its reader has ended, as after ``| head``."""
 
     def write(self, data, /) -> int | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         try:
@@ -26,10 +26,10 @@ class _Pipe(io.FileIO):
 def settle() -> None:
     """Make this process independent of its surroundings; a second call changes nothing.
 
-    - A reader of the output that leaves does not end the job.
+    - The job goes on when the reader of its output ends.
     - ``MPLBACKEND`` is dropped: a notebook's backend is not importable everywhere, and panels need none.
     - torch takes large tensors in pages of 2 MB, unless ``THP_MEM_ALLOC_ENABLE`` says otherwise. An evaluation of the
-      256x256 network took 0.87 of the time. It has an effect only before torch is imported.
+      256x256 network took 0.87 of the time. The variable has an effect only before torch is imported.
     - ``COLUMNS=0``, which a terminal of unknown width sets, is dropped: tables would be empty.
     """
     os.environ.pop("MPLBACKEND", None)

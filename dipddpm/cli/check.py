@@ -129,7 +129,7 @@ def _check_options(args: argparse.Namespace, unread: Sequence[str]) -> None:
 
 
 def _conf(args: argparse.Namespace) -> Path:
-    """Return the folder of the configuration files; refuse ``--config-path`` and ``--config-dir`` that are none."""
+    """Return the folder of the configuration files; refuse options that name no folder."""
     conf = Path(args.config_path).absolute() if args.config_path else conf_folder()
     if not conf.is_dir():
         given = f"--config-path {args.config_path}: " if args.config_path else ""

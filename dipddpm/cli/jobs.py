@@ -40,7 +40,7 @@ def find(name: str, overrides: Sequence[str], command: str, args: argparse.Names
         The jobs to check are the one run, all jobs of a grid, or those at the ends of a search's space.
 
     Raises:
-        UserError: When a sweep is asked for in a way that Hydra or its plugins cannot run.
+        UserError: When Hydra or its plugins cannot run the sweep as it is typed.
     """
     with explained(overrides):
         parsed = parse(overrides)
@@ -164,12 +164,12 @@ def whole_numbers(refusal: str, overrides: Sequence[str]) -> str:
 
 
 def _check_sampler(sampler: Mapping[str, Any], sweep: Sequence[Override], c: Config) -> None:
-    """Refuse a sampler of Optuna that cannot search this space, or by several figures."""
+    """Refuse a sampler of Optuna that cannot search this space, or cannot optimise several figures."""
     name, why = str(sampler.get("_target_")).rpartition(".")[2], ""
     ranges = [o for o in sweep if o.is_interval_sweep()]
     lists = [list(o.sweep_iterator()) for o in sweep if o.is_choice_sweep()]
     if name == "CmaEsSampler" and len(c.objective) > 1:
-        why = "cmaes searches by one figure"
+        why = "cmaes optimises one figure alone"
     elif name == "GridSampler" and (ranges or any(len({type(v) for v in values}) > 1 for values in lists)):
         why = "grid takes lists of values of one type, and no ranges"
     need(not why, "hydra/sweeper/sampler", why.partition(" ")[0], f"{why}; type hydra/sweeper/sampler=seeded")

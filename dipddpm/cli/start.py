@@ -16,7 +16,7 @@ from dipddpm.config.folder import conf_folder
 from dipddpm.surroundings import settle
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)  # no space, and no space for this user
-FULL = "HYDRA_FULL_ERROR"  # the variable by which a user asks Hydra for tracebacks
+FULL = "HYDRA_FULL_ERROR"  # the variable that makes Hydra print tracebacks
 
 
 def start(job: Callable[[DictConfig], Objective], command: str) -> None:

@@ -7,7 +7,7 @@
 | ``oracle`` | the kept epoch of best PSNR; needs a clean picture |
 | ``250`` | epoch 250; the fit is extended to it where it is shorter |
 | ``<file>.safetensors`` | the picture in the file of a kept epoch, of any fit; nothing is fitted |
-| ``none`` | the noisy picture y; an operator's missing part is completed; nothing is fitted |
+| ``none`` | y itself, completed where an operator removed a part; nothing is fitted |
 
 A fit keeps every ``dip.checkpoint_every``-th epoch. A kept epoch is a file with weights and a picture.
 """

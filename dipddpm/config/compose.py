@@ -105,7 +105,7 @@ def leaves(schema: type, prefix: str = "") -> list[tuple[str, Any]]:
     return [(key, kind) for key, kind in _keys(schema, prefix) if not is_dataclass(kind)]
 
 
-@functools.cache  # each job of a sweep asks
+@functools.cache  # called for each job of a sweep
 def known_keys(schema: type) -> list[str]:
     """Return the dotted names of all keys of a schema, the groups and the keys of all their choices included."""
     return [key for key, _ in _keys(schema)]
@@ -181,7 +181,7 @@ def _chosen(group: str, having: Sequence[str], given: str, typed: Sequence[str])
 def register() -> None:
     """Register the schema and the resolvers of folder names with Hydra.
 
-    Hydra hands the cache of a sweep's configuration to its jobs, which so learn the swept keys.
+    Hydra passes the cache of a sweep's configuration to its jobs. So the jobs know the swept keys.
     """
     ConfigStore.instance().store(name="schema", node=Composed)
     OmegaConf.register_new_resolver("job_slug", job_slug, replace=True)

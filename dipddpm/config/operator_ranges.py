@@ -17,7 +17,7 @@ from dipddpm.config.schema import (
 from dipddpm.errors import UserError, need
 from dipddpm.names import KERNELS
 
-CHANGES = {  # what resizing would change of a y that is given
+CHANGES = {  # the part of a given y's damage that resizing would change
     BlurOperator: "its blur",
     JpegOperator: "its blocks",
     ClipOperator: "its white parts",
@@ -76,7 +76,7 @@ def check_size(a: OperatorConfig, size: int) -> None:
 
 
 def check_given(c: Config, given: tuple[int, int], size: int) -> None:
-    """Refuse a damaged picture that would be resized, which would make another damage of it. Blocks are not cut, too.
+    """Refuse to resize a damaged picture, which would change the damage, and to cut a JPEG through its blocks.
 
     Args:
         c: The configuration, checked.
@@ -106,5 +106,5 @@ def check_given(c: Config, given: tuple[int, int], size: int) -> None:
         left, top, side = (v // step * step for v in (left, top, size))
         raise UserError(
             f"{named} would be cut through its blocks: type image.box=[{left},{top},{left + side},{top + side}] "
-            f"image.size={side}, or another square whose box has multiples of {step} alone"
+            f"image.size={side}, or another square box of multiples of {step}"
         )

@@ -20,7 +20,7 @@ class Callable(Operator):
     store keeps such a fit: the function has no key.
 
     Args:
-        function: A function of pictures, shape (N, 3, H, W), to y, shape (N, 3, h, w), each picture apart. A
+        function: A function of pictures, shape (N, 3, H, W), to y, shape (N, 3, h, w), each picture by itself. A
             ``torch.nn.Module`` moves to the device of a window.
         complete: A function of y to pictures of full size, which windows without a DIP start from. None: y itself, or
             y at ``size`` by bicubic interpolation.

@@ -47,7 +47,7 @@ class Noise(ABC):
             clean: Shape (N, 3, H, W).
 
         Raises:
-            ValueError: Where the picture cannot.
+            ValueError: Where the picture cannot have it.
         """
 
     @abstractmethod

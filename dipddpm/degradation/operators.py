@@ -46,7 +46,7 @@ class Operator(torch.nn.Module):
         shown_as: File name, without ``.png``, of the picture that shows y to people.
         completion: A past participle for the result of `complete`, such as ``filled``.
         linear: Whether A is linear.
-        stable: Whether `replace` amplifies no error of a y without noise. A blur erases frequencies, and is not.
+        stable: Whether `replace` amplifies no error of a y without noise. A blur erases frequencies, and is not stable.
         spread: s of A A' = I / s^2, or None where A A' is no multiple of the identity. Noise of sigma in y becomes
             noise of s sigma in the measured part of A+ y.
     """

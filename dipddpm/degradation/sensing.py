@@ -29,7 +29,8 @@ NOT_DRAWN = "the coefficients are not drawn yet: use Sensing(size=(height, width
 class Sensing(Operator):
     """A share of the coefficients of a scrambled transform. y has the shape (N, 3, 1, m) for m coefficients.
 
-    Noise is added to the picture: of white noise in the picture the coefficients have white noise of the same strength.
+    Noise is added to the picture. White noise in the picture becomes white noise of the same strength in the
+    coefficients.
 
     Args:
         share: Share of the coefficients, above 0 and up to 1.

@@ -32,7 +32,7 @@ def total_variation(
         y: Shape (N, 3, h, w), in [0, 1] units.
         start: The picture that the iteration starts from, shape (N, 3, H, W).
         weight: lambda, above 0.
-        iterations: 200 do for a start. Where most of the picture is unknown, 1000 come nearer to the least.
+        iterations: 200 are enough for a start. Where most of the picture is unknown, 1000 come nearer to the minimum.
     """
     pull, v = operator.pull(start), start
     bend = 1.2 * _largest(operator, start)

@@ -8,8 +8,8 @@
 
 The corrected estimate has the least |A x - y|^2 / sigma^2 + lambda |x - x0|^2 / r_t^2, with lambda = ``prior_weight``.
 lambda = 1 weighs both squares by their variances; a larger lambda trusts the prior more. The objective depends on
-lambda sigma^2 alone. So lambda acts as noise that is stronger by sqrt(lambda), and not at all on a y without noise.
-Of ``dps`` lambda is the inverse of zeta, the length of its steps.
+lambda sigma^2 alone. So lambda acts as if sigma were sqrt(lambda) times as large. It has no effect if y has no noise.
+For ``dps`` lambda is the inverse of zeta, the length of its steps.
 
 References:
     Wang, Yu and Zhang, Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model, 2022 (DDNM),
@@ -36,7 +36,7 @@ from dipddpm.diffusion.prior import Prior
 from dipddpm.diffusion.sampler import Consistency
 from dipddpm.diffusion.warm import Fitted, check, learning
 
-# 0-255 scale: noise in the measured part of A+ y, up to which `auto` is ``ddnm``. Without an A+ it never is.
+# 0-255 scale: up to this noise in the measured part of A+ y `auto` is ``ddnm``. Without an A+ `auto` is ``diffpir``.
 FAINT = 7
 
 
@@ -81,7 +81,7 @@ def agreement(
     if len(forms) > 1:
         noises = ", ".join(f"{sigma:.3g}" for sigma in problem.sigmas)
         raise ValueError(
-            f"consistency='auto' has other forms for the pictures' noises ({noises}): give consistency='ddnm' or "
+            f"consistency='auto' has different forms for the pictures' noises ({noises}): give consistency='ddnm' or "
             "'diffpir', or restore the pictures one by one"
         )
     device, (form,) = prior.unet.device, forms

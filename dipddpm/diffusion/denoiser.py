@@ -36,7 +36,7 @@ class Faults:
     """The outputs of a network that are no noise, such as NaN, and their noise levels.
 
     Attributes:
-        later: Whether outputs are looked at only by `look`. To look at a value on a GPU is to wait for the GPU.
+        later: Whether outputs are checked only by `look`. Reading a value on a GPU waits for the GPU.
     """
 
     later: bool = False

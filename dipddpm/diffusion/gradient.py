@@ -1,7 +1,7 @@
 """Data consistency by gradients, for any operator that can be differentiated, linear or not.
 
-`descend` corrects a clean estimate without a closed form. The network is not asked again. `distance_to` is the distance
-|A x0 - y|, whose gradient through the network a sampler follows (DPS).
+`descend` corrects a clean estimate without a closed form. The network is not evaluated again. `distance_to` is the
+distance |A x0 - y|, whose gradient through the network a sampler follows (DPS).
 
 References:
     Zhu et al., Denoising Diffusion Models for Plug-and-Play Image Restoration, 2023 (DiffPIR, eq. 12 by gradients),
@@ -22,7 +22,7 @@ from dipddpm.diffusion.schedule import to_picture
 
 STEPS = 10  # of `descend`: each measures two pictures, and takes one gradient
 TRIAL = 1e-2  # rms of the step, in picture units, whose change of A v gives the derivative of A along it
-TINY = 1e-20  # the least divisor: those that are zero where a gradient is
+TINY = 1e-20  # the least divisor: where a gradient is zero, the divisors are zero, too
 
 
 def descend(operator: Operator, x: Tensor, y: Tensor, rho: Tensor | float, steps: int = STEPS) -> Tensor:

@@ -165,7 +165,7 @@ def network_config(folder: Path) -> dict[str, Any]:
 
 
 def parts_beside_the_network(index: Mapping[str, Any]) -> list[str]:
-    """Return the parts of a pipeline's model_index.json that a DDPM over pixels has not, such as an autoencoder."""
+    """Return the parts in a pipeline's model_index.json that a DDPM over pixels does not have, as an autoencoder."""
     parts = [key for key, value in index.items() if isinstance(value, list | tuple) and any(value)]
     return [key for key in parts if key not in ("unet", "scheduler")]
 
@@ -174,7 +174,7 @@ def sample_size(folder: Path) -> int:
     """Return the side of a prior's pictures, in pixels, from config.json.
 
     Raises:
-        UserError: As for `network_config`, and when config.json has not one side.
+        UserError: As for `network_config`, and when config.json does not give one side.
     """
     size = network_config(folder).get("sample_size")
     if isinstance(size, list) and len(size) == 2 and size[0] == size[1]:

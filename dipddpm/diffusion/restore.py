@@ -126,7 +126,7 @@ def restore(
 def _measuring(agree: Consistency | None, clean: torch.Tensor, into: list[tuple[int, torch.Tensor]]) -> Consistency:
     """Return the consistency, which also adds the level and the PSNR of each clean estimate to a list.
 
-    The PSNR stays on its device: to read it is to wait for the step.
+    The PSNR stays on its device: reading it would wait for the step.
     """
 
     agree = agree or Consistency()

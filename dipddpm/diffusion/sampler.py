@@ -5,7 +5,7 @@ goes from x_t to the next level. Windows join: [1000, 50] followed by [50, 0] wi
 [1000, 0]. That is so for ``ddpm`` and ``ddim``. A step of ``dpmpp`` uses the clean estimate of the step before, which
 the first step of the second window lacks. For one picture [1000, 0] is bit-equal to diffusers' DDPMPipeline. The
 sampler is lazy: it evaluates the network only when the caller asks for the next snapshot. On a GPU no step waits for
-the step before: the outputs of the network are looked at together, before a snapshot.
+the step before: the outputs of the network are checked together, before a snapshot.
 """
 
 from __future__ import annotations

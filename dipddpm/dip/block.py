@@ -75,7 +75,7 @@ class Block:
             self._capture()
 
     def run(self, epochs: int, ahead: int = 0) -> tuple[list[list[dict[str, float]]], Kept]:
-        """Run a block; return for each picture a row of `RAW_COLUMNS` for each epoch, and what is kept of its end.
+        """Run a block; return for each picture a row of `RAW_COLUMNS` for each epoch, and what is kept at its end.
 
         Args:
             epochs: Epochs of the block: those of ``ahead`` in the call before, where the block was begun.

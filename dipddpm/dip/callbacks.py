@@ -48,7 +48,7 @@ class Member:
 
     Attributes:
         keeper: The keeper of its epochs and commits.
-        rule: Its stopping rule. The rule is asked at the end of each block, from the first kept epoch on.
+        rule: Its stopping rule. The rule is applied at the end of each block, from the first kept epoch on.
         environment: The environment of this process.
         before: The trajectory that the fit continues, or None.
         stopped: Whether the fit has ended, by its rule or by an error. Other fits of a stack may go on.

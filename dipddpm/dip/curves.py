@@ -23,7 +23,7 @@ COLUMNS = (
     "moving_variance",  # exponential moving variance of the output, per value
     "holdout",  # mean error to y of the kept picture at held-out values, squared or, with loss=l1, absolute; or NaN
 )
-OPTIONAL = ("holdout",)  # columns that older curves lack; they are NaN there
+OPTIONAL = ("holdout",)  # columns that older curves do not have; they are NaN there
 
 
 class Curves:

@@ -153,7 +153,7 @@ def _say(members: Sequence[Member], epochs: int, now: Mapping[str, Any]) -> None
 
 
 def _parts(module: DeepImagePrior, members: Sequence[Member], every: int) -> list[writing.Maker]:
-    """Return what is written of each fit: kept epochs, and for a fit with a folder TensorBoard's events."""
+    """Return what is written for each fit: kept epochs, and if it has a folder TensorBoard's events."""
     y = module.operator.show(module.y, module.noisy)
     makers: list[writing.Maker] = []
     charts: list[writing.Maker] = []

@@ -1,4 +1,4 @@
-"""The rows of the curves: measured of the outputs of several epochs at once.
+"""The rows of the curves, measured on the outputs of several epochs at once.
 
 One operation on the outputs of ten epochs takes about as long as on those of one.
 """

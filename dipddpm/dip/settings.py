@@ -29,7 +29,8 @@ class DipSettings:
         input_noise: Standard deviation of the noise added to z at every step, in picture units, 0 or more.
         ema: Decay of the averaged outputs, which are the kept picture, from 0 (the newest output) to below 1.
         precision: ``fp32``, ``tf32`` (on a GPU), ``bf16`` (autocast), or ``auto``, which a fit replaces by
-            `dipddpm.environment.choose_precision` for its device. A `DeepImagePrior` of its own takes ``auto`` as fp32.
+            `dipddpm.environment.choose_precision` for its device. A `DeepImagePrior` that is made without a fit takes
+            ``auto`` as fp32.
         loss: ``mse``, the mean squared error over the values of y, or ``l1``, the mean absolute error.
         holdout: Share of the values of y that the fit does not see, from 0 (none) to 0.5 (`dipddpm.dip.holdout`).
             None: 0.05 with the rule ``holdout``, otherwise none.

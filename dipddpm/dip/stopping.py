@@ -136,7 +136,7 @@ class Stopping:
 
     Raises:
         ValueError: For an unknown name; at the call for ``loss_floor`` without a threshold.
-        TypeError: For a rule that is neither; at the call for a function that returns something else.
+        TypeError: For a rule that is neither; at the call for a function that returns neither a `Stop` nor None.
     """
 
     rule: str | Rule = "loss_floor"

@@ -59,8 +59,8 @@ DESCRIPTIONS = {
 class Charts:
     """TensorBoard's events of a fit: the rows of all epochs, and pictures every ``every`` epochs and at the end.
 
-    The pictures are the kept one, and that of the highest PSNR so far, where it is a new one. The first time y, z and
-    the clean picture are written, too.
+    The pictures are the kept one, and the one of the highest PSNR so far if it is new. The first time y, z and the
+    clean picture are written, too.
 
     Args:
         keeper: The keeper of the fit. It has a folder.

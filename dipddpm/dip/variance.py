@@ -1,7 +1,7 @@
 """Two running variances of a DIP's outputs over the epochs, for the stopping rules ``wmv`` and ``emv``.
 
 All variances are means over the values of a picture, in [0, 1]^2 units. An update takes the outputs of several epochs,
-and does not wait for the device. The variances are the same however the epochs are parted.
+and does not wait for the device. The variances do not depend on how many epochs an update takes.
 
 Reference: Wang et al., Early Stopping for Deep Image Prior, TMLR 2023, https://arxiv.org/abs/2112.06074, Algorithms 1
 and 2.

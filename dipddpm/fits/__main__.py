@@ -24,7 +24,7 @@ from dipddpm.names import KERNELS
 from dipddpm.surroundings import settle
 
 WHOLE = {"key": 16, "damage": 12}  # least characters of columns that a narrow terminal must not wrap
-CLOSED = "unreadable"  # the state of a fit that this user may not read, or that the disk does not give now
+CLOSED = "unreadable"  # the state of a fit that this user may not read, or that cannot be read now
 SHORTEST = 4  # characters of a name for `rm`: a shorter beginning may name another fit tomorrow
 
 
@@ -84,7 +84,7 @@ def _whole(store: FitStore, beginning: str) -> str:
 
 
 def _removable(store: FitStore, beginnings: list[str], force: bool) -> list[str]:
-    """Return the fits to remove, each once. One that may not be removed refuses the whole command."""
+    """Return the fits to remove, each once. If one of them may not be removed, the whole command is refused."""
     for beginning in beginnings:
         if len(beginning) < SHORTEST:
             raise UserError(f"rm {beginning} is not allowed: type {SHORTEST} or more characters of the fit's name")

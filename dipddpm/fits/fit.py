@@ -184,7 +184,7 @@ def fit_dip(
 
 @dataclass(frozen=True)
 class SecondFit:
-    """What a second fit needs. It has no stopping rule and no callbacks of the first fit, and so can be pickled."""
+    """The data of a second fit, without the stopping rule and callbacks of the first, so that they can be pickled."""
 
     wanted: Wanted
     store: FitStore | None
@@ -250,7 +250,7 @@ def _settled(
 
 
 def _with_held_out(settings: DipSettings, stopping: Stopping, problem: Problem) -> DipSettings:
-    """Return settings that hold values out where the rule needs them; refuse held-out values that tell nothing."""
+    """Return settings that hold values out where the rule needs it; refuse this with correlated noise."""
     if stopping.rule == "holdout" and settings.holdout == 0:
         raise ValueError(
             f"stopping=holdout needs held-out values, and settings.holdout is 0: give holdout={HELD_OUT} or None"

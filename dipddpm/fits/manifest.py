@@ -107,7 +107,7 @@ class KeptFile:
     """The file of a kept epoch, of any fit.
 
     Attributes:
-        pixels: Content hash of the picture that the epoch was fitted to; None where the file lacks it.
+        pixels: Content hash of the picture that the epoch was fitted to; None where the file does not hold it.
         fit: The folder of the stored fit whose manifest lists the file; None for a file outside a store.
     """
 

@@ -18,7 +18,7 @@ REAL = ("lr", "input_noise", "ema")  # settings that are stored as floating-poin
 def request_of(problem: Problem, settings: DipSettings, seed: int, noise: Mapping[str, Any]) -> dict[str, Any]:
     """Return the request of a fit.
 
-    Stopping rule, ``max_epochs`` and device are left out: they choose an epoch of the fit and change none. Noise and
+    Stopping rule, ``max_epochs`` and device are left out: they do not change the epochs of a fit. Noise and
     operator stand under ``degrade``.
 
     Args:

@@ -55,7 +55,7 @@ def error_sigma(problem: Problem, seed: int, first: torch.Tensor, second: torch.
     """Estimate the rms error of a kept picture.
 
     The estimated square is at least (sigma / 255)^2 sqrt(2 / N), one standard deviation of the mean square of the
-    noise: a smaller error does not show.
+    noise: a smaller error cannot be measured.
 
     Args:
         problem: The problem of the first fit, of one picture.

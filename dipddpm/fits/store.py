@@ -301,7 +301,7 @@ def _may_be_a_folder(path: str) -> bool:
 
 
 def _still_uses(run: Path, key: str, kept: Container[object]) -> bool:
-    """Return whether the run in a folder uses a fit or one of its kept files. After a second run it may not."""
+    """Return whether the newest run in a folder uses a fit or one of its kept files. An earlier one may have."""
     try:
         metrics = read_json(run / "metrics.json")
         fit = metrics.get("fit")
@@ -320,7 +320,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove from the folder of a fit, under its lock, what killed processes left and what stands in a file's way."""
+    """Remove what killed processes left in the folder of a locked fit, and what stands in place of a file."""
     if folder.is_symlink() and not folder.exists():
         folder.unlink()
     for path in manifest.left_over(folder):

@@ -53,7 +53,7 @@ class Wanted:
 
     @property
     def ends_by(self) -> Stopping:
-        """The rule that ends the fit: none for a kept epoch."""
+        """The rule that ends the fit: ``never`` for a kept epoch."""
         return Stopping("never") if isinstance(self.checkpoint, int) else self.rule
 
     @property

@@ -1,4 +1,4 @@
-"""Refuse what is no picture, wherever a caller gives one. Imports no torch."""
+"""Refuse values that are no pictures. Imports no torch."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def check_finite(name: str, x: torch.Tensor) -> None:
 
 
 def check_alike(output: torch.Tensor, reference: torch.Tensor) -> None:
-    """Refuse pictures of two shapes: their difference would be taken over repeated pictures or pixels.
+    """Refuse pictures of two shapes: torch would repeat pictures or pixels to take their difference.
 
     Raises:
         TypeError, ValueError: As `check_picture`, and for two shapes.

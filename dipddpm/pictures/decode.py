@@ -191,7 +191,7 @@ def _known() -> list[str]:
 
 
 def _choose_page(image: Image.Image, named: str, notes: list[str]) -> None:
-    """Go to the main page of a TIFF: the first that is no preview of another. Of other formats the first frame is it.
+    """Go to the main page of a TIFF: the first that is no preview of another. Of other formats it is the first frame.
 
     A preview says so in its tags, or has at most half the width and height of the largest page.
 

@@ -103,7 +103,7 @@ class Album:
                     row.picture = row.picture[:0]
 
     def leave(self, common: Mapping[str, Any]) -> float | None:
-        """Write all else and print the table; metrics.json comes last. Return the mean PSNR of the results, or None.
+        """Write the other files, metrics.json last, and print the table. Return the mean PSNR of the results, or None.
 
         Args:
             common: The entries of metrics.json that do not depend on the picture.

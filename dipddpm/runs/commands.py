@@ -138,7 +138,7 @@ def _restored(
 
 
 def _load(c: Config, folder: Path, problem: Problem, device: str) -> Prior:
-    """Load the prior, and refuse pictures and windows that it cannot take, by one evaluation too."""
+    """Load the prior, evaluate it once, and refuse pictures and windows that it cannot take."""
     layout.check_size(folder, problem.noisy.shape[-1])
     check_levels(c.ddpm, layout.levels(folder))
     precision = environment.choose_precision(c.ddpm.precision.name, device, "ddpm.precision")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 Seen = dict[tuple[str, ...], object]  # the result of each check, by its name and arguments
-_FILES: Seen = {}  # the results about files in this process: the command line decodes a picture, and its run need not
+_FILES: Seen = {}  # the results about files in this process: a run need not decode what its command line decoded
 
 
 def inspect(c: Config, command: str, seen: Seen | None = None) -> None:
@@ -124,7 +124,7 @@ class _Look:
         check_given(c, given, self._at_others())
 
     def _at_many(self, size: int) -> None:
-        """Refuse a folder without a picture that can be restored. The look ends at the first one that can be."""
+        """Refuse a folder without a picture that can be restored. The search ends at the first one that can be."""
         from dipddpm.pictures import read
 
         c, refused, pictures = self.c, None, pictures_of(self.c)
@@ -228,7 +228,7 @@ def check_kept_file(path: Path, size: tuple[int, int] | None) -> KeptFile:
 
 
 def _stamp(path: object) -> tuple[str, ...]:
-    """Return the identity of a picture's file, which another content changes; empty for anything else."""
+    """Return values that change with the content of a picture's file; empty for anything else."""
     file = os.path.abspath(os.path.expanduser(path)) if isinstance(path, str) else ""  # kept files have a manifest, too
     if not os.path.isfile(file):
         return ()

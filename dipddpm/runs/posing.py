@@ -68,7 +68,7 @@ def problem_of(c: Config, prior_folder: Path | None) -> Problem:
 
 
 def problems_of(c: Config, prior_folder: Path | None) -> list[tuple[Config, Problem | UserError]]:
-    """Return each picture of ``image=folder``, as its own configuration, with its problem or why it has none.
+    """Return for each picture of ``image=folder`` its own configuration, with its problem or its refusal.
 
     Arguments and errors that concern all pictures are those of `problem_of`.
     """

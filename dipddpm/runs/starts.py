@@ -1,4 +1,4 @@
-"""The three kinds of start, which is the picture that a window starts from: a stored fit's, a file's, or y itself."""
+"""The three kinds of start (the picture that a window starts from): that of a stored fit, that of a file, y itself."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class FittedStart:
     def seconds(self) -> float:
         """Wall-clock seconds of the fit up to the epoch at which the choice was known, and of a second fit.
 
-        They are a fit's seconds times the share of these epochs in the seconds of all its steps.
+        Of a fit's seconds the share that the steps of these epochs took is counted.
         """
         return seconds_of(self.fit, self.choice.needed) + (
             seconds_of(self.second.fit, self.choice.epoch) if self.second else 0.0
@@ -156,7 +156,7 @@ def start_of(c: Config, problem: Problem, job: Job, *, window: bool = True) -> S
     ``window`` says whether a window follows, which may need the error of the start.
 
     Raises:
-        UserError: When the start cannot be had: a damaged file, another size, or ``fit=never`` without a stored fit.
+        UserError: When there is no such start: a damaged file, another size, or ``fit=never`` without a stored fit.
     """
     asked = parse(c.checkpoint)
     if asked.file is not None:

@@ -116,7 +116,7 @@ def say(c: Config, plans: Sequence[Plan], prior: Prior) -> None:
             level, error = first.window.first, first.error
             log.info("ddpm.start_t=auto: noise level %d, of sigma %.1f (%s)", level, error.sigma, error.source)
         if c.ddpm.steps and (steps := first.window.nfe) < c.ddpm.steps:
-            log.info("ddpm.steps=%d is more than the levels of the window: it takes %d steps", c.ddpm.steps, steps)
+            log.info("ddpm.steps=%d is more than the levels of the window, which takes %d steps", c.ddpm.steps, steps)
     if c.ddpm.init.name == "noise" and first.window.first < prior.schedule.T:
         log.warning(
             "ddpm.init=noise starts at level %d, where the network expects a picture: for the plain DDPM type "
@@ -191,8 +191,8 @@ def baselines(
 
     y starts at the noise level of its own noise. A completed y has no such level, and starts at the window's. A window
     that starts from pure noise has no level to compare at, and a completed y then gives no rows. A window in which the
-    DIP learns is compared with ``consistency=auto``, which needs no DIP. Where the result is of the very window of the
-    second start, it is not run again.
+    DIP learns is compared with ``consistency=auto``, which needs no DIP. Where the result came from the same window as
+    the second start's, that window is not run again.
     """
     completed = problems[0].operator.partial
     if plans[0].window.init == "noise" and completed:
@@ -203,7 +203,7 @@ def baselines(
         if w.learns:
             w = replace(w, consistency=form_of("auto", problem.operator, problem.sigma))
         level = w.first if completed else prior.schedule.level_of_sigma(problem.sigma)
-        consistent = of_picture.consistent and completed  # y agrees with itself
+        consistent = of_picture.consistent and completed  # y itself needs no agreement with y
         end = min(w.end_t, level - 1)
         steps = min(w.steps or level - end, level - end)
         whole = replace(w, start_t=level, end_t=end, steps=steps, init="scaled", samples=1)

@@ -4,8 +4,8 @@
 a function of that frame. `build` writes ``index.html``, ``summary.csv`` and ``summary.md`` into a sweep's folder. From
 a shell, type ``python -m dipddpm.study multirun/<date>/<time>``. An unfinished or killed sweep can be read, too.
 
-The charts are made by plotly. Its script inside the page (4.8 MB) lets a reader hover, zoom and click without a
-network, and its import takes a fifth of matplotlib's time. This package imports no torch.
+The charts are made by plotly. Its script inside the page (4.8 MB) lets a reader hover, zoom and click offline, and its
+import takes a fifth of matplotlib's time. This package imports no torch.
 """
 
 from __future__ import annotations

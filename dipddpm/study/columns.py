@@ -73,7 +73,7 @@ COLUMNS = {
     "fit_key": Column("fit", ("fit.key",)),
     "fit_epoch": Column("epoch", ("fit.epoch",), 0),
     "fit_jobs": Column("jobs of this fit", (), 0),
-    "precision": Column("precision", ("environment.precision",)),  # of the job's machine, where auto is asked
+    "precision": Column("precision", ("environment.precision",)),  # of the job's machine, where auto was typed
     "fit_precision": Column("", ("fit.precision",)),
     "error": Column("error"),
     "command": Column("", ("command",)),

@@ -1,4 +1,4 @@
-"""The page of a study: one HTML file beside the jobs' folders. It needs no server and no network.
+"""The page of a study: one HTML file beside the jobs' folders. It needs no server, and works offline.
 
 All texts of jobs pass the template's escaping, `Markup.format`, or plotly's JSON, which cannot close a script. All
 links pass `quote`.
@@ -84,7 +84,7 @@ def _jobs(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _having(frame: pd.DataFrame, *names: str) -> dict[str, str | None]:
-    """Return, for each job, the first of the names of which its folder holds the picture."""
+    """Return for each job the first name whose picture is in the job's folder."""
     folder = Path(frame["study"].iloc[0])
     return {job: next((n for n in names if (folder / job / f"{n}.png").is_file()), None) for job in frame["job"]}
 

@@ -28,7 +28,7 @@ def build(folder: Path | str, wait: float = WAIT) -> Path:
 
     Args:
         folder: The folder of the sweep.
-        wait: Seconds to wait while another process builds. After them the function writes nothing.
+        wait: Seconds to wait while another process builds. After that time the function gives up, and writes nothing.
 
     Returns:
         The path of index.html.

@@ -113,8 +113,8 @@ def _against_no_dip(frame: pd.DataFrame) -> str:
         return ""
     beaten = sum(((others["cost"] <= p.cost) & (others["psnr"] >= p.psnr)).any() for p in front.itertuples())
     return (
-        f"Jobs with a DIP: {plural(len(front), 'point')} on a Pareto front of their own. A start without a DIP costs "
-        f"no more and has no lower PSNR than {beaten} of them."
+        f"Jobs with a DIP: {plural(len(front), 'point')} on a Pareto front of their own. For {beaten} of "
+        "them a start without a DIP costs no more and has no lower PSNR."
     )
 
 

@@ -26,7 +26,7 @@ def test_auto_is_refused_for_pictures_whose_noises_have_other_forms(tiny_prior):
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     problem = dd.Problem(x + torch.tensor([1.0, 25.0])[:, None, None, None] / 255 * noise)
     prior = dd.load_prior(tiny_prior, device="cpu")
-    with pytest.raises(ValueError, match="has other forms for the pictures' noises .*give consistency='ddnm' or"):
+    with pytest.raises(ValueError, match="has different forms for the pictures' noises .*give consistency='ddnm' or"):
         dd.restore(prior, problem.noisy, dd.Window(5), problem, consistent=True)
     dd.restore(prior, problem.noisy, dd.Window(5, consistency="diffpir"), problem)
 
