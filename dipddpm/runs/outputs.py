@@ -207,7 +207,7 @@ def notes_of(rows: Mapping[str, Row], record: Mapping[str, Any], compared: Seque
     if record["noise"]["source"] == "estimated":
         sigma = record["noise"]["sigma"]
         notes.append(
-            f"the noise was estimated as sigma {sigma:.1f}, which is right for white noise and too low for other noise: "
-            "where blotches stay, type a larger noise.sigma=<0-255 scale>"
+            f"the noise was estimated as sigma {sigma:.1f}, which is right for white noise and too low for other "
+            "noise: where blotches stay, type a larger noise.sigma=<0-255 scale>"
         )
     return notes
