@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -65,7 +66,12 @@ def need(ok: bool, key: str, given: object, allowed: str) -> None:
         UserError: When ``ok`` is false.
     """
     if not ok:
-        raise UserError(f"{key}={given} is not allowed: {allowed}")
+        raise UserError(f"{key}={spelled(given)} is not allowed: {allowed}")
+
+
+def spelled(value: object) -> object:
+    """Return a value as a user types it: ``null``, ``true`` and ``false`` for None, True and False."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else value
 
 
 def error_unknown(

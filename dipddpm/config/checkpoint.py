@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dipddpm.errors import UserError, suggestion
+from dipddpm.errors import UserError, spelled, suggestion
 from dipddpm.files import expanded, is_kept_file
 from dipddpm.names import CHECKPOINTS
 
@@ -58,7 +58,7 @@ def parse(value: object) -> Checkpoint:
     if isinstance(value, str) and is_kept_file(value):
         return Checkpoint("file", file=expanded(value))
     near = suggestion(value, CHECKPOINTS) if isinstance(value, str) else ""
-    raise UserError(f"checkpoint={'null' if value is None else value} is not allowed: {ALLOWED}{near}")
+    raise UserError(f"checkpoint={spelled(value)} is not allowed: {ALLOWED}{near}")
 
 
 def check_kept(epoch: int, every: int) -> None:

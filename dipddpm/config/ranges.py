@@ -54,7 +54,7 @@ def check(c: Config) -> None:
         need(name in OBJECTIVES, "objective", name, f"one of {', '.join(OBJECTIVES)}{suggestion(name, OBJECTIVES)}")
     of_dip = [o for o in c.objective if o.startswith("dip.")]
     need(not of_dip or c.checkpoint != "none", "objective", ",".join(of_dip),
-         "with checkpoint=none, which fits no DIP, a figure of the result, such as result.psnr")  # fmt: skip
+         "a figure of the result, such as result.psnr, because checkpoint=none fits no DIP")  # fmt: skip
     _check_checkpoint(c)
     _check_window(c.ddpm)
     many = isinstance(c.image, FolderImage)

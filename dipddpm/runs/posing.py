@@ -172,8 +172,8 @@ def _warn_of_noise(c: Config, problem: Problem, picture: read.Picture) -> None:
     """Warn where the sigma of a given y may be wrong, or too low for a run to change the picture."""
     if picture.resized and isinstance(c.noise, OwnNoise) and c.noise.sigma is not None:
         log.warning(
-            "noise.sigma=%g is taken as the noise of the resized picture, and resizing lowers noise: to have it "
-            "estimated, leave noise.sigma out", c.noise.sigma
+            "noise.sigma=%g is taken as the noise of the resized picture, and resizing lowers noise: to let the "
+            "run estimate the noise, leave noise.sigma out", c.noise.sigma
         )  # fmt: skip
     if problem.sigma_source == "given":
         return
@@ -188,8 +188,8 @@ def _warn_of_noise(c: Config, problem: Problem, picture: read.Picture) -> None:
         )  # fmt: skip
     elif hardly:
         log.warning(
-            "%s has hardly any noise (estimated sigma %.1f), so the run removes hardly any: to add noise to a clean "
-            "picture, type image=file noise.sigma=25", c.image.path, problem.sigma
+            "%s has hardly any noise (estimated sigma %.1f), so the run changes hardly anything: to add noise to a "
+            "clean picture, type image=file noise.sigma=25", c.image.path, problem.sigma
         )  # fmt: skip
     if Path(c.image.path).suffix.lower() in (".jpg", ".jpeg"):
         log.warning(

@@ -31,7 +31,7 @@ def test_every_word_is_a_meaning():
     [
         ("stopp", "did you mean stop?"),
         (2.5, "checkpoint=2.5 is not"),
-        (True, "checkpoint=True is not"),
+        (True, "checkpoint=true is not"),
         (None, "checkpoint=null is not"),
     ],
 )

@@ -158,7 +158,7 @@ REFUSED = [
     ("++ddpm.startt=3", "ddpm.startt is not a key (did you mean ddpm.start_t?)"),
     ("+qualty=3", "qualty is not a key; there are: image noise operator"),
     ("ddpm.start_t=0", "ddpm.start_t=0 is not allowed: auto or a noise level of 1 or more"),
-    ("ddpm.start_t=true", "ddpm.start_t=True is not allowed"),
+    ("ddpm.start_t=true", "ddpm.start_t=true is not allowed"),
     ("ddpm.start_t=1.5", "ddpm.start_t=1.5 is not allowed"),
     ("ddpm.end_t=25", "ddpm.end_t=25 is not allowed: a noise level below ddpm.start_t=25, from 0 to 24"),
     ("ddpm.end_t=-1", "ddpm.end_t=-1 is not allowed"),
@@ -180,7 +180,7 @@ REFUSED = [
     ("dip.layers=1001", "dip.layers=1001 is not allowed: at most 1000 hidden layers"),
     ("dip=skip dip.layers=0", "dip.layers=0 is not allowed: 1 or more halvings (dip=skip)"),
     ("dip=skip dip.kernel_size=2", "dip.kernel_size=2 is not allowed"),
-    ("dip.network=skip", "dip.final_relu=True is not allowed: false for the skip network, which ends in a sigmoid; "
+    ("dip.network=skip", "dip.final_relu=true is not allowed: false for the skip network, which ends in a sigmoid; "
      "type dip=skip dip.final_relu=false"),
     ("dip.lr=0", "dip.lr=0.0 is not allowed: above 0"),
     ("dip.lr=inf", "dip.lr=inf is not allowed: above 0"),
@@ -221,11 +221,11 @@ REFUSED = [
     ("noise.sigma=much", "noise.sigma=much is not allowed: a number"),
     ("noise.kind=salt", "noise.kind=salt is not allowed: one of gaussian"),
     ("checkpoint=null", "checkpoint=null is not allowed"),
-    ("checkpoint=none objective=[result.psnr,dip.psnr]", "objective=dip.psnr is not allowed: with checkpoint=none, "
-     "which fits no DIP, a figure of the result, such as result.psnr"),
+    ("checkpoint=none objective=[result.psnr,dip.psnr]", "objective=dip.psnr is not allowed: a figure of "
+     "the result, such as result.psnr, because checkpoint=none fits no DIP"),
     ("operator=mask operator.missing=0", "operator.missing=0.0 is not allowed: a share of the pixels above 0 and bel"),
     ("operator=mask operator.missing=1", "operator.missing=1.0 is not allowed"),
-    ("operator=mask operator.missing=null", "operator.missing=None is not allowed"),
+    ("operator=mask operator.missing=null", "operator.missing=null is not allowed"),
     ("operator=mask operator.file=", "operator.file= is not allowed: the path of a mask, or null"),
     ("operator=downscale operator.factor=1", "operator.factor=1 is not allowed: 2 or more (times smaller)"),
     ("noise=own", "noise=own is for a picture that has noise: type image=noisy, or noise=gaussian"),

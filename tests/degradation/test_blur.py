@@ -146,9 +146,9 @@ def test_a_blurred_picture_of_ones_own_is_restored_with_the_kernel_of_a_file(con
 REFUSED = [
     ("operator.width=0", "operator.width=0.0 is not allowed: above 0 pixels"),
     ("operator.width=8", "operator.width=8.0 is not allowed: at most 7.75 pixels at image.size=64"),
-    ("operator.width=null", "operator.width=None is not allowed: above 0 pixels"),
+    ("operator.width=null", "operator.width=null is not allowed: above 0 pixels"),
     ("operator.kernel=motion operator.length=61", "operator.length=61.0 is not allowed: at most 60 pixels at"),
-    ("operator.kernel=motion operator.angle=null", "operator.angle=None is not allowed: a number of degrees"),
+    ("operator.kernel=motion operator.angle=null", "operator.angle=null is not allowed: a number of degrees"),
     ("operator.border=zero", "operator.border=zero is not allowed"),
     ("operator.kernel=", "operator.kernel= is not allowed: gaussian, motion, or the file of a picture"),
     ("operator.kernel=gausian", "operator.kernel=gausian does not exist: type operator.kernel=<file>"),
