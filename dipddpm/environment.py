@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 
 def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function: in ``torch.inference_mode()`` it runs as outside, and so does a generator that it returns.
+    """Decorate a function: it leaves ``torch.inference_mode()`` while it runs, and so does a generator that it returns.
 
     Fits need gradients, and so do some forms of data consistency. Tensors made in that mode can have none.
     """

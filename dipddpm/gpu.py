@@ -1,8 +1,8 @@
 """Work on a GPU without waiting for it: copies that overlap with work, and functions as CUDA graphs.
 
 Python takes about as long to start an operation as a GPU takes to run a small one. A graph starts all operations of a
-function at once, and each time on the same memory. So the shapes are fixed. The function draws no random numbers on the
-CPU, and no operation in it waits for the GPU.
+function at once, and each time on the same memory. So the shapes must be fixed. The function must not draw random
+numbers on the CPU, and no operation in it may wait for the GPU.
 
 Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """

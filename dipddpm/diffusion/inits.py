@@ -62,7 +62,7 @@ def diffused(p: Tensor, ab: Tensor, noise: Callable[[], Tensor], error_rms: floa
 
 @INITS.register("matched")
 def matched(p: Tensor, ab: Tensor, noise: Callable[[], Tensor], error_rms: float | None) -> Tensor:
-    """Return the scaled picture with the noise of the level less the picture's own error."""
+    """Return the scaled picture with the noise that the level has beyond the picture's own error."""
     if error_rms is None:
         raise ValueError("error_rms: init 'matched' needs the rms error of the picture")
     missing = (1 - ab - ab * error_rms**2).clamp(min=0)
