@@ -2,9 +2,9 @@
 
 | typed | the window starts from |
 |---|---|
-| ``stop`` | the newest kept epoch up to the epoch at which the stopping rule fires; the last one where it never fires |
-| ``last`` | the last kept epoch up to ``dip.max_epochs`` |
-| ``oracle`` | the kept epoch of best PSNR; needs a clean picture |
+| ``stop`` | the newest kept epoch up to the one that the stopping rule names; the last one where the rule never fires |
+| ``last`` | the last kept epoch up to where the rule fired, or up to ``dip.max_epochs`` |
+| ``oracle`` | of the kept epochs up to there the one of best PSNR; needs a clean picture |
 | ``250`` | epoch 250; the fit is extended to it where it is shorter |
 | ``<file>.safetensors`` | the picture in the file of a kept epoch, of any fit; nothing is fitted |
 | ``none`` | y itself, completed where an operator removed a part; nothing is fitted |
