@@ -94,17 +94,17 @@ def test_the_front_is_held_against_the_starts_without_a_dip(tmp_path):
     for start_t, psnr in ((10, 26.2), (50, 25.0), (60, 26.8)):  # without a DIP: 26.0 for 1, 26.5 for 57 evaluations
         job(folder, [f"ddpm.start_t={start_t}"], metrics(psnr, nfe=start_t, fit_seconds=0.4))
     said = against(folder)
-    assert "2 points" in said and "than 0 of them" in said, "at 14 and 64 evaluations-worth"
+    assert "2 points" in said and "For 0 of them" in said, "at 14 and 64 evaluations-worth"
     job(folder, ["ddpm.start_t=20"], metrics(26.4, nfe=20, fit_seconds=4.0))  # at 60
-    assert "3 points" in against(folder) and "than 1 of them" in against(folder)
+    assert "3 points" in against(folder) and "For 1 of them" in against(folder)
     job(folder, ["checkpoint=none"], metrics(26.3, nfe=5, fit_seconds=0.0))
-    assert "3 points" in against(folder) and "than 2 of them" in against(folder), "also 26.2 dB at 14"
+    assert "3 points" in against(folder) and "For 2 of them" in against(folder), "also 26.2 dB at 14"
 
 
 @pytest.mark.parametrize(("psnr", "reached"), [(24.0, 0), (25.0, 1)])
 def test_a_start_without_a_dip_may_be_a_job_where_the_baselines_were_left_out(tmp_path, psnr, reached):
     said = against(starts(tmp_path, ("stop", 25.0, 1.0), ("none", psnr, 0.0)))
-    assert "1 point " in said and f"than {reached} of them" in said
+    assert "1 point " in said and f"For {reached} of them" in said
 
 
 def test_the_best_without_a_dip_may_be_a_job(tmp_path):
