@@ -74,9 +74,9 @@ def log_scalar(events: SummaryWriter, tag: str, value: float, step: int, descrip
 def log_hparams(events: SummaryWriter, hparams: Mapping[str, Any]) -> None:
     """Write hyperparameters as one session of the HParams tab. Every scalar of the run becomes a column, too.
 
-    ``SummaryWriter.add_hparams`` is not used. It opens a second run, and declares the columns in every run, of which
-    TensorBoard reads one. Without a declaration TensorBoard collects the columns of all runs: hyperparameters that
-    differ come first, and every figure is a column.
+    ``SummaryWriter.add_hparams`` is not used. It opens a second run, and declares the columns in every run, but
+    TensorBoard reads one declaration only. Without a declaration TensorBoard collects the columns of all runs:
+    hyperparameters that differ come first, and every figure is a column.
 
     Args:
         events: The event writer of the run.

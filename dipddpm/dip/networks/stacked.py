@@ -21,7 +21,7 @@ class Stacked(nn.Module):
         nets: N networks without buffers.
 
     Raises:
-        ValueError: For networks with buffers, such as running means, of which a stack would keep one.
+        ValueError: For networks with buffers, such as running means: a stack would keep those of one network.
     """
 
     def __init__(self, nets: Sequence[nn.Module]) -> None:
