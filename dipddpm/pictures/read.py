@@ -105,7 +105,7 @@ def load(path: str, size: int | None = None, box: Box | None = None, key: str = 
     Raises:
         UserError: As for `check`, and for a size that is no whole number from 8 to 8192.
     """
-    need(size is None or (_whole(size) and SMALLEST <= size <= LARGEST), "size", size,
+    need(size is None or (_whole(size) and SMALLEST <= size <= LARGEST), "size", str(size),
          f"{SMALLEST} to {LARGEST} pixels, or None")  # fmt: skip
     with opened(path, box, key) as (picture, taken):
         if size is None:
