@@ -36,9 +36,8 @@ class Blur(Operator):
     """A x = k * x. `gaussian` and `motion` make usual kernels.
 
     Args:
-        kernel: Shape (rows, columns), 0 or more, in the order of the picture. The values are divided by their sum. A
-            pixel of the blurred picture takes its value under the middle of the kernel, which is at (rows // 2,
-            columns // 2).
+        kernel: Shape (rows, columns), 0 or more: the picture of a point. The point lies under the kernel's middle, at
+            (rows // 2, columns // 2). The values are divided by their sum.
         border: ``reflect`` or ``circular``.
 
     Raises:
@@ -149,11 +148,11 @@ class Blur(Operator):
                 self._transfers[key] = torch.fft.rfft2(spread.roll((-(rows // 2), -(columns // 2)), (0, 1)))
         return self._transfers[key]
 
-    def replace(self, x: torch.Tensor, y: torch.Tensor, weight: Weight = 1.0) -> torch.Tensor:
-        """Return the exact step for a circular border; w must be below 1."""
+    def replace(self, x: torch.Tensor, y: torch.Tensor, rho: Weight = 0.0) -> torch.Tensor:
+        """Return the exact step for a circular border; rho must be above 0."""
         transfer = self._transfer(x)
         error = torch.fft.rfft2(y.to(x)) - transfer * torch.fft.rfft2(x)
-        moved = transfer.conj() * error / (transfer.abs().square() + (1 - weight) / weight)
+        moved = transfer.conj() * error / (transfer.abs().square() + rho)
         return x + torch.fft.irfft2(moved, s=x.shape[-2:])
 
     def complete(self, y: torch.Tensor, sigma: float = 0.0) -> torch.Tensor:

@@ -55,9 +55,9 @@ class Clip(Operator):
     def measure(self, x: torch.Tensor) -> torch.Tensor:
         return (x / self.threshold).clamp(max=1)
 
-    def replace(self, x: torch.Tensor, y: torch.Tensor, weight: Weight = 1.0) -> torch.Tensor:
+    def replace(self, x: torch.Tensor, y: torch.Tensor, rho: Weight = 0.0) -> torch.Tensor:
         t, given = self.threshold, self.threshold * y.to(x)
-        rho = t**2 * (1 - weight) / weight  # the variances of both, in units of the picture
+        rho = t**2 * rho  # in units of the picture
         below, beyond = ((given + rho * x) / (1 + rho)).clamp(max=t), x.clamp(min=t)
         costs = [(v.clamp(max=t) - given).square() + rho * (v - x).square() for v in (below, beyond)]
         return torch.where(costs[1] <= costs[0], beyond, below)

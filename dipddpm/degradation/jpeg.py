@@ -94,8 +94,11 @@ class Jpeg(Operator):
         decoded = self._picture(y, colour, x.shape[-2:]) + 128 / 255
         return decoded + (decoded.clamp(0, 1) - decoded).detach()
 
-    def replace(self, x: torch.Tensor, y: torch.Tensor, weight: Weight = 1.0) -> torch.Tensor:
-        """Return x moved by w towards the bins of y. It reaches them with w = 1 where blocks end at the border."""
+    def replace(self, x: torch.Tensor, y: torch.Tensor, rho: Weight = 0.0) -> torch.Tensor:
+        """Return x moved towards the bins of y, by 1 / (1 + rho) of the way.
+
+        With rho = 0 it reaches them, where blocks end at the border and no value of y was clipped.
+        """
         of_y = self._planes(y.to(x))
         if self.halved:  # what the interpolation of the decoder did to the means over 2x2 pixels is undone
             rows, columns = (constant(_undone, side, like=x) for side in of_y[1].shape[-2:])
@@ -109,7 +112,7 @@ class Jpeg(Operator):
         luma, colour = moved
         if self.halved:
             colour = F.interpolate(colour, scale_factor=2, mode="nearest")
-        return x + weight * self._picture(luma, colour, x.shape[-2:])
+        return x + 1 / (1 + rho) * self._picture(luma, colour, x.shape[-2:])
 
     def _planes(self, x: torch.Tensor) -> Planes:
         """Return Y - 128 and the colours of pictures, padded to whole blocks by their last values."""

@@ -84,9 +84,9 @@ class Mask(Operator):
     def show(self, y: torch.Tensor, completed: torch.Tensor) -> torch.Tensor:
         return self.measure(completed)  # a missing pixel of y may hold anything
 
-    def replace(self, x: torch.Tensor, y: torch.Tensor, weight: Weight = 1.0) -> torch.Tensor:
-        """Return x with its known pixels moved towards those of y; with w = 1 they are bit-equal to those of y."""
-        return torch.where(self._known(x), towards(x, y, weight), x)
+    def replace(self, x: torch.Tensor, y: torch.Tensor, rho: Weight = 0.0) -> torch.Tensor:
+        """Return x with its known pixels moved towards those of y; with rho = 0 they are bit-equal to those of y."""
+        return torch.where(self._known(x), towards(x, y, rho), x)
 
     def known_in(self, y: torch.Tensor) -> torch.Tensor:
         return self._known(y).expand_as(y)

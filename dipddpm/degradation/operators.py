@@ -130,18 +130,18 @@ class Operator(torch.nn.Module):
         assert self.spread is not None
         return self.spread**2 * self.adjoint(u)
 
-    def replace(self, x: torch.Tensor, y: torch.Tensor, weight: Weight = 1.0) -> torch.Tensor:
+    def replace(self, x: torch.Tensor, y: torch.Tensor, rho: Weight = 0.0) -> torch.Tensor:
         """Return the picture v with the least |A v - y|^2 / sigma^2 + |v - x|^2 / r^2, where it has a closed form.
 
-        For an operator with a ``spread`` s it is v = x + w A+ (y - A x). With w = 1 it is the picture nearest to x
-        whose A is y.
+        For an operator with a ``spread`` s it is v = x + A+ (y - A x) / (1 + rho). With rho = 0 it is the picture
+        nearest to x whose A is y.
 
         Args:
             x: Shape (N, 3, H, W), in the units of y.
             y: Shape (1 or N, 3, h, w).
-            weight: w = r^2 / (r^2 + s^2 sigma^2), above 0 and up to 1. s is 1 where ``spread`` is None.
+            rho: s^2 sigma^2 / r^2, 0 or more. s is 1 where ``spread`` is None.
         """
-        return x + weight * self.pseudo_inverse(y.to(x) - self.measure(x))
+        return x + 1 / (1 + rho) * self.pseudo_inverse(y.to(x) - self.measure(x))
 
     def put_back(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Return x with the measured part of a y without noise; x itself where A has no stable inverse of y."""
@@ -231,12 +231,12 @@ class Identity(Operator):
     def adjoint(self, u: torch.Tensor) -> torch.Tensor:
         return u
 
-    def replace(self, x: torch.Tensor, y: torch.Tensor, weight: Weight = 1.0) -> torch.Tensor:
-        """Return x + w (y - x); for w = 1 y itself, expanded to the shape of x."""
-        return towards(x, y, weight)
+    def replace(self, x: torch.Tensor, y: torch.Tensor, rho: Weight = 0.0) -> torch.Tensor:
+        """Return x + (y - x) / (1 + rho); for rho = 0 y itself, expanded to the shape of x."""
+        return towards(x, y, rho)
 
 
-def towards(x: torch.Tensor, y: torch.Tensor, weight: Weight) -> torch.Tensor:
-    """Return x + w (y - x), in the shape of x; for w = 1 y itself, to the bit."""
+def towards(x: torch.Tensor, y: torch.Tensor, rho: Weight) -> torch.Tensor:
+    """Return x + (y - x) / (1 + rho), in the shape of x; for rho = 0 y itself, to the bit."""
     y = y.to(x)
-    return y.expand_as(x) if isinstance(weight, float) and weight == 1 else x + weight * (y - x)
+    return y.expand_as(x) if isinstance(rho, float) and rho == 0 else x + 1 / (1 + rho) * (y - x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -119,13 +120,13 @@ class BicubicDownscale(Operator):
         left, right = (constant(_bicubic, side, self.factor, like=x) for side in x.shape[-2:])
         return left @ x @ right.T
 
-    def replace(self, x: torch.Tensor, y: torch.Tensor, weight: Weight = 1.0) -> torch.Tensor:
+    def replace(self, x: torch.Tensor, y: torch.Tensor, rho: Weight = 0.0) -> torch.Tensor:
         error = y.to(x) - self.measure(x)
         (u, s, v), (p, q, w) = (
             [constant(_svd, side, self.factor, part, like=x) for part in range(3)] for side in x.shape[-2:]
         )
         values = s[:, None] * q
-        inner = u.T @ error @ p * (values / (values.square() + (1 - weight) / weight))
+        inner = u.T @ error @ p * (values / (values.square() + rho))
         return x + v.T @ inner @ w
 
     def complete(self, y: torch.Tensor, sigma: float = 0.0) -> torch.Tensor:
@@ -147,4 +148,9 @@ def _bicubic(size: int, factor: int) -> torch.Tensor:
 
 def _svd(size: int, factor: int, part: int) -> torch.Tensor:
     """Return a part of the singular value decomposition of `_bicubic`: 0 for U, 1 for the values, 2 for V'."""
-    return torch.linalg.svd(_bicubic(size, factor), full_matrices=False)[part]
+    return _parts(size, factor)[part]
+
+
+@functools.lru_cache(maxsize=1)  # a side's three parts are asked for one after the other
+def _parts(size: int, factor: int) -> tuple[torch.Tensor, ...]:
+    return torch.linalg.svd(_bicubic(size, factor), full_matrices=False)

@@ -9,12 +9,12 @@
 The corrected estimate has the least |A x - y|^2 / sigma^2 + lambda |x - x0|^2 / r_t^2, with lambda = ``prior_weight``.
 lambda = 1 weighs both squares by their variances; a larger lambda trusts the prior more. The objective depends on
 lambda sigma^2 alone. So lambda acts as if sigma were sqrt(lambda) times as large. It has no effect if y has no noise.
-For ``dps`` lambda is the inverse of zeta, the length of its steps.
+For ``dps`` lambda is the inverse of zeta, the factor of the gradient.
 
 References:
     Wang, Yu and Zhang, Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model, 2022 (DDNM),
     https://arxiv.org/abs/2212.00490.
-    Zhu et al., Denoising Diffusion Models for Plug-and-Play Image Restoration, 2023 (DiffPIR, eq. 12 and algorithm 1),
+    Zhu et al., Denoising Diffusion Models for Plug-and-Play Image Restoration, 2023 (DiffPIR, algorithm 1),
     https://arxiv.org/abs/2305.08995.
     Chung et al., Diffusion Posterior Sampling for General Noisy Inverse Problems, 2023 (DPS),
     https://arxiv.org/abs/2209.14687.

@@ -5,17 +5,18 @@ takes the picture v with the least |A v - y|^2 / sigma^2 + |v - x0|^2 / r_t^2, w
 
 | operator | step |
 |---|---|
-| A A' = I / s^2, or another closed form | `Operator.replace` with the weight w = r_t^2 / (r_t^2 + s^2 sigma^2) |
+| A A' = I / s^2, or another closed form | `Operator.replace` with rho = s^2 sigma^2 / r_t^2 |
 | another linear A | conjugate gradients, from the step before, to a residual of `TOLERANCE` |
 | another A | steps along gradients (`dipddpm.diffusion.gradient`) |
 
-With A A' = I / s^2 (`dipddpm.degradation.operators`) the step is v = x0 + w P (y - x0): the part of the picture that A
-measures moves by w towards y, and the rest stays. Without noise w = 1: the measured part becomes that of y. The
-iterations need noise, and so does the closed form of a blur: `ROUNDING` is the least sigma that they take.
+With A A' = I / s^2 (`dipddpm.degradation.operators`) the step is v = x0 + w A+ (y - A x0), w = 1 / (1 + rho): the part of
+the picture that A measures moves by w towards y, and the rest stays. Without noise w = 1: the measured part becomes
+that of y. The iterations need noise, and so does the closed form of a blur: `ROUNDING` is the least sigma that they
+take.
 
 References:
-    Zhu et al., Denoising Diffusion Models for Plug-and-Play Image Restoration, 2023 (DiffPIR, eq. 13 with lambda = 1),
-    https://arxiv.org/abs/2305.08995.
+    Zhu et al., Denoising Diffusion Models for Plug-and-Play Image Restoration, 2023 (DiffPIR, the data subproblem
+    with lambda = 1), https://arxiv.org/abs/2305.08995.
     Wang, Yu and Zhang, Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model, 2022 (DDNM, without
     noise), https://arxiv.org/abs/2212.00490.
 """
@@ -66,14 +67,13 @@ def data_consistency(
         x = x0 if linear else to_picture(x0)
         if given is None:  # a linear A of the state 2 x - 1 is 2 A x - A 1
             given = y.to(x0) * 2 - operator.measure(torch.ones_like(x0)) if linear else y.to(x0)
+        rho = _of_each([noise**2 / r**2 for noise in noises], x)
         if closed:
-            v = operator.replace(x, given, _of_each([r**2 / (r**2 + noise**2) for noise in noises], x))
+            v = operator.replace(x, given, rho)
+        elif linear and not gradient:
+            v = last = conjugate_gradients(operator, x, given, rho, last)
         else:
-            rho = _of_each([noise**2 / r**2 for noise in noises], x)
-            if linear and not gradient:
-                v = last = conjugate_gradients(operator, x, given, rho, last)
-            else:
-                v = descend(operator, x, given, rho)
+            v = descend(operator, x, given, rho)
         return v if linear else to_state(v)
 
     return agree

@@ -4,7 +4,7 @@
 distance |A x0 - y|, whose gradient through the network a sampler follows (DPS).
 
 References:
-    Zhu et al., Denoising Diffusion Models for Plug-and-Play Image Restoration, 2023 (DiffPIR, eq. 12 by gradients),
+    Zhu et al., Denoising Diffusion Models for Plug-and-Play Image Restoration, 2023 (DiffPIR, the data subproblem by gradients),
     https://arxiv.org/abs/2305.08995.
     Chung et al., Diffusion Posterior Sampling for General Noisy Inverse Problems, 2023 (DPS, algorithm 1),
     https://arxiv.org/abs/2209.14687.
@@ -72,7 +72,7 @@ def distance_to(y: Tensor, operator: Operator, scale: float) -> Callable[[Tensor
     Args:
         y: The values that A measured, shape (1 or N, 3, h, w), in [0, 1] units.
         operator: A. Its `measure` is differentiable.
-        scale: zeta of DPS, the length of each gradient step.
+        scale: zeta of DPS, the factor of the gradient.
 
     Returns:
         A function of clean estimates, shape (N, 3, H, W) in [-1, 1] units. It returns scale |A x0 - y| for each picture

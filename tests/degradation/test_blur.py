@@ -56,11 +56,21 @@ def test_kernels_are_what_they_are_called():
 def test_with_a_circular_border_the_step_is_exact_and_that_of_conjugate_gradients():
     a, x, y = Blur.motion(5, 30, "circular"), *draw(2, 2, 3, 13, 17)
     rho = torch.tensor([0.3, 0.01]).double().reshape(2, 1, 1, 1)
-    exact = a.replace(x, y, 1 / (1 + rho))
+    exact = a.replace(x, y, rho)
     slope = a.pull(x)(a.measure(exact) - y) + rho * (exact - x)
     assert slope.abs().max() < 1e-6
     assert (conjugate_gradients(a, x, y, rho, tolerance=1e-6) - exact).abs().max() < 1e-4
     assert a.put_back(x, y) is x, "nothing is put back: the inverse of a blur is not stable"
+
+
+def test_at_a_high_level_a_picture_of_a_batch_is_deblurred_as_alone():
+    """There sigma^2 / r^2 is 1e-10, while float32 has no number between 1 - 6e-8 and 1."""
+    a, (x, clean) = Blur.gaussian(1.7, "circular"), draw(2, 2, 3, 16, 16).float()
+    y = a.measure(clean)
+    both = data_consistency(y, a, [0, 5], LINEAR)(2 * x - 1, 1000)
+    for i, sigma in enumerate((0, 5)):
+        alone = data_consistency(y[[i]], a, [sigma], LINEAR)(2 * x[[i]] - 1, 1000)
+        torch.testing.assert_close(both[[i]], alone, atol=2e-3, rtol=0)
 
 
 def test_a_reflecting_border_goes_by_conjugate_gradients_also_where_no_gradients_are_kept():

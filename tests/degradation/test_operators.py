@@ -61,8 +61,8 @@ def test_it_projects_at_right_angles(a, size):
     y = a.measure(other)
     assert torch.allclose(projected(a, projected(a, x)), projected(a, x)), "once is enough"
     assert torch.allclose(a.replace(x, y), x + projected(a, other - x))
-    for weight in (0.3, torch.tensor([0.3, 0.9]).double().reshape(2, 1, 1, 1)):
-        assert torch.allclose(a.replace(x, y, weight), x + weight * projected(a, other - x))
+    for rho in (2.0, torch.tensor([2.0, 0.1]).double().reshape(2, 1, 1, 1)):
+        assert torch.allclose(a.replace(x, y, rho), x + projected(a, other - x) / (1 + rho))
     assert torch.allclose(a.measure(a.replace(x, y)), y) and torch.equal(a.put_back(x, y), a.replace(x, y))
     assert a.partial is not torch.equal(projected(a, x), x)
 
