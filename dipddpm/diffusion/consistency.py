@@ -9,10 +9,10 @@ takes the picture v with the least |A v - y|^2 / sigma^2 + |v - x0|^2 / r_t^2, w
 | another linear A | conjugate gradients, from the step before, to a residual of `TOLERANCE` |
 | another A | steps along gradients (`dipddpm.diffusion.gradient`) |
 
-With A A' = I / s^2 (`dipddpm.degradation.operators`) the step is v = x0 + w A+ (y - A x0), w = 1 / (1 + rho): the part of
-the picture that A measures moves by w towards y, and the rest stays. Without noise w = 1: the measured part becomes
-that of y. The iterations need noise, and so does the closed form of a blur: `ROUNDING` is the least sigma that they
-take.
+With A A' = I / s^2 (`dipddpm.degradation.operators`) the step is v = x0 + w A+ (y - A x0), with w = 1 / (1 + rho). The
+part of the picture that A measures moves by w towards y, and the rest stays. Without noise w = 1: the measured part
+becomes that of y. The iterations need noise, and so does the closed form of a blur: `ROUNDING` is the least sigma that
+they take.
 
 References:
     Zhu et al., Denoising Diffusion Models for Plug-and-Play Image Restoration, 2023 (DiffPIR, the data subproblem

@@ -4,8 +4,8 @@
 distance |A x0 - y|, whose gradient through the network a sampler follows (DPS).
 
 References:
-    Zhu et al., Denoising Diffusion Models for Plug-and-Play Image Restoration, 2023 (DiffPIR, the data subproblem by gradients),
-    https://arxiv.org/abs/2305.08995.
+    Zhu et al., Denoising Diffusion Models for Plug-and-Play Image Restoration, 2023 (DiffPIR, the data subproblem
+    by gradients), https://arxiv.org/abs/2305.08995.
     Chung et al., Diffusion Posterior Sampling for General Noisy Inverse Problems, 2023 (DPS, algorithm 1),
     https://arxiv.org/abs/2209.14687.
 """

@@ -78,7 +78,7 @@ def iterate(
         consistent: Whether the window is made to agree with y, by ``window.consistency``. None: where the operator is
             partial, or ``window.consistency`` is not ``auto``.
         error_sigma: The rms error of ``picture`` on the 0-255 scale, for ``start_t=auto`` and ``init=matched``: one
-            number, or one for each picture.
+            number, or one for each picture. None: the noise of y, where ``picture`` is y and y lacks nothing.
         watch: Called after every evaluation with the evaluations done since its last call, per picture.
         dips: With ``consistency="dip"`` the DIP of each picture: ``dd.fit_dip(problem).pictures``, or fits that
             ``dd.load_fit`` loaded. Copies of these DIPs learn in the window.
@@ -88,11 +88,11 @@ def iterate(
         ``.level``, ``.nfe``. The ``window.samples`` results of one picture are neighbours in the batch.
 
     Raises:
-        ValueError: For a window outside the schedule, a setting that needs ``error_sigma`` without it, or
-            ``start_t=auto`` where the errors of the pictures have different noise levels.
+        ValueError: For a window outside the schedule, a setting that needs an unknown error, or ``start_t=auto`` where
+            the errors of the pictures have different noise levels.
     """
     agree = _consistency(prior, problem, window, consistent, dips)
-    return _begin(prior, picture, window, _contents(picture, problem), agree, error_sigma, watch)[2]
+    return _begin(prior, picture, window, problem, agree, error_sigma, watch)[2]
 
 
 @outside_inference_mode
@@ -112,7 +112,7 @@ def restore(
     began, measured = time.perf_counter(), []
     if problem is not None and problem.clean is not None:
         agree = _measuring(agree, problem.clean.to(prior.unet.device).repeat_interleave(window.samples, 0), measured)
-    window, x, snapshots = _begin(prior, picture, window, _contents(picture, problem), agree, error_sigma, watch)
+    window, x, snapshots = _begin(prior, picture, window, problem, agree, error_sigma, watch)
     passed = [(window.first, shown(x[:1]))]
     snapshot = None
     for snapshot in snapshots:
@@ -159,12 +159,15 @@ def _begin(
     prior: Prior,
     picture: torch.Tensor,
     window: Window,
-    contents: Sequence[str],
+    problem: Problem | None,
     agree: Consistency | None,
     error_sigma: float | Sequence[float] | None,
     watch: Watch | None,
 ) -> tuple[Window, torch.Tensor, Iterator[Snapshot]]:
     """Return the window with its first level resolved, the first states, and the lazy snapshots."""
+    contents = _contents(picture, problem)
+    if error_sigma is None and window.takes_error and problem is not None and _is_y(picture, problem):
+        error_sigma = problem.sigmas
     errors = error_sigma if isinstance(error_sigma, Sequence) else [error_sigma] * len(contents)
     if len(errors) != len(contents):
         raise ValueError(f"error_sigma: {len(errors)} numbers for {len(contents)} pictures; must be one for each")
@@ -193,6 +196,11 @@ def _begin(
         consistency=agree,
     )
     return window, x, snapshots
+
+
+def _is_y(picture: torch.Tensor, problem: Problem) -> bool:
+    """Return whether a start is y itself, and y lacks nothing: the error of such a start is its noise."""
+    return not problem.operator.partial and torch.equal(picture.to(problem.noisy), problem.noisy)
 
 
 def _at_errors(window: Window, errors: Sequence[float | None], prior: Prior) -> Window:

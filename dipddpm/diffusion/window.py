@@ -86,6 +86,11 @@ class Window:
         return self.start_t
 
     @property
+    def takes_error(self) -> bool:
+        """Whether the first level or the init depends on the error of the picture."""
+        return self.start_t == "auto" or self.init not in ("raw", "scaled", "diffused", "noise")
+
+    @property
     def learns(self) -> bool:
         """Whether the DIP that made the start goes on learning in the window."""
         return self.consistency == "dip"

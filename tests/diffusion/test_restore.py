@@ -106,6 +106,25 @@ def test_the_level_of_an_error_is_found_or_asked_for():
         restore(prior, noisy, Window(57, init="matched"))
 
 
+def test_the_error_of_y_itself_is_its_noise():
+    prior, _ = gaussian_prior()
+    clean, noisy = data(25, (7, 5))
+    auto, window = Window("auto", steps=5), Window(57, init="matched", steps=5)
+    for problem in (Problem(noisy, 20), Problem(noisy)):
+        for asked in (auto, window):
+            told = restore(prior, noisy, asked, problem, error_sigma=problem.sigma)
+            assert restore(prior, noisy.double(), asked, problem).picture.equal(told.picture)
+            with pytest.raises(ValueError, match="needs"):
+                restore(prior, clean, asked, problem)
+    both = Problem(noisy.repeat(2, 1, 1, 1), 25)
+    assert restore(prior, both.y, auto, both).levels[0] == 57
+    masked = Problem(noisy, 25, operator=Mask(known=noisy[:, :1] > 0.5))
+    with pytest.raises(ValueError, match="start_t='auto' needs error_sigma"):
+        restore(prior, masked.noisy, auto, masked)
+    flat = Problem(torch.full((1, 3, 7, 5), 0.5))
+    assert restore(prior, flat.y, Window(9, steps=1), flat).nfe == 1, "its noise cannot be estimated, and is not asked"
+
+
 def test_many_pictures_with_missing_pixels_keep_those_that_are_known():
     prior, _ = gaussian_prior()
     clean = torch.cat([data(25, (7, 5))[0], data(25, (7, 5))[0].flip(-1)]).clamp(0, 1)
