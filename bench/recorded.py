@@ -36,6 +36,7 @@ from dipddpm.dip.rows import DARK
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import emv, loss_floor, wmv
 from dipddpm.dip.variance import MovingVariance, WindowedVariance
+from dipddpm.metrics.quality import mse
 
 EVERY = 10  # epochs between two kept pictures, as dip.checkpoint_every
 Watch = Callable[[torch.Tensor, torch.Tensor], bool]
@@ -139,7 +140,7 @@ def record(problem: Problem, recipe: Recipe, end: End, seed: int = 0, watch: Wat
             _add(said["outputs"], _psnr(problem.put_back(average), clean) if tenth else [math.nan] * len(average))
         else:
             _add(said["outputs"], _psnr(average, clean))
-            _add(said["outputs_loss"], (average - y).square().flatten(1).mean(1).tolist())
+            _add(said["outputs_loss"], mse(average, y).tolist())
         if weights:
             weights.update(net)
         if epoch % EVERY == 0:
@@ -177,7 +178,7 @@ def _died(output: torch.Tensor, y: torch.Tensor) -> bool:
 
 
 def _psnr(pictures: torch.Tensor, clean: torch.Tensor) -> list[float]:
-    return (-10 * (pictures.clamp(0, 1) - clean).square().flatten(1).mean(1).log10()).tolist()
+    return (-10 * mse(pictures.clamp(0, 1), clean).log10()).tolist()
 
 
 def _add(lists: dict[str, list[float]], values: Sequence[float]) -> None:

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from dipddpm.diffusion.schedule import to_picture, to_state
+from dipddpm.metrics.quality import mse
 
 Correct = Callable[[Tensor, int], Tensor]  # a function of a clean estimate and its level
 
@@ -119,19 +120,14 @@ class _Warm:
             best = torch.where(better.reshape(-1, 1, 1, 1), f, best)
             least = torch.where(better, values, least)
         f = self.output()
-        return torch.where((distance(f, wanted) < least).reshape(-1, 1, 1, 1), f, best)
+        return torch.where((mse(f, wanted) < least).reshape(-1, 1, 1, 1), f, best)
 
     @torch.enable_grad()
     def _step(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Take a step; return the outputs before it and their distances."""
         f = self.output()
-        values = distance(f, wanted)
+        values = mse(f, wanted)
         self.optimizer.zero_grad()
         values.sum().backward()
         self.optimizer.step()
         return f.detach(), values.detach()
-
-
-def distance(f: Tensor, wanted: Tensor) -> Tensor:
-    """Return the mean squared difference of each picture, shape (N,)."""
-    return (f - wanted).square().flatten(1).mean(1)

@@ -160,7 +160,7 @@ class DeepImagePrior(pl.LightningModule):
     def kept(self) -> Kept:
         """Return the kept pictures, the weights of their networks, and the pictures' errors."""
         pictures, clean = self.render(), self.clean
-        errors = None if clean is None else (pictures.clamp(0, 1) - clean).square().flatten(1).mean(1)
+        errors = None if clean is None else metrics.mse(pictures.clamp(0, 1), clean)
         return Kept(pictures, self.weights(), errors)
 
     @torch.no_grad()
@@ -248,11 +248,11 @@ class DeepImagePrior(pl.LightningModule):
                 f"the output's {', '.join(dead)} died at epoch {epoch} (zero everywhere, no gradient left) at learning "
                 f"rate {self.settings.lr:g}: try a smaller dip.lr, another seed, or dip.final_relu=false"
             )
-        mse, known = measured["clipped"], self.clean is not None
+        known = self.clean is not None
         return {
             "loss_noisy": measured["loss_noisy"],
             "loss_clean": measured["loss_clean"] if known else math.nan,
-            "psnr": metrics.psnr_of(mse) if known else math.nan,
+            "psnr": metrics.psnr_of(measured["clipped"]) if known else math.nan,
             "lr": self.settings.lr,
             "seconds": seconds,
             "window_variance": measured["window_variance"],

@@ -4,9 +4,10 @@ y = x + noise has N values, each with noise of variance sigma^2. Stein's unbiase
 
     E |f(y) - x|^2 = E |f(y) - y|^2 - N sigma^2 + 2 sigma^2 E div f(y).
 
-A second fit, of y + tau n' with new noise n' of the same sigma, tells the divergence div f:
+A second fit, of y + tau n' with new noise n' of the same sigma, tells the divergence div f at the noisier y. That at y
+is taken to be the same:
 
-    sigma^2 div f(y) = E (f(y + tau n') - f(y)) n' / tau.
+    sigma^2 E div f(y + tau n') = E (f(y + tau n') - f(y)) n' / tau.
 
 Both fits have the same z, the same first weights and the same number of epochs. The noise must be white and Gaussian.
 
@@ -55,7 +56,7 @@ def error_sigma(problem: Problem, seed: int, first: torch.Tensor, second: torch.
     """Estimate the rms error of a kept picture.
 
     The estimated square is at least (sigma / 255)^2 sqrt(2 / N), one standard deviation of the mean square of the
-    noise: a smaller error cannot be measured.
+    noise: a smaller error cannot be measured. The estimate is at most rms(f - y) + sigma: x is no farther from f.
 
     Args:
         problem: The problem of the first fit, of one picture.
@@ -69,8 +70,8 @@ def error_sigma(problem: Problem, seed: int, first: torch.Tensor, second: torch.
     noise, of_noise = _noise(problem, seed).double(), (problem.sigma / 255) ** 2
     off = (first.double() - problem.y).square().mean().item()
     follows = ((second.double() - first) * noise).mean().item() / TAU
-    least = of_noise * math.sqrt(2 / problem.y.numel())
-    return 255 * math.sqrt(max(off - of_noise + 2 * follows, least))
+    least, most = of_noise * math.sqrt(2 / problem.y.numel()), (math.sqrt(off) + math.sqrt(of_noise)) ** 2
+    return 255 * math.sqrt(max(min(off - of_noise + 2 * follows, most), least))
 
 
 def _noise(problem: Problem, seed: int) -> torch.Tensor:

@@ -13,6 +13,11 @@ from dipddpm.pictures.check import check_alike
 BEST_PSNR = 100.0  # dB, for a perfect match: JSON has no infinity
 
 
+def mse(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared difference of each picture, not clipped, shape (N,), for two tensors (N, 3, H, W)."""
+    return (output - reference).square().flatten(1).mean(1)
+
+
 def psnr(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Return the PSNR of each picture in dB, shape (N,), at most `BEST_PSNR`.
 
@@ -24,13 +29,12 @@ def psnr(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
         TypeError, ValueError: For values that are no pictures, or two shapes (`dipddpm.pictures.check`).
     """
     check_alike(output, reference)
-    mse = (output.clamp(0, 1) - reference).square().flatten(1).mean(1)
-    return (-10 * torch.log10(mse)).clamp(max=BEST_PSNR)
+    return (-10 * torch.log10(mse(output.clamp(0, 1), reference))).clamp(max=BEST_PSNR)
 
 
-def psnr_of(mse: float) -> float:
+def psnr_of(error: float) -> float:
     """Return the PSNR in dB, at most `BEST_PSNR`, for a mean squared error of a clipped output, in [0, 1] units."""
-    return min(BEST_PSNR, -10 * math.log10(mse)) if mse > 0 else BEST_PSNR
+    return min(BEST_PSNR, -10 * math.log10(error)) if error > 0 else BEST_PSNR
 
 
 def ssim(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
@@ -57,7 +61,7 @@ def rms(output: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     Arguments and errors are those of `psnr`.
     """
     check_alike(output, reference)
-    return (output - reference).square().flatten(1).mean(1).sqrt()
+    return mse(output, reference).sqrt()
 
 
 def evaluate(output: torch.Tensor, reference: torch.Tensor | None) -> dict[str, float]:

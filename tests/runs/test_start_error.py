@@ -56,6 +56,13 @@ def test_an_error_that_does_not_show_is_small_and_not_zero():
     assert told == pytest.approx(25 * (2 / 3072) ** 0.25)
 
 
+def test_an_error_is_no_larger_than_the_way_over_y():
+    """|f - x| <= |f - y| + |y - x|, however much the second fit follows its noise."""
+    wanted = wanted_of(Problem(torch.full((1, 3, 32, 32), 0.5), 25))
+    y, noisier = wanted.problem.y, wanted.second(10).problem.y
+    assert wanted.error_sigma(y - 0.1, y + 9 * (noisier - y)) == pytest.approx(25.5 + 25)
+
+
 def test_a_y_that_lacks_a_part_is_refused():
     for operator in (dd.Mask(0.5), dd.Downscale(2)):
         with pytest.raises(ValueError, match=f"where y holds the whole picture .*, and not with {operator.name}"):
