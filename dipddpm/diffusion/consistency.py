@@ -30,6 +30,7 @@ import torch
 from dipddpm.degradation.operators import Operator, Weight
 from dipddpm.diffusion.gradient import descend
 from dipddpm.diffusion.schedule import Schedule, to_picture, to_state
+from dipddpm.environment import arithmetic
 
 ROUNDING = 0.29  # 0-255 scale: rms of rounding to 8 bits
 # |residual| / |right-hand side| at which conjugate gradients end, for each picture. With 1e-4 they take up to 1.6 times
@@ -61,6 +62,7 @@ def data_consistency(
     given: torch.Tensor | None = None
     last: torch.Tensor | None = None
 
+    @arithmetic("fp32")  # TF32, which a process may allow and convolutions take by default, has three digits
     def agree(x0: torch.Tensor, level: int) -> torch.Tensor:
         nonlocal given, last
         r, linear = schedule.sigma(level), operator.linear

@@ -128,6 +128,25 @@ def test_an_operator_without_a_closed_form_agrees_too_in_the_units_of_states(sig
     assert torch.isfinite(again).all() and (Smear().measure((again + 1) / 2) - y).abs().max() < 0.1
 
 
+@pytest.mark.parametrize("kind", [Smear, Bent])
+def test_no_operator_computes_in_tf32(kind, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    a, seen, real = kind(), set(), kind.measure
+
+    def measure(self, x):
+        seen.add((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+        return real(self, x)
+
+    monkeypatch.setattr(kind, "measure", measure)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        data_consistency(torch.rand(1, 3, 5, 6), a, [5], LINEAR)(torch.rand(1, 3, 5, 7), 300)
+        assert seen == {("highest", False)} and torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def test_gradient_steps_bring_a_bent_operator_nearer_and_never_farther():
     y = Bent().measure(torch.rand(2, 3, 5, 7))
     x0 = 2 * torch.rand(2, 3, 5, 7) - 1
