@@ -221,10 +221,18 @@ class Correlated(Noise):
     Attributes:
         sigma: Standard deviation on the 0-255 scale, after the blur, 0 or more.
         correlation: Standard deviation of the blur, in pixels, above 0.
+
+    Raises:
+        ValueError: For another sigma or correlation.
     """
 
     name = "correlated"
     correlation: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.correlation < math.inf:
+            raise ValueError(f"correlation={self.correlation:g}: must be above 0 pixels, and finite")
 
     def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         noise = self._blurred(torch.randn(clean.shape, generator=generator))
@@ -244,10 +252,18 @@ class Correlated(Noise):
 @NOISES.register("none")
 @dataclass(frozen=True)
 class NoNoise(Noise):
-    """No noise: y = A x."""
+    """No noise: y = A x.
+
+    Raises:
+        ValueError: For a sigma other than 0.
+    """
 
     name = "none"
     sigma: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.sigma != 0:
+            raise ValueError(f"sigma={self.sigma:g}: must be 0 for no noise; or give another kind of noise")
 
     def add(self, clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return clean
