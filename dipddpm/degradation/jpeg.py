@@ -5,7 +5,7 @@
     A x             the coefficients rounded, and decoded. Half colours are interpolated linearly, as libjpeg does.
 
 The derivative of rounding and clipping is taken as 1. libjpeg also rounds the values of all steps between, and its
-pictures differ by about half a level. A picture agrees with y where each of its coefficients rounds to that of y, in
+pictures differ by about one level. A picture agrees with y where each of its coefficients rounds to that of y, in
 other words lies in its bin. `Jpeg.replace` moves the coefficients to the nearest points of the bins.
 
 References:

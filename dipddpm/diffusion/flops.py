@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DModel
 
 
-def evaluation_gflop(prior: Prior, size: tuple[int, int]) -> float:
+def evaluation_gflop(prior: Prior, size: tuple[int, int], *, gradient: bool = False) -> float:
     """Count one evaluation of one picture, in GFLOP; nothing is computed.
 
     Args:
         prior: The prior.
         size: Height and width of the picture, in pixels; may differ from the prior's size.
+        gradient: Whether the gradient in the state is counted, too, which ``consistency=dps`` takes.
     """
     unet = prior.unet
-    return _of_network(type(unet), json.dumps(dict(unet.config), sort_keys=True), tuple(size))
+    return _of_network(type(unet), json.dumps(dict(unet.config), sort_keys=True), tuple(size), gradient)
 
 
 def learning_gflop(dip: Mapping[str, Any], size: tuple[int, int]) -> float:
@@ -50,8 +51,8 @@ def _of_output(settings: DipSettings, size: tuple[int, ...]) -> float:
 
 
 @cache  # a count takes as long as some evaluations, and the jobs of a sweep share their networks
-def _of_network(kind: type[UNet2DModel], config: str, size: tuple[int, ...]) -> float:
-    network = empty_network(kind, json.loads(config))
+def _of_network(kind: type[UNet2DModel], config: str, size: tuple[int, ...], gradient: bool) -> float:
+    network: Any = empty_network(kind, json.loads(config)).requires_grad_(False)
     with torch.device("meta"):
-        x, t = torch.zeros(1, 3, *size), torch.zeros(1)
-    return gflop(lambda: network(x, t))
+        x, t = torch.zeros(1, 3, *size, requires_grad=gradient), torch.zeros(1)
+    return gflop(lambda: network(x, t).sample.sum().backward() if gradient else network(x, t))

@@ -52,20 +52,31 @@ def given_rows(problem: Problem, start: Start) -> dict[str, Row]:
     return rows
 
 
-def row(name: str, result: Restoration, problem: Problem) -> Row:
-    """Return the row of a window. Above noise level 0 it has the quality of the clean estimate too."""
+def row(name: str, result: Restoration, problem: Problem, each: float = 1.0) -> Row:
+    """Return the row of a window. Above noise level 0 it has the quality of the clean estimate too.
+
+    ``each`` is the cost of an evaluation (`worth`). The row has that of the window, where it differs from the NFE.
+    """
     reference = None if problem.clean is None else problem.clean.expand_as(result.picture)
-    facts = {"estimate": metrics.evaluate(result.estimate, reference)} if result.levels[-1] else {}
+    facts: dict[str, Any] = {"evaluations_worth": each * result.nfe} if each != 1 else {}
+    facts |= {"estimate": metrics.evaluate(result.estimate, reference)} if result.levels[-1] else {}
     quality = metrics.evaluate(result.picture, reference)
     return Row(name, result.picture, quality, result.nfe, result.seconds / len(result.picture), facts)
+
+
+def worth(prior: Prior, window: Window, size: tuple[int, int], *, consistent: bool) -> float:
+    """Return the cost of an evaluation in a window, in evaluations-worth: about 2 with the gradient of ``dps``."""
+    if not consistent or window.consistency != "dps":
+        return 1.0
+    return evaluation_gflop(prior, size, gradient=True) / evaluation_gflop(prior, size)
 
 
 def cost(start: Start, result: Restoration, prior: Prior, window: Window) -> dict[str, float]:
     """Return the cost of fit and window per picture, in seconds and in evaluations-worth.
 
-    Evaluations-worth are floating-point operations divided by those of one evaluation. The seconds of fit and window
-    may have been measured under different loads. For a start from a file the cost of the fit is unknown, and the cost
-    is that of the window. The steps of a DIP that learns in the window are counted, and their seconds are in
+    Evaluations-worth are floating-point operations divided by those of one evaluation (`worth`). The seconds of fit and
+    window may have been measured under different loads. For a start from a file the cost of the fit is unknown, and the
+    cost is that of the window. The steps of a DIP that learns in the window are counted, and their seconds are in
     ``evaluation_seconds``.
 
     Args:
@@ -75,7 +86,7 @@ def cost(start: Start, result: Restoration, prior: Prior, window: Window) -> dic
         window: The window. One from pure noise needs no fit, unless a DIP learns in it.
     """
     height, width = start.picture.shape[-2:]
-    one = evaluation_gflop(prior, (height, width))
+    one, each = evaluation_gflop(prior, (height, width)), worth(prior, window, (height, width), consistent=True)
     spent = {"evaluation_seconds": result.seconds / (result.nfe * len(result.picture)), "evaluation_gflop": one}
     learning = 0.0
     if window.learns and not isinstance(start, DirectStart):
@@ -90,7 +101,7 @@ def cost(start: Start, result: Restoration, prior: Prior, window: Window) -> dic
         "fit_gflop": fit,
         "fit_evaluations_worth": fit / one,
         "total_seconds": seconds + result.nfe * spent["evaluation_seconds"],
-        "total_evaluations_worth": fit / one + result.nfe + learning / one,
+        "total_evaluations_worth": fit / one + each * result.nfe + learning / one,
     }
 
 

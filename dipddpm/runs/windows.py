@@ -222,10 +222,11 @@ def baselines(
     windows = [known[i] for i in range(len(wholes))]
     rows = []
     for run, one, window in zip(wholes, means, windows, strict=True):
-        w = run.window
+        w, size = run.window, (run.start.shape[-2], run.start.shape[-1])
+        each = results.worth(prior, w, size, consistent=run.consistent)
         rows.append({
-            "posterior_mean": results.row(f"no DIP: one evaluation at {w.first}", one, run.problem),
-            "noisy_window": results.row(f"no DIP: {w.scheduler} {w.first} to {w.end_t}", window, run.problem),
+            "posterior_mean": results.row(f"no DIP: one evaluation at {w.first}", one, run.problem, each),
+            "noisy_window": results.row(f"no DIP: {w.scheduler} {w.first} to {w.end_t}", window, run.problem, each),
         })  # fmt: skip
     return rows
 

@@ -80,6 +80,6 @@ COLUMNS = {
     "problem": Column(""),  # a hash of the picture and its degradation
     "samples": Column("", ("window.samples",), 0),
     "fit_evaluations_worth": Column("", ("cost.fit_evaluations_worth",), 1),
-    **{f"{row}_nfe": Column("", (f"{row}.nfe",), 0) for row in BASELINES},
+    **{f"{row}_nfe": Column("", (f"{row}.evaluations_worth", f"{row}.nfe"), 0) for row in BASELINES},
 }
 FIXED = ("study", "job", *COLUMNS)  # the other columns of a frame are the keys that its jobs typed

@@ -44,6 +44,16 @@ def test_an_evaluation_is_that_of_the_real_network(tiny_prior):
     assert evaluation_gflop(network, (16, 16)) == pytest.approx((counter.get_total_flops() + attention) / 1e9)
 
 
+def test_the_gradient_of_an_evaluation_takes_as_much_again(tiny_prior):
+    """The weights are frozen: each convolution is done once forward and once backward. Attention takes more."""
+    network = prior.load(tiny_prior)
+    both, one = (evaluation_gflop(network, (16, 16), gradient=gradient) for gradient in (True, False))
+    x = torch.zeros(1, 3, 16, 16, requires_grad=True)
+    with FlopCounterMode(display=False) as counter:
+        network.unet(x, torch.tensor(0)).sample.sum().backward()
+    assert counter.get_total_flops() / 1e9 < both and 1.9 < both / one < 2.2
+
+
 def test_an_evaluation_of_a_larger_picture_takes_more(tiny_prior):
     network = prior.load(tiny_prior)
     four_times = evaluation_gflop(network, (32, 32)) / evaluation_gflop(network, (16, 16))

@@ -17,6 +17,7 @@ from dipddpm.fits import FitStore
 from dipddpm.pictures.read import load
 from dipddpm.runs import commands as runs
 from dipddpm.runs.job import Job
+from dipddpm.study import read_frame
 
 
 def test_a_run_leaves_what_there_is_to_see(configure, tmp_path):
@@ -147,6 +148,20 @@ def test_a_start_without_a_dip_fits_nothing_and_is_the_baseline_at_the_level_of_
     assert (metrics["cost"]["fit_seconds"], metrics["cost"]["total_evaluations_worth"]) == (0, level)
     first, again = (load(str(tmp_path / "alone" / f"{row}.png"), 16).pixels for row in ("result", "noisy_window"))
     assert np.array_equal(first, again)
+
+
+def test_the_gradients_of_dps_are_charged(configure, tmp_path):
+    typed = "checkpoint=none operator=mask ddpm.steps=2".split()
+    auto, dps = (
+        run(configure(*typed, f"ddpm.consistency={form}"), tmp_path / form)[1] for form in ("auto", "dps")
+    )  # fmt: skip
+    each = dps["cost"]["total_evaluations_worth"] / dps["result"]["nfe"]
+    assert auto["cost"]["total_evaluations_worth"] == auto["result"]["nfe"] == 2 and 1.9 < each < 2.2
+    for row in ("posterior_mean", "noisy_window"):
+        assert dps[row]["evaluations_worth"] == pytest.approx(each * dps[row]["nfe"])
+        assert "evaluations_worth" not in auto[row]
+    frame = read_frame(tmp_path).set_index("job")
+    assert frame["noisy_window_nfe"].to_dict() == {"auto": 2, "dps": 4}, "the cost of a start in a study"
 
 
 def test_pure_noise_needs_no_fit_and_gives_the_same_without_one(configure, tmp_path):
