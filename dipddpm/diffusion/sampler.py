@@ -26,8 +26,8 @@ from dipddpm.names import SCHEDULERS
 class Consistency:
     """How the steps of a window are made to agree with y (`dipddpm.diffusion.agreement`).
 
-    A step takes a state, its clean estimate x_0 and its noise estimate eps. They belong together: x_t = sqrt(ab) x_0 +
-    sqrt(1 - ab) eps. After a correction of x_0 one of the other two follows from this equation.
+    A step takes a state, its clean estimate x_0 and its noise estimate eps. Before x_0 is clipped they belong together:
+    x_t = sqrt(ab) x_0 + sqrt(1 - ab) eps. After a correction of x_0 one of the other two follows from this equation.
 
     Attributes:
         correct: A function of the clean estimate and its level, called once a step. It returns the corrected estimate.

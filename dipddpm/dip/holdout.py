@@ -1,6 +1,7 @@
 """Held-out values: values of y that a fit does not see. Each colour of a pixel is a value of its own.
 
-A fit f sees the other values of y. Where the noise of y is white, the noise of a held-out value is independent of f:
+A fit f sees the other values of y. Where the noise of y is white, the noise of a held-out value is independent of f.
+Where its mean is 0, too:
 
     E (A f - y)^2 = E (A f - A x)^2 + sigma^2
 

@@ -63,8 +63,9 @@ class FittedPicture:
     def estimate_error(self) -> float:
         """Estimate the rms error of ``picture`` on the 0-255 scale, without the clean picture.
 
-        A second fit is made, as long as the first one (`dipddpm.fits.second`). The noise of y must be white. Of the
-        Trainer's options the second fit has only those that clip gradients: callbacks and loggers are of the first one.
+        A second fit is made, as long as the first one (`dipddpm.fits.second`). The noise of y must be white and
+        Gaussian. Of the Trainer's options the second fit has only those that clip gradients: callbacks and loggers are
+        of the first one.
 
         Raises:
             ValueError: Where y does not hold the whole picture, or its noise is known to be correlated.
