@@ -42,6 +42,14 @@ def fetched(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", non_blocking=tensor.is_cuda, copy=True, memory_format=torch.contiguous_format)
 
 
+def unpinned(tensor: Tensor) -> Tensor:
+    """Return a tensor on the CPU in ordinary memory, to be kept: itself, or a copy of what `fetched` gave.
+
+    Memory that a GPU copies to is slow to get. So the next copies use that of the ones before.
+    """
+    return torch.from_numpy(tensor.numpy().copy()) if tensor.is_pinned() else tensor
+
+
 def reached(tensor: Tensor) -> torch.cuda.Event | None:
     """Return an event that a GPU reaches after the work that it has so far; None where the tensor is on a CPU."""
     if not tensor.is_cuda:

@@ -112,6 +112,15 @@ def test_a_network_whose_weights_have_moved_is_captured_anew(made):
     assert graphs(torch.ones(1)).item() == 3.0 and len(made) == 2
 
 
+def test_what_is_kept_is_in_ordinary_memory(monkeypatch):
+    """`is_pinned` is False without a GPU: this one takes all memory for such."""
+    x = torch.rand(2, 3)
+    assert gpu.unpinned(x) is x
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda self: True)
+    for one in (x, torch.tensor(3)):
+        assert gpu.unpinned(one).equal(one) and gpu.unpinned(one).data_ptr() != one.data_ptr()
+
+
 def test_memory_in_cycles_is_given_back():
     class Cycle: ...
 

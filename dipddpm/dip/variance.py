@@ -35,8 +35,9 @@ class WindowedVariance(Running):
 
     def _zero(self, like: torch.Tensor) -> None:
         n, values = len(like), like[0].numel()
-        self.ring = torch.zeros(n, self.window, values)
-        self.sum, self.squares = torch.zeros(n, values, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
+        self.ring = torch.zeros(n, self.window, values, device=like.device)
+        self.sum = torch.zeros(n, values, dtype=torch.float64, device=like.device)
+        self.squares = torch.zeros(n, dtype=torch.float64, device=like.device)
 
     def update(self, x: torch.Tensor) -> torch.Tensor:
         """Add outputs, and return the variance after each: float64, shape (N, E), NaN before the window is full.
