@@ -38,8 +38,8 @@ def epoch_pair(setting: Setting, settings: DipSettings, size: int, device: str, 
     """Return a fit with all on against the bare loop, by the milliseconds of an epoch.
 
     All on is: a store, TensorBoard with its pictures, a progress bar, a known clean picture and a stopping rule. The
-    bare loop has the precision, the threads and the number of epochs of the fit's first run. On a GPU a third program is
-    the bare loop whose convolutions add up in a fixed order, as those of a fit do.
+    bare loop has the precision, the threads and the number of epochs of the fit's first run. On a GPU a third program
+    is the bare loop whose convolutions add up in a fixed order, as those of a fit do.
     """
     problem = setting.face(size)
     first: dict[str, Any] = {}

@@ -122,11 +122,11 @@ def test_what_is_kept_is_in_ordinary_memory(monkeypatch):
 
 
 def test_memory_in_cycles_is_given_back():
-    class Cycle: ...
+    class Cycle:
+        def __init__(self) -> None:
+            self.itself = self
 
-    one = Cycle()
-    one.itself, there = one, weakref.ref(one)
-    del one
+    there = weakref.ref(Cycle())
     gpu.release()
     assert there() is None
 

@@ -571,7 +571,7 @@ def test_an_ended_fit_leaves_no_graphs_and_no_buffers(monkeypatch):
 def test_a_learning_rate_that_a_callback_changes_holds_in_graphs_too(monkeypatch):
     class Slower(Callback):
         def on_train_epoch_end(self, trainer, pl_module):
-            pl_module.optimizers().param_groups[0]["lr"] /= 2
+            trainer.optimizers[0].param_groups[0]["lr"] /= 2
 
     def falling():
         keeper, options = Memory(), RunSettings(trainer={"callbacks": [Slower()]})

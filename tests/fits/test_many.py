@@ -161,13 +161,14 @@ def test_fits_that_go_on_longer_do_so_in_a_smaller_stack(tmp_path, monkeypatch):
 def test_the_memory_of_a_stack_that_is_too_large_is_free_before_a_smaller_one(tmp_path, monkeypatch):
     """The traceback of its exception holds the tensors, and Lightning's Trainer and the module hold each other."""
 
-    class Module: ...
+    class Module:
+        def __init__(self):
+            self.trainer = self
 
     sizes, modules, real = [], [], stacks._fit_stack
 
     def fit_stack(store, work, run):
         module = Module()
-        module.trainer = module
         sizes.append((len(work), [there() for there in modules]))
         modules.append(weakref.ref(module))
         if len(work) > 2:
