@@ -38,7 +38,7 @@ class Step:
 
 
 def seconds_a_step(
-    settings: DipSettings, problem: Problem, steps: int, *, device: str, precision: str
+    settings: DipSettings, problem: Problem, steps: int, *, device: str, precision: str, deterministic: bool = False
 ) -> tuple[float, float]:
     """Run the bare loop, and return the seconds of a step and the best PSNR in dB of the last `LAST` outputs.
 
@@ -48,9 +48,10 @@ def seconds_a_step(
         steps: Steps of the whole loop, above `LAST`.
         device: ``cpu``, or a GPU, on which the step is a CUDA graph.
         precision: ``fp32``, ``tf32`` or ``bf16`` (autocast).
+        deterministic: Whether convolutions add up in a fixed order, as those of this project do.
     """
     assert problem.clean is not None and steps > LAST
-    with arithmetic(precision):
+    with arithmetic(precision, deterministic=deterministic):
         step = bare_step(settings, problem, device=device, precision=precision, graph=device.startswith("cuda"))
         clean = problem.clean.to(device)
 
@@ -108,20 +109,21 @@ def captured(step: Callable[[], None], net: torch.nn.Module, adam: torch.optim.A
 
 
 @contextmanager
-def arithmetic(precision: str | None) -> Iterator[None]:
+def arithmetic(precision: str | None, *, deterministic: bool = False) -> Iterator[None]:
     """Set the switches of a fresh PyTorch process, and those of a precision, inside the block.
 
     A fit of this project sets switches of the whole process: no TF32, and convolutions that add up in a fixed order.
 
     Args:
         precision: ``fp32`` (no TF32), ``tf32``, ``bf16``; None leaves PyTorch's defaults: TF32 in convolutions alone.
+        deterministic: Whether convolutions add up in a fixed order.
     """
     cudnn: Any = torch.backends.cudnn
     products = torch.backends.cuda.matmul
     before = cudnn.allow_tf32, products.allow_tf32, cudnn.deterministic
     cudnn.allow_tf32 = precision != "fp32"
     products.allow_tf32 = precision == "tf32"
-    cudnn.deterministic = False
+    cudnn.deterministic = deterministic
     try:
         yield
     finally:

@@ -9,9 +9,10 @@ Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -41,6 +42,14 @@ def fetched(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", non_blocking=tensor.is_cuda, copy=True, memory_format=torch.contiguous_format)
 
 
+def unpinned(tensor: Tensor) -> Tensor:
+    """Return a tensor on the CPU in ordinary memory, to be kept: itself, or a copy of what `fetched` gave.
+
+    Memory that a GPU copies to is slow to get. So the next copies use that of the ones before.
+    """
+    return torch.from_numpy(tensor.numpy().copy()) if tensor.is_pinned() else tensor
+
+
 def reached(tensor: Tensor) -> torch.cuda.Event | None:
     """Return an event that a GPU reaches after the work that it has so far; None where the tensor is on a CPU."""
     if not tensor.is_cuda:
@@ -48,6 +57,12 @@ def reached(tensor: Tensor) -> torch.cuda.Event | None:
     event = torch.cuda.Event()
     event.record(torch.cuda.current_stream(tensor.device))
     return event
+
+
+def release() -> None:
+    """Give memory back to the GPU that nothing uses: that of ended fits, and what torch keeps for later tensors."""
+    gc.collect()  # Lightning's Trainer and a module hold each other
+    torch.cuda.empty_cache()
 
 
 class Captured:
@@ -109,22 +124,26 @@ class Graphs:
     """A function of tensors, as one CUDA graph for each shape of its arguments. The `MOST` newest graphs are kept.
 
     The function is called without a graph where the first argument is not on a GPU, where a gradient is wanted, and
-    where a capture fails. The log names a capture that failed.
+    where a capture fails. The log names a capture that failed. A graph is captured without gradients and outside
+    ``torch.inference_mode``, whatever the modes of the first call are.
 
     Args:
         function: A function of tensors, which returns a tensor.
         name: The function's name in the log.
+        held: The tensors that the function reads beside its arguments. Where one of them has moved, its graphs would
+            read freed memory, and new ones are captured.
     """
 
-    def __init__(self, function: Callable[..., Tensor], name: str) -> None:
-        self.function, self.name = function, name
+    def __init__(self, function: Callable[..., Tensor], name: str, held: Sequence[Tensor] = ()) -> None:
+        self.function, self.name, self.held = function, name, held
         self._graphs: OrderedDict[Any, Captured | None] = OrderedDict()
 
     def __call__(self, *arguments: Tensor) -> Tensor:
         wanted = torch.is_grad_enabled() and any(one.requires_grad for one in arguments)
         if wanted or not can_capture(arguments[0]):
             return self.function(*arguments)
-        key = (arguments[0].device, *((one.shape, one.dtype) for one in arguments))
+        places = tuple(one.data_ptr() for one in self.held)
+        key = (arguments[0].device, places, *((one.shape, one.dtype) for one in arguments))
         if key not in self._graphs:
             self._graphs[key] = self._captured(arguments)
             if len(self._graphs) > MOST:
@@ -135,7 +154,8 @@ class Graphs:
 
     def _captured(self, examples: tuple[Tensor, ...]) -> Captured | None:
         try:
-            return Captured(self.function, *examples)
+            with torch.inference_mode(False), torch.no_grad():
+                return Captured(self.function, *examples)
         except RuntimeError as error:
             log.warning("%s runs without a CUDA graph: %s", self.name, first_line(error))
             return None

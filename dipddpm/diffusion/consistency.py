@@ -113,10 +113,10 @@ def conjugate_gradients(
         nearer = _square(other) < _square(residual)
         d, residual = torch.where(nearer, start - x, d), torch.where(nearer, other, residual)
     least, square = tolerance**2 * _square(right), _square(residual)
-    direction = residual
+    direction, look = residual, LOOK if x.is_cuda else 1
     for i in range(MOST):
         active = square > least
-        if i % (LOOK if x.is_cuda else 1) == 0 and not active.any():
+        if i % look == look - 1 and not active.any():  # a GPU begins while the network is still evaluated
             break
         of_normal = normal(direction)
         step = torch.where(active, square / _dot(direction, of_normal), 0.0)

@@ -10,6 +10,7 @@ computes the moments of a group in one thread block, and copies a picture in cha
 
 from __future__ import annotations
 
+import math
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -69,12 +70,15 @@ def group_norm(
         bias: Shift of each channel, shape (C,).
         eps: Number that is added to the variance.
     """
-    channels = x.shape[1] // groups
-    of_group = x.unflatten(1, (groups, channels))
-    mean = of_group.mean((2, 3, 4), dtype=torch.float32)
-    length = torch.linalg.vector_norm(of_group, dim=(2, 3, 4), dtype=torch.float32)
-    variance = (length.square() / of_group[0, 0].numel() - mean.square()).clamp(min=0)  # it rounds below 0
-    mean, scale = (each.repeat_interleave(channels, 1) for each in (mean, (variance + eps).rsqrt()))
-    scale = scale * weight
-    shift = bias - mean * scale
-    return torch.addcmul(shift.to(x.dtype)[:, :, None, None], x, scale.to(x.dtype)[:, :, None, None])
+    # An operation on few values takes as long as its launch. So factors such as the number of values enter as `value`.
+    of_group = x.unflatten(1, (groups, -1))
+    weight, bias = (each.view(groups, -1, 1, 1) for each in (weight, bias))
+    values, dims = of_group[0, 0].numel(), (2, 3, 4)
+    mean = of_group.mean(dims, keepdim=True, dtype=torch.float32)
+    length = torch.linalg.vector_norm(of_group, dim=dims, keepdim=True, dtype=torch.float32)
+    deviation = torch.addcmul(length.square(), mean, mean, value=-values).clamp_(min=0)  # squared; it rounds below 0
+    root = math.sqrt(values)
+    scale = deviation.add_(values * eps).rsqrt_() * weight  # 1 / root of the scale
+    shift = torch.addcmul(bias, mean, scale, value=-root)
+    scale, shift = (each.to(x.dtype).flatten(1, 2) for each in (scale, shift))
+    return torch.addcmul(shift, x, scale, value=root)

@@ -108,10 +108,11 @@ def load(folder: str | Path, *, device: str = "cpu", precision: str = "fp32") ->
         notes = (*notes, f"the weights are {weights}")
 
     # bfloat16 weights are as near to fp32 as autocast is, which would convert them anew in each evaluation.
-    network = Graphs(lambda x, t: unet(x, t, return_dict=False)[0], f"prior {_name(folder)}")
+    held = list(unet.parameters())
+    network = Graphs(lambda x, t: unet(x, t, return_dict=False)[0], f"prior {_name(folder)}", held)
 
     def evaluate(x: torch.Tensor, t: torch.Tensor) -> Output:
-        with arithmetic(precision):
+        with arithmetic(precision), torch.autocast(x.device.type, enabled=False):
             return UNet2DOutput(sample=network(x.to(dtype).contiguous(memory_format=torch.channels_last), t))
 
     return Prior(

@@ -108,7 +108,9 @@ class _Warm:
         """Return f(w) of each picture: float32, shape (N, 3, H, W)."""
         with torch.autocast(self.inputs[0].device.type, torch.bfloat16, enabled=self.half):
             pairs = zip(self.networks, self.inputs, strict=True)
-            return torch.cat([network(z).float() for network, z in pairs])
+            outputs = torch.cat([network(z).float() for network, z in pairs])
+        torch.clear_autocast_cache()  # inside a caller's autocast it would keep the weights of the first step
+        return outputs
 
     @torch.no_grad()
     def learn(self, wanted: Tensor) -> Tensor:

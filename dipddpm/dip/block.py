@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -64,10 +65,14 @@ class Block:
         self.noise = torch.zeros((self.most * steps if noise else 0, *y.shape), device=y.device)
         self.step = torch.zeros(1, dtype=torch.int64, device=y.device)  # of the noise
         _align(optimizer)
-        self.first: Step = lambda: self._step(measured=True)
-        self.further: Step = lambda: self._step(measured=False)
+        for group in optimizer.param_groups:  # the state of a fit that began on another device has that device's value
+            group["capturable"] = y.is_cuda
+        self.first: Step
+        self.further: Step
+        self.read_usual: gpu.Captured | None
         self.usual = min(self.most, every)  # epochs of most pieces
-        self.read_usual: gpu.Captured | None = None
+        self._without_graphs()
+        self.captured: list[dict[str, object]] = []  # the optimiser's settings, which are constants of the graphs
         self.begun: End | None = None  # the block that was begun ahead
         self.before: list[torch.Tensor] = []  # the state before that block
         self.generators: list[torch.Tensor] = []
@@ -99,6 +104,11 @@ class Block:
         for generator, state in zip(self.module.input_generators, self.generators, strict=True):
             generator.set_state(state)
 
+    def end(self) -> None:
+        """Free what only a running fit needs: the graphs, which hold this object, and the copy of the state."""
+        self.first = self.further = _nothing
+        self.read_usual, self.begun, self.before = None, None, []
+
     def _remember(self) -> None:
         state = [tensor.detach() for tensor in self._state()]
         if not self.before:
@@ -109,6 +119,8 @@ class Block:
 
     def _begin(self, epochs: int) -> End:
         """Run a block, and return its end. On a GPU the last piece may not have run yet."""
+        if self.captured and self.captured != self._settings():  # a callback has changed the learning rate
+            self._capture()
         rows: list[list[dict[str, float]]] = [[] for _ in self.module.noisy]
         left = epochs
         while left > self.most:
@@ -130,14 +142,17 @@ class Block:
 
     def _draw(self, epochs: int) -> None:
         """Draw the input noise of some epochs on the CPU, one step after the other, and reset the counters."""
-        self.rows.epoch.zero_()
-        self.step.zero_()
+        self._reset()
         if not len(self.noise):
             return
         steps, one = epochs * self.module.settings.steps_per_epoch, (1, *self.noise.shape[2:])
         drawn = [[torch.randn(one, generator=g) for _ in range(steps)] for g in self.module.input_generators]
         noise = torch.stack([torch.cat(each) for each in zip(*drawn, strict=True)])
         self.noise[:steps].copy_(gpu.sent(noise, self.noise.device))
+
+    def _reset(self) -> None:
+        self.rows.epoch.zero_()
+        self.step.zero_()
 
     def _step(self, *, measured: bool) -> None:
         module = self.module
@@ -168,8 +183,15 @@ class Block:
         squares = (residuals.square() * m.seen).flatten(1).sum(1)
         return squares if m.settings.loss == "mse" else mean_error(residuals, m.seen, m.settings.loss), squares
 
+    def _without_graphs(self) -> None:
+        self.first, self.further = partial(self._step, measured=True), partial(self._step, measured=False)
+        self.read_usual = None
+
     def _capture(self) -> None:
         """Replace both kinds of step, and the reading of the rows, by the replays of their graphs."""
+        self._without_graphs()
+        self._reset()
+        self.captured = self._settings()
         fresh, tensors = not self.optimizer.state, self._state()
         before = [tensor.detach().clone() for tensor in tensors]
         several = self.module.settings.steps_per_epoch > 1
@@ -188,6 +210,10 @@ class Block:
             for tensor in self._of_optimizer() if fresh else ():
                 tensor.zero_()
 
+    def _settings(self) -> list[dict[str, object]]:
+        groups = self.optimizer.param_groups
+        return [{name: value for name, value in group.items() if name != "params"} for group in groups]
+
     def _state(self) -> list[torch.Tensor]:
         parts = (self.module.windowed, self.module.moving, self.module.average)
         tensors = [*self.module.net.parameters(), *self.module.net.buffers()]
@@ -197,6 +223,9 @@ class Block:
     def _of_optimizer(self) -> list[torch.Tensor]:
         states = self.optimizer.state.values()
         return [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
+
+
+def _nothing() -> None: ...
 
 
 def _with(rows: Sequence[list[dict[str, float]]], table: torch.Tensor) -> list[list[dict[str, float]]]:

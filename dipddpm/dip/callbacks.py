@@ -26,7 +26,7 @@ from dipddpm.files import replacing
 from dipddpm.metrics import quality as metrics
 
 STATE_SHARE = 0.01  # largest share of a fit's time that commits may take
-FIRST_COMMIT = 0.02  # assumed seconds of the first commit of one fit on a GPU; later ones are measured
+COMMIT_RATE = 250e6  # assumed bytes of state a second, for the first commit of a fit on a GPU; later ones are measured
 
 
 class WholeFile(TorchCheckpointIO):
@@ -126,10 +126,13 @@ class KeepEpochs(Checkpoint):
     def __init__(self, members: Sequence[Member], writer: Here | Beside) -> None:
         self.members, self.writer = members, writer
         self._began = self._committed = time.perf_counter()
-        self._commit_took = FIRST_COMMIT * len(members) if isinstance(writer, Beside) else 0.0
+        self._commit_took = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, DeepImagePrior)
         self._began = time.perf_counter()
+        if isinstance(self.writer, Beside):
+            self._commit_took = pl_module.state_bytes() / COMMIT_RATE
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, DeepImagePrior)
@@ -140,6 +143,7 @@ class KeepEpochs(Checkpoint):
         """Commit the last epoch of a fit that another callback or a limit of the Trainer ended."""
         assert isinstance(pl_module, DeepImagePrior)
         self._keep(trainer, pl_module, commit=True)
+        pl_module.settle()
 
     def _keep(self, trainer: pl.Trainer, module: DeepImagePrior, *, commit: bool) -> None:
         """Keep the newest epoch of each fit that reached it. Commit all of them, or those that have stopped."""
@@ -151,7 +155,6 @@ class KeepEpochs(Checkpoint):
         if not ended:
             return
         self._note(self.writer.wait())
-        module.settle()
         for i in ended:
             self._commit(trainer, module, i)
         if commit:
@@ -176,6 +179,7 @@ class KeepEpochs(Checkpoint):
     def _commit(self, trainer: pl.Trainer, module: DeepImagePrior, i: int) -> None:
         member = self.members[i]
         if path := member.keeper.state_file(len(member.curves)):
+            module.settle()  # a fit in memory stores no state, and keeps the block that the GPU has begun
             module.saved = i
             trainer.save_checkpoint(path)
         before, epochs = member.before, len(member.curves)

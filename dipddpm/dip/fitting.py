@@ -114,6 +114,7 @@ def run(
     callbacks = [*([Bar()] if settings.progress else []), *(given if isinstance(given, list | tuple) else [given])]
     kind, _, index = settings.device.partition(":")
     with _quiet(), environment.arithmetic(module.settings.precision), ExitStack() as stack:
+        stack.enter_context(torch.autocast(kind, enabled=False))  # of the caller: the settings name the precision
         makers = _parts(module, members, settings.panel_every)
         beside = kind == "cuda" and hasattr(os, "fork") and all(member.keeper.folder for member in members)
         like = Kept(module.noisy, module.weights())
@@ -154,7 +155,7 @@ def _say(members: Sequence[Member], epochs: int, now: Mapping[str, Any]) -> None
 
 def _parts(module: DeepImagePrior, members: Sequence[Member], every: int) -> list[writing.Maker]:
     """Return what is written for each fit: kept epochs, and if it has a folder TensorBoard's events."""
-    y = module.operator.show(module.y, module.noisy)
+    y = module.operator.show(module.y, module.noisy).cpu()  # a forked process cannot use a GPU
     makers: list[writing.Maker] = []
     charts: list[writing.Maker] = []
     for i, member in enumerate(members):
@@ -164,7 +165,7 @@ def _parts(module: DeepImagePrior, members: Sequence[Member], every: int) -> lis
             continue
         fixed = {"noisy": y[i : i + 1], "z": module.z[i : i + 1]}
         if module.clean is not None:
-            fixed["clean"] = module.clean[i : i + 1]
+            fixed["clean"] = module.clean[i : i + 1].cpu()
         sparse = len(members) > tracking.FEW
         best = best_kept(member.kept)
         charts.append((i, partial(tracking.Charts, keeper, every, fixed, epochs, best, sparse=sparse)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dipddpm import gpu
 from dipddpm.dip.curves import Curves
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Memory:
         return None
 
     def keep(self, epoch: int, weights: Mapping[str, torch.Tensor], picture: torch.Tensor) -> None:
-        self._kept[epoch] = dict(weights), picture
+        self._kept[epoch] = {name: gpu.unpinned(tensor) for name, tensor in weights.items()}, gpu.unpinned(picture)
 
     def noted(self, epoch: int, answer: None) -> None: ...
 

@@ -149,7 +149,14 @@ class DeepImagePrior(pl.LightningModule):
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """Map z to pictures, both of shape (N, 3, H, W), in the fit's precision; the result is float32."""
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
-            return self.net(z).float()
+            pictures = self.net(z).float()
+        torch.clear_autocast_cache()  # inside a caller's autocast it would keep the weights of the first step
+        return pictures
+
+    def state_bytes(self) -> int:
+        """Return about the bytes of the stored state: weights, Adam's two averages, and the ring buffer of outputs."""
+        weights = sum(p.numel() for p in self.net.parameters())
+        return 4 * (3 * weights + self.windowed.window * self.noisy.numel())
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return the weights of the networks by name, each of shape (N, ...)."""
@@ -191,6 +198,12 @@ class DeepImagePrior(pl.LightningModule):
         """Undo epochs that were begun ahead. Networks, optimiser and averages are those of the newest row then."""
         if self._block:
             self._block.settle()
+
+    def teardown(self, stage: str) -> None:
+        """Free the memory that only a running fit needs. Trainer and module hold each other, and so live on."""
+        if self._block:
+            self._block.end()
+        self._block, self.windowed, self.moving = None, WindowedVariance(), MovingVariance()
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Run a block of epochs, and read its rows. A GPU begins the next block before they are read."""

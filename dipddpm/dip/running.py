@@ -32,7 +32,7 @@ class Running:
         return x.detach().float().flatten(2), before
 
     def _zero(self, like: torch.Tensor) -> None:
-        """Set the attributes of the state, but for ``count``, to zeros on the CPU."""
+        """Set the attributes of the state, but for ``count``, to zeros. The ring buffers of a stack take gigabytes."""
         raise NotImplementedError
 
     def tensors(self) -> list[torch.Tensor]:

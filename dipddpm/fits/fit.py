@@ -135,8 +135,9 @@ def fit_dip(
 ) -> FittedDip:
     """Fit a Deep Image Prior to each picture of a problem, one after the other.
 
-    Problem, settings and seed determine the result to the bit, for the same torch, threads and device. The result is
-    the same as that of ``train_dip.py``.
+    Problem, settings and seed determine the result to the bit, for the same torch, threads and device. On a GPU that is
+    not so for ``skip``, whose gradients PyTorch adds up there in any order. The result is the same as that of
+    ``train_dip.py``.
 
     Args:
         problem: The problem, of N pictures.

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import torch
 
+from dipddpm import gpu
 from dipddpm.degradation.problem import joined
 from dipddpm.dip import fitting, networks
 from dipddpm.dip.fitting import RunSettings
@@ -47,13 +48,13 @@ def in_stacks(
     most = min(MOST, batch) if isinstance(batch, int) else MOST
     waiting = {i: _kind(store, one) for i, one in missing.items()}
     while waiting:
+        gpu.release()  # the memory of the stack before
         first = next(iter(waiting))
         size = min(most, room_for(missing[first], run.device)) if batch == "auto" else most
         group = [i for i, kind in waiting.items() if kind == waiting[first]][:size]
         try:
             answers = stack(store, [missing[i] for i in group], run, used) if len(group) > 1 else None
         except torch.cuda.OutOfMemoryError:
-            torch.cuda.empty_cache()
             most = len(group) // 2
             log.info("%d fits at once do not fit into the memory of the GPU: %d are tried", len(group), most)
             continue
@@ -72,6 +73,7 @@ def in_stacks(
                 waiting[i] = _kind(store, missing[i])
             else:
                 yield i, answer
+    gpu.release()
     return left
 
 

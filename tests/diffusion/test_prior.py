@@ -162,6 +162,11 @@ def test_tf32_is_on_in_an_evaluation_alone(written: SimpleNamespace, monkeypatch
     assert seen == [True, False]
 
 
+def test_the_precision_is_that_of_the_prior_in_a_callers_autocast(written: SimpleNamespace):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert prior.load(written.folder).evaluate(written.x, torch.tensor(56)).sample.equal(written.output)
+
+
 def test_blocks_that_write_into_their_results_give_diffusers_bits(written: SimpleNamespace):
     unet = prior.load(written.folder).unet
     x = written.x.contiguous(memory_format=torch.channels_last)

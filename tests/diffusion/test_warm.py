@@ -62,6 +62,13 @@ def test_a_picture_near_its_minimum_stays_there_while_another_one_learns(monkeyp
     assert (found[1] - x0[1]).abs().mean() < 0.9 * (before[1] - x0[1]).abs().mean()
 
 
+def test_a_dip_learns_in_a_callers_autocast_as_outside():
+    """Autocast would keep the weights that it cast in the first step."""
+    plain = learning(unchanged, [dip(1)], half=True)(picture(2), 200)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert learning(unchanged, [dip(1)], half=True)(picture(2), 200).equal(plain)
+
+
 @pytest.mark.parametrize("operator", [Mask(0.5), Blur.motion(5)])
 def test_the_dip_learns_the_corrected_estimate_from_level_to_level(operator, monkeypatch):
     monkeypatch.setattr(warm, "LEARNING_RATE", 0.01)

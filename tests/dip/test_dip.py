@@ -1,22 +1,26 @@
 """The LightningModule and its trajectory: what is learnt, what is kept, what a resumed fit gives."""
 
+import gc
 import json
 import math
 import os
 import signal
 import time
+import weakref
 from dataclasses import replace
 from multiprocessing import active_children
 
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.callbacks import Callback
 from safetensors.torch import load_file
 from torch.nn.functional import mse_loss
 
 from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.scaling import Downscale
 from dipddpm.dip import fitting, networks, writing
+from dipddpm.dip.block import Block
 from dipddpm.dip.callbacks import WholeFile
 from dipddpm.dip.curves import COLUMNS
 from dipddpm.dip.fitting import RunSettings
@@ -497,23 +501,31 @@ def test_the_manifest_names_every_file_it_needs(store):
     assert made.state.is_file() and made.seconds > 0
 
 
+class Captured:
+    """Stands for `dipddpm.gpu.Captured`: a replay calls the function."""
+
+    def __init__(self, function, example):
+        self.function, self.example = function, example
+        for _ in range(3):
+            self.replay()
+
+    def replay(self):
+        self.outputs = self.function(self.example)
+
+
+def captures(monkeypatch):
+    """Let this processor take itself for a GPU."""
+    monkeypatch.setattr("dipddpm.gpu.can_capture", lambda tensor: True)
+    monkeypatch.setattr("dipddpm.gpu.Captured", Captured)
+
+
 @pytest.mark.parametrize("every", [1, 10])
 def test_captured_steps_change_nothing_but_their_speed(monkeypatch, every):
     """The capture runs steps to warm up. Here a replay calls the captured function."""
     settings = {"input_noise": 0.05, "ema": 0.9, "steps_per_epoch": 2, "checkpoint_every": every}
     plain = fitted(dip(**settings), 24)
 
-    class Captured:
-        def __init__(self, function, example):
-            self.function, self.example = function, example
-            for _ in range(3):
-                self.replay()
-
-        def replay(self):
-            self.outputs = self.function(self.example)
-
-    monkeypatch.setattr("dipddpm.gpu.can_capture", lambda tensor: True)
-    monkeypatch.setattr("dipddpm.gpu.Captured", Captured)
+    captures(monkeypatch)
     captured = fitted(dip(**settings), 24)
     assert torch.equal(captured.picture(20), plain.picture(20))
     for column in COLUMNS:
@@ -527,6 +539,76 @@ def test_captured_steps_change_nothing_but_their_speed(monkeypatch, every):
 
     monkeypatch.setattr("dipddpm.gpu.Captured", refused)
     assert torch.equal(fitted(dip(**settings), 24).picture(20), plain.picture(20))
+
+
+def test_a_fit_in_memory_undoes_no_block_that_the_gpu_has_begun(monkeypatch):
+    """Its commits are many, and store no state."""
+    captures(monkeypatch)
+    begun, settled, begin, settle = [], [], Block._begin, Block.settle
+    monkeypatch.setattr(Block, "_begin", lambda self, epochs: begun.append(epochs) or begin(self, epochs))
+    monkeypatch.setattr(Block, "settle", lambda self: settled.append(self.begun) or settle(self))
+    module = dip()
+    keeper = Memory()
+    fitting.run(module, [keeper], [lambda curves: Stop(60, 60) if len(curves) >= 60 else None], 100)
+    assert begun == [10] * 7 and [end is not None for end in settled] == [True], "one block more, undone at the end"
+    for name, weights in module.net.state_dict().items():
+        assert torch.equal(weights, keeper.weights(60)[name])
+
+
+def test_an_ended_fit_leaves_no_graphs_and_no_buffers(monkeypatch):
+    """Module and Trainer hold each other: without a collection of garbage they live on."""
+    captures(monkeypatch)
+    blocks, capture = [], Block._capture
+    monkeypatch.setattr(Block, "_capture", lambda self: blocks.append(weakref.ref(self)) or capture(self))
+    gc.disable()
+    try:
+        fitted(dip(), 20)
+        assert len(blocks) == 1 and blocks[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_a_learning_rate_that_a_callback_changes_holds_in_graphs_too(monkeypatch):
+    class Slower(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            trainer.optimizers[0].param_groups[0]["lr"] /= 2
+
+    def falling():
+        keeper, options = Memory(), RunSettings(trainer={"callbacks": [Slower()]})
+        fitting.run(dip(), [keeper], [lambda curves: None], 40, options)
+        return column_of(keeper)
+
+    plain, captured = falling(), []
+    captures(monkeypatch)
+    capture = Block._capture
+
+    def noted(self):
+        captured.append(self.optimizer.param_groups[0]["lr"])
+        capture(self)
+
+    monkeypatch.setattr(Block, "_capture", noted)
+    assert falling().tolist() == plain.tolist()
+    assert captured == [SMALL.lr / 2**k for k in range(4)], "a graph has its learning rate as a constant"
+
+
+def test_the_optimiser_of_a_fit_is_capturable_where_the_fit_goes_on():
+    """The state of a fit has the flag of the device on which it was stored."""
+    module = dip()
+    adam = torch.optim.Adam(module.net.parameters(), fused=True, capturable=True)
+    Block(module, adam)
+    assert [group["capturable"] for group in adam.param_groups] == [False]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_fit_in_a_callers_autocast_is_the_same_fit(precision):
+    """Autocast would keep the weights that it cast in the first step, and the fit would learn nothing."""
+    plain = fitted(dip(precision=precision), 20)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(fitted(dip(precision=precision), 20).picture(20), plain.picture(20))
+
+
+def test_the_bytes_of_a_state_are_known_before_it_is_stored(store):
+    assert dip(channels=64).state_bytes() == pytest.approx(fit(store, 10, channels=64).state.stat().st_size, rel=0.1)
 
 
 def test_a_stack_that_is_too_large_for_its_graphs_is_told_so(monkeypatch):

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -155,6 +156,29 @@ def test_fits_that_go_on_longer_do_so_in_a_smaller_stack(tmp_path, monkeypatch):
     left = ends.keys() - epochs.keys()
     assert epochs | {i: ends[i] for i in left} == ends
     assert sizes[0] == 4 and len(left) <= 2
+
+
+def test_the_memory_of_a_stack_that_is_too_large_is_free_before_a_smaller_one(tmp_path, monkeypatch):
+    """The traceback of its exception holds the tensors, and Lightning's Trainer and the module hold each other."""
+
+    class Module:
+        def __init__(self):
+            self.trainer = self
+
+    sizes, modules, real = [], [], stacks._fit_stack
+
+    def fit_stack(store, work, run):
+        module = Module()
+        sizes.append((len(work), [there() for there in modules]))
+        modules.append(weakref.ref(module))
+        if len(work) > 2:
+            raise torch.cuda.OutOfMemoryError
+        return real(store, work, run)
+
+    monkeypatch.setattr(stacks, "_fit_stack", fit_stack)
+    stacked = stacks.in_stacks(FitStore(tmp_path), dict(enumerate(wanted(4))), CPU, 4, lambda key: None)
+    assert len(obtained([answer for _, answer in stacked])) == 4
+    assert sizes == [(4, []), (2, [None]), (2, [None, None])]
 
 
 def test_the_memory_of_a_fit_is_estimated_from_its_layers():
