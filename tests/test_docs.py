@@ -19,7 +19,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMAND = re.compile(r"python (sample|train_dip)\.py\b([^`#\n|]*)")
 UNKNOWN = ("<", "...", "$", "../shared", "celebahq256")  # a place to fill in, data beside the project, the Hub
 SIDES = {"me.png": 64, "clean.png": 64, "mask.png": 64, "holes.png": 64, "damaged.png": 64, "small.png": 16,
-         "psf.png": 9, "compressed.png": 64, "compressed.jpg": 64, "F16_noise4.png": 512, "F16_clean.png": 512}  # fmt: skip
+         "psf.png": 9, "compressed.png": 64, "compressed.jpg": 64,
+         "F16_noise4.png": 512, "F16_clean.png": 512}  # fmt: skip
 EXTRAS = {"experiment=search": "hydra_plugins.hydra_optuna_sweeper"}
 
 
