@@ -8,6 +8,7 @@ import pytest
 
 from bench import tables
 from bench.figures import TABLE, quality_cost
+from bench.jobs import configured
 from bench.tables import SETS, Bench, Problem, Row
 
 Y, DIP, ALONE, ONE = Row("y", "auto"), Row("cnn", "50"), Row("cnn"), Row("y", "auto", "one")
@@ -74,16 +75,12 @@ def test_a_job_runs_once_with_all_its_pictures_and_again_after_a_change(tmp_path
 
 
 def test_every_kind_of_row_is_a_job_that_can_be_typed_and_has_a_folder_of_its_own(tmp_path):
-    from hydra import compose, initialize_config_dir
-
-    tables.config.register()
     bench, tried = Bench(tmp_path, count=100, few=50), set()
     for problem in (problem for problems in SETS.values() for problem in problems):
         for row in problem.rows:
             for one in {("problem", problem.title), (row.start, row.way, row.init)} - tried:
                 tried.add(one)
-                with initialize_config_dir(str(tables.conf_folder()), version_base="1.3"):
-                    tables.config.typed(compose("config", overrides=bench.job(problem, row)[1]))
+                configured(bench.job(problem, row)[1])
         windows = [row for row in problem.rows if row.level]
         assert len({bench.job(problem, row)[0] for row in windows}) == len(windows)
         assert {row for pair in problem.pairs for row in pair} <= set(problem.rows)
