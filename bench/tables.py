@@ -79,8 +79,8 @@ class Row:
         return f"{STARTS[self.start][0]}, from {level:.0f}{init}, {WAYS[self.way][0]}"
 
 
-def rows(start: str, levels: str, way: str = "ten", init: str = "scaled") -> list[Row]:
-    return [Row(start, level, way, init) for level in levels.split()]
+def rows(start: str, levels: str) -> list[Row]:
+    return [Row(start, level) for level in levels.split()]
 
 
 @dataclass(frozen=True)
