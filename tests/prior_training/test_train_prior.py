@@ -185,6 +185,7 @@ def test_the_network_halves_a_picture_to_8_pixels_or_a_little_more(size: int, ch
         ("data=/absent", "data=/absent does not exist"),
         ("-m", "-m is not allowed: type one command for each prior"),
         ("--wrong", "--wrong cannot be read"),
+        ("--cfg=nosuch", "--cfg/-c: invalid choice: 'nosuch'.*; to see the options, type --help"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(typed_in: str, said: str, folder: Path):
