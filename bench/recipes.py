@@ -140,8 +140,9 @@ def main() -> None:
     parser.add_argument("pictures", type=Path, help="folder or tar of faces")
     parser.add_argument("--others", type=Path, nargs="*", default=[], help="pictures that are no faces")
     parser.add_argument("--network", default="skip", help="cnn, skip (skip)")
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS),
-                        help="noise is that of sigma 25 (all)")  # fmt: skip
+    parser.add_argument(
+        "--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), help="noise is that of sigma 25 (all)"
+    )
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=[name for name in RECIPES if "lr" not in name])
     parser.add_argument("--first", type=int, default=0, help="faces that are left out before the first (0)")
     parser.add_argument("--count", type=int, default=6, help="number of faces (6)")

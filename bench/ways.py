@@ -155,9 +155,10 @@ class Set:
             picture, seconds = restored.picture, restored.seconds / len(batch)
         perceptual = stlpips(picture, problem.clean)
         columns = {
-            "psnr": psnr(picture, problem.clean), "ssim": ssim(picture, problem.clean),
+            "psnr": psnr(picture, problem.clean),
+            "ssim": ssim(picture, problem.clean),
             "stlpips": torch.full((len(batch),), math.nan) if perceptual is None else perceptual,
-        }  # fmt: skip
+        }
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
         return [dict(zip(columns, row, strict=True)) | {"seconds": seconds} for row in rows]
 

@@ -59,8 +59,9 @@ def test_a_row_without_a_job_is_left_out_and_so_is_a_table_without_any(tmp_path)
 def test_a_job_runs_once_with_all_its_pictures_and_again_after_a_change(tmp_path, tiny_prior, monkeypatch):
     small = f"prior.path={tiny_prior} image.size=16 dip.layers=1 dip.channels=8 dip.max_epochs=10 stopping=never"
     problem, bench = Problem("small", small, "y", [Y, Row("skip", "20")]), Bench(tmp_path, count=2, few=2)
-    monkeypatch.setattr(tables, "faces", lambda source, count: [(f"x/{i}.webp", np.zeros((16, 16, 3)) + i / 4) for i in
-                                                                range(count)])  # fmt: skip
+    monkeypatch.setattr(
+        tables, "faces", lambda source, count: [(f"x/{i}.webp", np.zeros((16, 16, 3)) + i / 4) for i in range(count)]
+    )
     assert tables.prepared(tmp_path, 1, 2, 2, tmp_path) == bench
     assert sorted(path.name for path in (tmp_path / "faces-2").iterdir()) == ["x_1.png", "x_2.png"]
     ran = []

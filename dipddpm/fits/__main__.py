@@ -186,7 +186,7 @@ def _list(store: FitStore) -> None:
         litter += look.litter
         table.add_row(
             key, look.epochs, *_request(look), look.size, f"{look.age / 3600:.1f} h", look.used_by, look.state
-        )  # fmt: skip
+        )
     Console(width=None if sys.stdout.isatty() else 150).print(table)
     if litter:
         gc = f"{typed_as('dipddpm.fits')} gc --store {store.root}"

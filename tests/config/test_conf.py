@@ -125,8 +125,9 @@ def test_an_experiment_changes_what_it_names_and_nothing_else():
     assert experiment == plain
 
 
-@pytest.mark.parametrize(("kernel_size", "size", "most"), [(3, 8, 2), (3, 64, 5), (3, 9, 3), (5, 64, 4), (7, 64, 4),
-                                                             (1, 64, 5)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kernel_size", "size", "most"), [(3, 8, 2), (3, 64, 5), (3, 9, 3), (5, 64, 4), (7, 64, 4), (1, 64, 5)]
+)
 def test_a_skip_network_halves_as_often_as_it_can_be_evaluated(kernel_size, size, most):
     dip = config.typed(composed("dip=skip", f"dip.kernel_size={kernel_size}")).dip
     z = torch.rand(1, 3, size, size)

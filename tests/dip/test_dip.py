@@ -42,8 +42,9 @@ def problem(size=(17, 19)):
 
 def dip(*pictures, operator=None, seed=0, content="c", **settings):
     """A small DIP of these pictures, y first; of the problem's where there are none."""
-    return DeepImagePrior(*(pictures or problem()), operator=operator, settings=replace(SMALL, **settings), seed=seed,
-                          contents=[content])  # fmt: skip
+    return DeepImagePrior(
+        *(pictures or problem()), operator=operator, settings=replace(SMALL, **settings), seed=seed, contents=[content]
+    )
 
 
 def fit(store, epochs, rule=lambda curves: None, **settings):

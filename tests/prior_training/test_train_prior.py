@@ -236,8 +236,9 @@ def test_a_killed_training_goes_on_and_leaves_a_prior_that_a_run_takes(folder: P
     assert list(record["data"]["left_out"]) == ["damaged.png"] and len(record["data"]["held_out"]) == 2
     assert record["pictures"] >= seen + 600 and record["settings"]["ema"] == 0.5
     face = torch.from_numpy(np.array(Image.open(folder / "0.png").resize((16, 16)))).permute(2, 0, 1)[None]
-    for after, before in zip(*(errors_by_level(u, learnt.schedule, face, (100, 300)) for u in (learnt.unet, fresh)),
-                             strict=True):  # fmt: skip
+    for after, before in zip(
+        *(errors_by_level(u, learnt.schedule, face, (100, 300)) for u in (learnt.unet, fresh)), strict=True
+    ):
         assert after["epsilon_error"] < 0.5 * before["epsilon_error"]
 
     tags = EventAccumulator(str(out / "training")).Reload().Tags()

@@ -140,8 +140,9 @@ def test_a_fit_that_fails_is_left_out_and_a_full_disk_ends_the_job(configure, fa
     metrics = run(c, tmp_path / "one", job=runs.fit)[1]
     assert metrics["pictures"]["left_out"][f"{faces}/a.png"] == "the fit diverged"
     assert metrics["pictures"]["count"] == 2 and sorted(p.name for p in (tmp_path / "one/results").glob("*.png")) == [
-        "b.png", "c.png"
-    ]  # fmt: skip
+        "b.png",
+        "c.png",
+    ]
     assert set(metrics["differences"]["dip"]) == {"noisy"}
     for kind in (FitFailed, OSError):
         failing[:] = [kind]
