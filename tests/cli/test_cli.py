@@ -274,20 +274,6 @@ def test_a_network_that_nobody_builds_is_not_looked_at(refuse):
     cli.check_arguments("sample", ["dip=skip", "dip.layers=9", "checkpoint=none"])
 
 
-def test_a_start_without_a_dip_is_refused_where_one_is_wanted(refuse, tmp_path):
-    (line,) = refuse("fit", f"checkpoint={tmp_path}/kept.safetensors")
-    assert "is a picture of an earlier fit" in line
-    (line,) = refuse("fit", "checkpoint=none")
-    assert (
-        line.startswith("error: checkpoint=none needs no DIP, and train_dip.py fits a DIP")
-        and "checkpoint=stop" in line
-    )
-    (line,) = refuse(
-        "sample", "checkpoint=none", "ddpm.start_t=auto", *MINE.split(), "operator=downscale", "noise=none"
-    )
-    assert line.startswith("error: ddpm.start_t=auto cannot be used: the error of the completed picture is unknown")
-
-
 @pytest.mark.parametrize(("typed", "message"), FILES, ids=[f[0] for f in FILES])
 @pytest.mark.parametrize("name", ["sample", "fit"])
 def test_files_that_are_missing_are_refused_before_any_work(typed, message, name, refuse, priors):

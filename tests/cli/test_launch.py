@@ -95,23 +95,6 @@ def test_a_result_of_files_that_have_changed_is_not_this_jobs(configure, tiny_pr
     assert not done_before(tmp_path / "from-file", start, "sample")
 
 
-def test_a_start_from_a_file_has_no_known_cost(configure, tmp_path):
-    runs.fit(configure(), Job(tmp_path / "fit"))
-    kept = next((tmp_path / "fits").glob("*/epochs/000030.safetensors"))
-    c = configure("baselines=false", f"checkpoint={kept}", "objective=[result.psnr,cost.total_evaluations_worth]")
-    runs.sample(c, Job(tmp_path / "run"))
-    figures = objective(c, tmp_path / "run")
-    assert isinstance(figures, tuple)
-    psnr, cost = figures
-    assert psnr is not None and psnr > 0
-    assert cost is None, "unknown is not free"
-    found = configure("baselines=false", "checkpoint=30", "objective=[result.psnr,cost.total_evaluations_worth]")
-    runs.sample(found, Job(tmp_path / "found"))
-    figures = objective(found, tmp_path / "found")
-    assert isinstance(figures, tuple) and figures[1] is not None
-    assert figures[1] > 20
-
-
 def test_threads_of_one_job_are_not_those_of_the_next(monkeypatch):
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(name, "1")

@@ -21,7 +21,7 @@ from support import ROOT
 from dipddpm.cli import check as cli
 from dipddpm.cli import jobs as found_jobs
 from dipddpm.cli.launch import share_of_threads
-from dipddpm.fits import FitStore, fit_key
+from dipddpm.fits import FitStore
 
 STARTED: list[subprocess.Popen] = []
 FULL = "No space left on device"
@@ -196,21 +196,6 @@ def test_threads_where_no_number_is_asked_for(monkeypatch):
     assert share_of_threads(slurm) == 3
     monkeypatch.delenv("SLURM_CPUS_ON_NODE")
     assert share_of_threads(slurm) is None
-
-
-def test_a_store_mends_what_a_kill_or_a_full_disk_left(tmp_path):
-    store, request = FitStore(tmp_path / "fits"), {"seed": 0}
-    folder = store.folder(fit_key(request))
-    (folder / "epochs").mkdir(parents=True)
-    (tmp_path / "run").mkdir()
-    for name in (".state-000010.ckpt.1-0123abcd.tmp", "epochs/.000010.safetensors.1-0123abcd.tmp"):
-        (folder / name).write_text("half")
-    with pytest.raises(RuntimeError, match="still too short"):
-        store.obtain(request, lambda fit: None, lambda *_: None)
-    assert not list(folder.rglob("*.tmp"))
-    (folder / "uses.txt").write_text("/half/a/li")
-    store.record_use(folder.name, tmp_path / "run")
-    assert store.uses(folder.name) == [tmp_path / "run"]
 
 
 def owner_of(lock):

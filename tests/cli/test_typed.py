@@ -118,7 +118,6 @@ EARLY = [
     (["--package"], "--package/-p: expected one argument; to see the options, type --help"),
     (["image", "own.png"], "image cannot be read: type key=value"),
     (["prior=google/ddpm-celebahq-256"], "type prior=celebahq256 prior.repo=google/ddpm-celebahq-256"),
-    (["image.size=9000"], "image.size=9000 is not allowed: auto (the prior's size), or 8 to 8192 pixels"),
     (["=1"], "=1 cannot be read: type key=value"),
     (["-m", "seed=range(1,5,0)"], "seed=range(1,5,0) never ends"),
     (["-m", "dip=shuffle(range(0,1000000000000))"], "names no choice"),

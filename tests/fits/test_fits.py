@@ -456,6 +456,9 @@ def test_a_flipped_bit_in_the_uses_hides_no_use_and_breaks_no_command(store, tmp
             path.write_bytes(whole[:i] + bytes([whole[i] ^ 1 << bit]) + whole[i + 1 :])
             found = store.uses(fit.key)
             assert tmp_path / "run" in found or i == whole.index(b"\n"), "one of both lines is left"
+    path.write_bytes(b"/half/a/li")  # by a full disk
+    store.record_use(fit.key, tmp_path / "run")
+    assert path.read_bytes() == b"/half/a/li\n" + whole and store.uses(fit.key) == [tmp_path / "run"]
     path.write_bytes(b"x" * 5000 + b"\n\0\n\xff\n" + whole)
     assert store.uses(fit.key) == [tmp_path / "run"]
     assert main(["list", "--store", str(store.root)]) == 0
