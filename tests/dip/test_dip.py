@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from support import dips
 from torch.nn.functional import mse_loss
 
 from dipddpm.degradation.masks import Mask
@@ -34,9 +35,8 @@ SKIP = {"network": "skip", "layers": 2, "final_relu": False}
 
 
 def problem(size=(17, 19)):
-    rows, columns = torch.meshgrid(torch.linspace(0, 1, size[0]), torch.linspace(0, 1, size[1]), indexing="ij")
-    clean = torch.stack([rows, columns, rows * columns])[None] * 0.8 + 0.1
-    return clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)), clean
+    x = dips.clean(size=size)
+    return x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)), x
 
 
 def dip(*pictures, operator=None, seed=0, content="c", **settings):
