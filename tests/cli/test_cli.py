@@ -105,23 +105,6 @@ def test_a_sweep_is_checked_whole_before_its_first_job(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
-def refuse(tmp_path, monkeypatch, capsys):
-    """The lines that refuse what is typed in an empty folder, from which nothing is left there."""
-
-    def refuse(name, *arguments):
-        with pytest.raises(SystemExit) as left:
-            cli.check_arguments(name, list(arguments))
-        told = capsys.readouterr()
-        assert left.value.code == 2
-        assert not told.out
-        assert not (tmp_path / "outputs").exists() and not (tmp_path / "multirun").exists()
-        return told.err.strip().splitlines()
-
-    monkeypatch.chdir(tmp_path)
-    return refuse
-
-
 LISTS = ["ddpm.start_t=20,50", "dip.layers=4,6", "dip.layers=range(1,5)", "ddpm.init=choice(raw,scaled)",
          "stopping=emv,wmv", "store=a,b"]  # fmt: skip
 
