@@ -5,8 +5,8 @@ import random
 import pytest
 from support.study_jobs import fit_metrics, job, metrics, table
 
+from dipddpm.names import STOPPED
 from dipddpm.study import build, read_frame
-from dipddpm.study.columns import STOPPED
 from dipddpm.study.frame import constants, swept
 from dipddpm.study.labels import labels, natural, short_names
 
