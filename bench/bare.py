@@ -67,11 +67,9 @@ def seconds_a_step(
     return taken / (steps - LAST), best
 
 
-def bare_step(
-    settings: DipSettings, problem: Problem, *, device: str, precision: str, graph: bool, seed: int = 0
-) -> Step:
-    """Return the step of the bare loop, with the initial weights and z that this project's fit of that seed has."""
-    fit = DeepImagePrior(problem.noisy, settings=settings, seed=seed, contents=problem.contents).to(device)
+def bare_step(settings: DipSettings, problem: Problem, *, device: str, precision: str, graph: bool) -> Step:
+    """Return the step of the bare loop, with the initial weights and z that this project's fit of seed 0 has."""
+    fit = DeepImagePrior(problem.noisy, settings=settings, contents=problem.contents).to(device)
     net, z, y = fit.net, fit.z, fit.noisy
     adam = torch.optim.Adam(net.parameters(), lr=settings.lr, capturable=graph)
     output = torch.empty_like(y)

@@ -112,4 +112,4 @@ ROWS = (
     _start("help", ["--help"], 0, 4),
     _start("cfg", ["--cfg", "job"], 0, 4),
     _start("refusal", ["dip.lr=0"], 2, 6),
-)  # fmt: skip
+)

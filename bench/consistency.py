@@ -74,8 +74,9 @@ class Bench:
         print(".", end="", file=sys.stderr, flush=True)
         return psnr(result.picture, problem.clean).tolist()
 
-    def psnrs(self, name: str, level: int, scheduler: str = "ddim", steps: int = 10, form: str = "auto",
-              weight: float = 1.0) -> list[float]:  # fmt: skip
+    def psnrs(
+        self, name: str, level: int, scheduler: str = "ddim", steps: int = 10, form: str = "auto", weight: float = 1.0
+    ) -> list[float]:
         window = dd.Window(level, steps=steps, scheduler=scheduler, consistency=form, prior_weight=weight)
         return self.restored(name, window)
 

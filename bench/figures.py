@@ -120,9 +120,9 @@ def _noised(clean: torch.Tensor | None, prior: dd.Prior) -> dict[int, torch.Tens
     return found
 
 
-def _picture(ax: Axes, left: float, bottom: float, picture: torch.Tensor, side: float = SIDE, alpha: float = 1) -> None:
+def _picture(ax: Axes, left: float, bottom: float, picture: torch.Tensor, alpha: float = 1) -> None:
     array = picture[0].permute(1, 2, 0).clamp(0, 1).numpy()
-    ax.imshow(array, extent=(left, left + side, bottom, bottom + side), interpolation="nearest", alpha=alpha)
+    ax.imshow(array, extent=(left, left + SIDE, bottom, bottom + SIDE), interpolation="nearest", alpha=alpha)
     ax.set(xlim=(0, 10), ylim=(0, 6))  # imshow moves them
 
 

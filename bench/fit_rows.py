@@ -17,6 +17,7 @@ import torch
 
 import dipddpm as dd
 from bench import bare
+from bench.jobs import obtained
 from bench.machine import matrix_rate
 from bench.pairs import CannotMeasure, Floor, Limit, Pair, Quality, Row, Sample, Side, close
 from bench.setting import Setting
@@ -26,9 +27,8 @@ from dipddpm.dip.flops import epoch_gflop
 from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stop, Stopping
 from dipddpm.environment import choose_precision
-from dipddpm.fits.many import obtain_all
 from dipddpm.fits.store import FitStore
-from dipddpm.fits.wanted import Obtained, Wanted
+from dipddpm.fits.wanted import Wanted
 
 PLAIN_LOOP = "the original's loop, fp32"
 NEVER = Stopping("loss_floor", threshold=1e-12)  # is applied, and never fires
@@ -113,19 +113,15 @@ def many(setting: Setting, wanted: list[Wanted], device: str, singles: int) -> P
     epochs: list[float] = []
     precision: list[str] = []
 
-    def obtained(some: list[Wanted], each: bool) -> Sample:
+    def fits(some: list[Wanted], each: bool) -> Sample:
         with tempfile.TemporaryDirectory() as folder:
             store = FitStore(Path(folder))
             began = time.perf_counter()
             if each:
-                answers = [obtain_all(store, [one], run, batch=1)[0] for one in some]
+                found = [obtained(store, [one], run, batch=1)[0] for one in some]
             else:
-                answers = obtain_all(store, some, run)
+                found = obtained(store, some, run)
             taken = time.perf_counter() - began
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise answer
-            found = [one for one in answers if isinstance(one, Obtained)]
             epochs[:] = [one.fit.epochs for one in found]
             precision[:] = [one.fit.environments[-1]["precision"] for one in found]
             quality = [one.fit.kept[one.choice.epoch] or 0.0 for one in found]
@@ -138,8 +134,8 @@ def many(setting: Setting, wanted: list[Wanted], device: str, singles: int) -> P
 
     counted = [] if singles == len(wanted) else [f"in turn: {singles} fits, their time counted for {len(wanted)}"]
     return Pair(
-        Side(f"{len(wanted)} at once", lambda: obtained(wanted, False)),
-        Side("in turn", lambda: obtained(wanted[:singles], True)),
+        Side(f"{len(wanted)} at once", lambda: fits(wanted, False)),
+        Side("in turn", lambda: fits(wanted[:singles], True)),
         close(f"mean PSNR in dB of {singles} kept pictures", 0.3),
         floor=floor,
         warm_up=False,

@@ -58,13 +58,12 @@ def load() -> float:
 
 
 @cache
-def matrix_rate(device: str, precision: str, seconds: float = 0.5) -> float:
-    """Return the rate of large matrix products, in GFLOP/s: the fastest of the products within ``seconds``.
+def matrix_rate(device: str, precision: str) -> float:
+    """Return the rate of large matrix products, in GFLOP/s: the fastest of those within half a second, at least two.
 
     Args:
         device: A torch device.
         precision: ``fp32``, ``tf32`` or ``bf16``.
-        seconds: Time to measure for. Two products are always measured.
     """
     n = 8192 if device.startswith("cuda") else 1536
     numbers = torch.Generator().manual_seed(0)  # a product of zeros or ones is faster on a GPU
@@ -72,7 +71,7 @@ def matrix_rate(device: str, precision: str, seconds: float = 0.5) -> float:
     before, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, precision == "tf32"
     try:
         taken: list[float] = []
-        while len(taken) < 3 or sum(taken) < seconds:
+        while len(taken) < 3 or sum(taken) < 0.5:
             taken.append(clocked(lambda: torch.mm(a, b), device))
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before

@@ -16,7 +16,8 @@ import torch
 import torch.utils.tensorboard
 from diffusers.models.unets.unet_2d import UNet2DModel
 
-from bench.prior_rows import ORIGINAL, configured
+from bench.jobs import configured
+from bench.prior_rows import ORIGINAL
 from dipddpm.runs import commands
 from dipddpm.runs.job import Job
 

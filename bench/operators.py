@@ -84,12 +84,12 @@ def choose_dip(of: Set) -> tuple[Dip, dict[str, float]]:
     return max(found, key=lambda dip: found[dip]), {dip.words: value for dip, value in found.items()}
 
 
-def best_level(of: Set, start: str, dip: Dip, form: str = "auto") -> dict[Way, float]:
+def best_level(of: Set, start: str, dip: Dip) -> dict[Way, float]:
     """Go from level to level while the mean PSNR grows. Return the PSNR of each way that was tried."""
     found: dict[Way, float] = {}
 
     def value(i: int) -> float:
-        way = Way(start, LEVELS[i], form)
+        way = Way(start, LEVELS[i])
         found[way] = mean(of.figures(way, dip))
         return found[way]
 

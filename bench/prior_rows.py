@@ -15,11 +15,10 @@ import torch
 
 import dipddpm as dd
 from bench.bare import arithmetic
+from bench.jobs import configured
 from bench.machine import clocked, has_fast_bf16, matrix_rate
 from bench.pairs import CannotMeasure, Floor, Limit, Pair, Quality, Row, Sample, Side
 from bench.setting import Setting
-from dipddpm.config.folder import conf_folder
-from dipddpm.config.schema import Config
 from dipddpm.diffusion.flops import evaluation_gflop
 from dipddpm.diffusion.prior import Prior
 from dipddpm.errors import CLONE
@@ -133,17 +132,6 @@ def job_pair(setting: Setting, typed: Sequence[str], device: str) -> Pair:
         warm_up=False,
         notes=[f"job: {c.dip.network.name}, at most {c.dip.max_epochs} epochs, window from {c.ddpm.start_t}"],
     )
-
-
-def configured(typed: Sequence[str]) -> Config:
-    """Return the configuration that the command line composes from these overrides."""
-    from hydra import compose, initialize_config_dir
-
-    from dipddpm.config import compose as config
-
-    config.register()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return config.typed(compose("config", overrides=list(typed)))
 
 
 def memory_pair(setting: Setting, device: str) -> Pair:

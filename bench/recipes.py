@@ -41,7 +41,7 @@ from dipddpm.degradation.problem import degrade
 from dipddpm.degradation.scaling import Downscale
 from dipddpm.dip.settings import DipSettings
 from dipddpm.metrics.paired import paired_difference
-from dipddpm.pictures.read import load
+from dipddpm.pictures.read import read_picture
 
 SIGMAS = {"noise": 25.0, "noise 10": 10.0, "noise 50": 50.0}  # problems with noise: its sigma on the 0-255 scale
 PROBLEMS: dict[str, Operator] = {
@@ -78,8 +78,7 @@ def recipe(network: str, name: str, weights: bool) -> Recipe:
 
 def others(paths: Sequence[Path]) -> Pictures:
     """Return pictures by their names, cut to squares at their centres and resized."""
-    pixels = [torch.from_numpy(load(str(path), SIZE).pixels) for path in paths]
-    return [(path.stem, one.permute(2, 0, 1)[None].contiguous()) for path, one in zip(paths, pixels, strict=True)]
+    return [(path.stem, read_picture(path, SIZE)) for path in paths]
 
 
 def run(args: Namespace, records: Records, pictures: Pictures) -> None:
@@ -141,8 +140,9 @@ def main() -> None:
     parser.add_argument("pictures", type=Path, help="folder or tar of faces")
     parser.add_argument("--others", type=Path, nargs="*", default=[], help="pictures that are no faces")
     parser.add_argument("--network", default="skip", help="cnn, skip (skip)")
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS),
-                        help="noise is that of sigma 25 (all)")  # fmt: skip
+    parser.add_argument(
+        "--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), help="noise is that of sigma 25 (all)"
+    )
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=[name for name in RECIPES if "lr" not in name])
     parser.add_argument("--first", type=int, default=0, help="faces that are left out before the first (0)")
     parser.add_argument("--count", type=int, default=6, help="number of faces (6)")

@@ -75,10 +75,10 @@ def measure(folder: Path, n: int) -> dict[str, float]:
     return found
 
 
-def best(work: Callable[[], object], times: int = 3) -> float:
-    """Return the shortest of a few runs, in processor seconds: disturbances only lengthen a run."""
+def best(work: Callable[[], object]) -> float:
+    """Return the shortest of three runs, in processor seconds: disturbances only lengthen a run."""
     taken = []
-    for _ in range(times):
+    for _ in range(3):
         begun = time.process_time()
         work()
         taken.append(time.process_time() - begun)

@@ -26,13 +26,11 @@ from statistics import fmean
 from typing import Any
 
 import pandas as pd
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from bench.averages import SIZE, faces
+from bench.jobs import configured
 from dipddpm.cli.launch import done_before
-from dipddpm.config import compose as config
-from dipddpm.config.folder import conf_folder
 from dipddpm.metrics.paired import paired_difference
 from dipddpm.names import QUALITIES, TABLE
 from dipddpm.pictures import write
@@ -81,8 +79,8 @@ class Row:
         return f"{STARTS[self.start][0]}, from {level:.0f}{init}, {WAYS[self.way][0]}"
 
 
-def rows(start: str, levels: str, way: str = "ten", init: str = "scaled") -> list[Row]:
-    return [Row(start, level, way, init) for level in levels.split()]
+def rows(start: str, levels: str) -> list[Row]:
+    return [Row(start, level) for level in levels.split()]
 
 
 @dataclass(frozen=True)
@@ -158,8 +156,7 @@ class Bench:
     def run(self, problem: Problem, row: Row, store: Path) -> None:
         """Run the job of a row, unless its folder is complete."""
         folder, typed = self.job(problem, row)
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            c = config.typed(compose("config", overrides=[*typed, f"store={store}", "panel_every=100000"]))
+        c = configured([*typed, f"store={store}", "panel_every=100000"])
         if not done_before(folder, c, "sample"):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "metrics.json").unlink(missing_ok=True)
@@ -297,7 +294,6 @@ def main() -> None:
 
 def run(problems: Sequence[Problem], benches: Sequence[Bench], starts: Sequence[str], store: Path) -> None:
     """Run all jobs of some starts, those of the cheap starts first."""
-    config.register()
     for bench, start, problem in product(benches, (start for start in STARTS if start in starts), problems):
         for row in problem.rows:
             if row.start == start and row.level:

@@ -13,20 +13,18 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 
 import dipddpm as dd
 from bench.averages import SIZE
 from bench.cheap_starts import cheap_starts
+from bench.jobs import configured, obtained
 from bench.recorded import Records
-from dipddpm.config import compose as config
-from dipddpm.config.folder import conf_folder
+from dipddpm.config.schema import Config
 from dipddpm.degradation.problem import joined
 from dipddpm.dip.fitting import RunSettings
 from dipddpm.dip.stopping import Stopping
 from dipddpm.fits import FitStore
 from dipddpm.fits.load import load_fit
-from dipddpm.fits.many import obtain_all
 from dipddpm.fits.wanted import Obtained, Wanted
 from dipddpm.metrics.perceptual import stlpips
 from dipddpm.metrics.quality import psnr, ssim
@@ -114,10 +112,8 @@ class Set:
             self.known.setdefault(one["fit"]["way"], {})[one["fit"]["picture"]] = one["figures"]
 
     @cached_property
-    def config(self) -> Any:
-        config.register()
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            return config.typed(compose("config", overrides=[f"experiment={self.experiment}", "dip=skip"]))
+    def config(self) -> Config:
+        return configured([f"experiment={self.experiment}", "dip=skip"])
 
     @cached_property
     def problems(self) -> list[dd.Problem]:
@@ -130,11 +126,7 @@ class Set:
         wanted = [Wanted(problem, dip.settings, rule, 0) for problem in self.problems[:few]]
         done = iter(range(1, len(wanted) + 1))
         store = FitStore(self.out / "fits")
-        answers = obtain_all(store, wanted, RunSettings("cpu"), ended=lambda _: self._tell("fits", next(done)))
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return [answer for answer in answers if isinstance(answer, Obtained)]
+        return obtained(store, wanted, RunSettings("cpu"), ended=lambda _: self._tell("fits", next(done)))
 
     def figures(self, way: Way, dip: Dip, few: int | None = None) -> list[Figures]:
         """Return the figures of a way on each picture, or on the first ``few``. Missing figures are measured first."""
@@ -163,9 +155,10 @@ class Set:
             picture, seconds = restored.picture, restored.seconds / len(batch)
         perceptual = stlpips(picture, problem.clean)
         columns = {
-            "psnr": psnr(picture, problem.clean), "ssim": ssim(picture, problem.clean),
+            "psnr": psnr(picture, problem.clean),
+            "ssim": ssim(picture, problem.clean),
             "stlpips": torch.full((len(batch),), math.nan) if perceptual is None else perceptual,
-        }  # fmt: skip
+        }
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
         return [dict(zip(columns, row, strict=True)) | {"seconds": seconds} for row in rows]
 

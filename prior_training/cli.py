@@ -6,11 +6,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 
 from dipddpm.cli.explain import explained
+from dipddpm.config import hydra_private
 from dipddpm.errors import UserError
 from prior_training.settings import CONF, Settings, typed
 
@@ -34,15 +33,15 @@ def check_arguments(argv: Sequence[str]) -> None:
     Raises:
         UserError: One line: the value given, the values allowed, the override to type.
     """
-    args, unread = get_args_parser().parse_known_args(list(argv))
+    try:
+        args, unread = hydra_private.parse_arguments(argv)
+    except ValueError as error:
+        raise UserError(f"{error}; to see the options, type --help") from error
     if args.multirun:
         raise UserError("-m is not allowed: type one command for each prior, without -m and with its own out=<folder>")
     if unread:
         raise UserError(f"{' '.join(unread)} cannot be read: type options such as --cfg first, then key=value")
     if args.help or args.hydra_help or args.info or args.cfg or args.shell_completion:
         return
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"), explained(args.overrides, Settings):
-            typed(compose(args.config_name or "train_prior", overrides=args.overrides))
-    finally:
-        GlobalHydra.instance().clear()
+    with hydra_private.initialized(CONF, args.config_dir), explained(args.overrides, Settings):
+        typed(compose(args.config_name or "train_prior", overrides=args.overrides))

@@ -13,6 +13,7 @@ from diffusers.pipelines.ddpm.pipeline_ddpm import DDPMPipeline
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch.utils.tensorboard import SummaryWriter
 
+from dipddpm.config.compose import plain
 from dipddpm.diffusion.schedule import Schedule
 from dipddpm.errors import UserError
 from dipddpm.files import write_json
@@ -20,7 +21,7 @@ from prior_training import card
 from prior_training.evaluation import errors_by_level
 from prior_training.pictures import Pictures, evenly
 from prior_training.samples import draw, grid
-from prior_training.settings import RECORD, plain
+from prior_training.settings import RECORD
 from prior_training.training import Training
 
 BANDS = 10  # bands of noise levels, each with its own curve of the error

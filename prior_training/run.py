@@ -99,12 +99,8 @@ def _read(settings: Settings) -> pictures.Pictures:
 
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    lock = FileLock(settings.work / ".lock")
     try:
-        lock.acquire(timeout=0)
+        with FileLock(settings.work / ".lock", timeout=0):
+            yield
     except Timeout as error:
         raise UserError(f"out={settings.out} is in use by another training: type another out=<folder>") from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -15,6 +15,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from dipddpm.cli.explain import explained
+from dipddpm.config.compose import plain
 from dipddpm.errors import UserError, need
 from dipddpm.files import flat, read_json
 from dipddpm.names import SMALLEST, TRAINING
@@ -114,12 +115,6 @@ def typed(cfg: DictConfig) -> Settings:
     _refuse_another_training(s)
     pictures.check(s.data)
     return s
-
-
-def plain(settings: Settings) -> dict[str, Any]:
-    """Return settings as JSON types, by key."""
-    held: Any = OmegaConf.to_container(OmegaConf.structured(settings), enum_to_str=True)
-    return held
 
 
 def build_unet(unet: UNetSettings, size: int) -> UNet2DModel:

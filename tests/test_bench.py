@@ -8,6 +8,7 @@ import pytest
 
 from bench import tables
 from bench.figures import TABLE, quality_cost
+from bench.jobs import configured
 from bench.tables import SETS, Bench, Problem, Row
 
 Y, DIP, ALONE, ONE = Row("y", "auto"), Row("cnn", "50"), Row("cnn"), Row("y", "auto", "one")
@@ -58,8 +59,9 @@ def test_a_row_without_a_job_is_left_out_and_so_is_a_table_without_any(tmp_path)
 def test_a_job_runs_once_with_all_its_pictures_and_again_after_a_change(tmp_path, tiny_prior, monkeypatch):
     small = f"prior.path={tiny_prior} image.size=16 dip.layers=1 dip.channels=8 dip.max_epochs=10 stopping=never"
     problem, bench = Problem("small", small, "y", [Y, Row("skip", "20")]), Bench(tmp_path, count=2, few=2)
-    monkeypatch.setattr(tables, "faces", lambda source, count: [(f"x/{i}.webp", np.zeros((16, 16, 3)) + i / 4) for i in
-                                                                range(count)])  # fmt: skip
+    monkeypatch.setattr(
+        tables, "faces", lambda source, count: [(f"x/{i}.webp", np.zeros((16, 16, 3)) + i / 4) for i in range(count)]
+    )
     assert tables.prepared(tmp_path, 1, 2, 2, tmp_path) == bench
     assert sorted(path.name for path in (tmp_path / "faces-2").iterdir()) == ["x_1.png", "x_2.png"]
     ran = []
@@ -74,16 +76,12 @@ def test_a_job_runs_once_with_all_its_pictures_and_again_after_a_change(tmp_path
 
 
 def test_every_kind_of_row_is_a_job_that_can_be_typed_and_has_a_folder_of_its_own(tmp_path):
-    from hydra import compose, initialize_config_dir
-
-    tables.config.register()
     bench, tried = Bench(tmp_path, count=100, few=50), set()
     for problem in (problem for problems in SETS.values() for problem in problems):
         for row in problem.rows:
             for one in {("problem", problem.title), (row.start, row.way, row.init)} - tried:
                 tried.add(one)
-                with initialize_config_dir(str(tables.conf_folder()), version_base="1.3"):
-                    tables.config.typed(compose("config", overrides=bench.job(problem, row)[1]))
+                configured(bench.job(problem, row)[1])
         windows = [row for row in problem.rows if row.level]
         assert len({bench.job(problem, row)[0] for row in windows}) == len(windows)
         assert {row for pair in problem.pairs for row in pair} <= set(problem.rows)

@@ -38,13 +38,15 @@ def test_random_impulses_are_found_and_filled(astronaut: torch.Tensor) -> None:
     assert quality["total variation, absolute error, 0.6"] > quality["noisy picture"] + 7
 
 
-def test_one_parameter_of_each_cheap_start_goes_on(tmp_path, astronaut: torch.Tensor,
-                                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_one_parameter_of_each_cheap_start_goes_on(
+    tmp_path, astronaut: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(operators, "choose_dip", lambda of: (DIP, {}))
     of = Set("tuning", [("a", astronaut)], "random_impulses", tmp_path, only_table=False)
     started = Set.figures
-    monkeypatch.setattr(Set, "figures", lambda self, way, dip: started(self, way, dip) if way.level is None
-                        else [{"psnr": 0.0}])  # fmt: skip
+    monkeypatch.setattr(
+        Set, "figures", lambda self, way, dip: started(self, way, dip) if way.level is None else [{"psnr": 0.0}]
+    )
     chosen = list(operators.choose(of).ways)
     assert chosen[:2] == ["noisy picture", "median of 3x3"] and len(chosen) == 5
     assert chosen[2].startswith("total variation, absolute error") and chosen[3].startswith("outliers filled")
@@ -75,8 +77,9 @@ def test_the_search_for_a_level_ends_at_the_best_one(best: int) -> None:
     assert max(found, key=lambda way: found[way]).level == best
 
 
-def test_a_look_at_the_tables_runs_nothing(tmp_path, monkeypatch: pytest.MonkeyPatch,
-                                           capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+def test_a_look_at_the_tables_runs_nothing(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("sys.argv", ["bench.operators", "jpeg10", "--only-table", "--out", str(tmp_path)])
     monkeypatch.setattr(operators, "faces", lambda *given: [])
     monkeypatch.setattr(operators, "others", lambda *given: [])

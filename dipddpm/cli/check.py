@@ -23,7 +23,6 @@ from dipddpm.cli.texts import as_typed
 from dipddpm.config import compose as config
 from dipddpm.config import hydra_private
 from dipddpm.config.folder import conf_folder
-from dipddpm.config.renamed import refuse_old
 from dipddpm.config.schema import Config
 from dipddpm.errors import UserError
 from dipddpm.runs.inspect import Seen, inspect, inspect_settings
@@ -72,7 +71,6 @@ def check_arguments(command: str, argv: Sequence[str] | None = None) -> list[str
 
     try:
         _check_options(args, unread)
-        refuse_old(typed)
         with hydra_private.initialized(_conf(args), args.config_dir):
             sweep, own, points = jobs.find(name, typed, command, args)
             for point in _counted(points):

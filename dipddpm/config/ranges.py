@@ -41,8 +41,7 @@ def check(c: Config) -> None:
     need(batch_ok, "dip.batch", dip.batch, "auto, or 1 or more fits at once")
     need(stopping.threshold is None or 0 < stopping.threshold < math.inf, "stopping.threshold",
          stopping.threshold, "a mean squared error above 0, or null")  # fmt: skip
-    need(stopping.patience is None or stopping.patience >= 1, "stopping.patience",
-         stopping.patience, "1 epoch or more")  # fmt: skip
+    need(stopping.patience is None or stopping.patience >= 1, "stopping.patience", stopping.patience, "1 epoch or more")
     need(bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", c.device)), "device", c.device, "auto, cpu, cuda or cuda:<number>")
     need(c.threads is None or 1 <= c.threads <= 1024, "threads", c.threads, "from 1 to 1024, or null")
     need(c.panel_every >= 1, "panel_every", c.panel_every, "1 epoch or more")

@@ -30,6 +30,7 @@ SHORTEST = 4  # characters of a name for `rm`: a shorter beginning may name anot
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; return the exit code, 2 for a refusal."""
+    settle()
     args = _parser().parse_args(argv)
     store = FitStore(expanded(args.store))
     write_any_name()
@@ -185,7 +186,7 @@ def _list(store: FitStore) -> None:
         litter += look.litter
         table.add_row(
             key, look.epochs, *_request(look), look.size, f"{look.age / 3600:.1f} h", look.used_by, look.state
-        )  # fmt: skip
+        )
     Console(width=None if sys.stdout.isatty() else 150).print(table)
     if litter:
         gc = f"{typed_as('dipddpm.fits')} gc --store {store.root}"
@@ -302,11 +303,5 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:.1f} MiB"
 
 
-def command() -> int:
-    """Run the console command: `main`, whatever terminal or pipe its output goes to."""
-    settle()
-    return main()
-
-
 if __name__ == "__main__":
-    sys.exit(command())
+    sys.exit(main())

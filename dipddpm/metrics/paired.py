@@ -28,15 +28,14 @@ class Difference:
         return format(self)
 
 
-def half_width(numbers: Sequence[float], confidence: float = 0.95) -> float:
-    """Return half the width t s / sqrt(n) of the confidence interval of a mean.
+def half_width(numbers: Sequence[float]) -> float:
+    """Return half the width t s / sqrt(n) of the 95% confidence interval of a mean.
 
     s is the standard deviation of the numbers, and t the quantile of Student's distribution with n - 1 degrees of
     freedom.
 
     Args:
         numbers: One number for each picture.
-        confidence: Probability that such an interval holds the true mean.
 
     Raises:
         ValueError: For fewer than 2 numbers.
@@ -45,17 +44,16 @@ def half_width(numbers: Sequence[float], confidence: float = 0.95) -> float:
 
     if len(numbers) < 2:
         raise ValueError(f"{len(numbers)} numbers: must be 2 or more")
-    t = float(stdtrit(len(numbers) - 1, (1 + confidence) / 2))
+    t = float(stdtrit(len(numbers) - 1, 0.975))
     return t * stdev(numbers) / math.sqrt(len(numbers))
 
 
-def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Difference:
+def paired_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     """Return the mean of a - b with its interval (`half_width`).
 
     Args:
         a: One number for each picture.
         b: The numbers of the other method for the same pictures, in the same order.
-        confidence: Probability that such an interval holds the true mean.
 
     Raises:
         ValueError: When a and b differ in length, or hold fewer than 2 numbers.
@@ -63,5 +61,5 @@ def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float 
     if len(a) != len(b) or len(a) < 2:
         raise ValueError(f"{len(a)} and {len(b)} numbers: both must have the same length, 2 or more")
     differences = [x - y for x, y in zip(a, b, strict=True)]
-    mean, half = fmean(differences), half_width(differences, confidence)
+    mean, half = fmean(differences), half_width(differences)
     return Difference(mean, mean - half, mean + half, len(a))

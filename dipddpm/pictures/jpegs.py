@@ -38,8 +38,3 @@ def tables(path: str) -> tuple[np.ndarray, str]:
         raise UserError(f"image.path={path} is a JPEG with colours halved in one direction, which is not supported")
     of_each = [found[0], found.get(1, found[0])]
     return np.array(of_each, dtype=np.float32).reshape(2, 8, 8), sampling or "full"
-
-
-def check(path: str) -> None:
-    """Check that a file has the tables of a JPEG; errors are those of `tables`."""
-    tables(path)

@@ -157,8 +157,9 @@ class Album:
         if packed:
             log.warning(
                 "%d pictures are JPEG, whose compression removes noise: their estimated sigma is low. If you know the "
-                "noise, type noise.sigma=<0-255 scale>", packed
-            )  # fmt: skip
+                "noise, type noise.sigma=<0-255 scale>",
+                packed,
+            )
 
     def _record(self) -> dict[str, Any]:
         """Return the entries of metrics.json, beside the rows, that depend on the pictures."""

@@ -73,7 +73,8 @@ def _run(c: Config, job: Job, command: str) -> float | None:
     job.claim(c.ddpm.samples if samples else 1)
     device = _prepare(c)
     needs_prior = samples or c.image.size == "auto"  # a fit needs only the picture size of the prior
-    folder = prior_folder.resolve(*_prior_names(c), config_only=not samples) if needs_prior else None
+    p = c.prior
+    folder = prior_folder.resolve(p.name, p.path, p.repo, p.revision, config_only=not samples) if needs_prior else None
     read = fingerprints.of(c, command)  # before the files are read: a later change makes the job run again
     if is_many(c):
         album = Album(c, job)
@@ -155,10 +156,6 @@ def _load(c: Config, folder: Path, problem: Problem, device: str) -> Prior:
     except Exception as error:  # torch's, for a config.json that makes no network
         raise layout.refusal(folder, f"the network cannot be evaluated ({layout.brief(error)})") from error
     return prior
-
-
-def _prior_names(c: Config) -> tuple[str, str | None, str | None, str | None]:
-    return c.prior.name, c.prior.path, c.prior.repo, c.prior.revision
 
 
 def _prepare(c: Config) -> str:

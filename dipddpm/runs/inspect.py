@@ -152,7 +152,7 @@ class _Look:
         if is_own_jpeg(c):
             from dipddpm.pictures import jpegs
 
-            self._once(jpegs.check, c.image.path)
+            self._once(jpegs.tables, c.image.path)
         return given
 
     def _at_others(self) -> int:

@@ -173,8 +173,9 @@ def _warn_of_noise(c: Config, problem: Problem, picture: read.Picture) -> None:
     if picture.resized and isinstance(c.noise, OwnNoise) and c.noise.sigma is not None:
         log.warning(
             "noise.sigma=%g is taken as the noise of the resized picture, and resizing lowers noise: to let the "
-            "run estimate the noise, leave noise.sigma out", c.noise.sigma
-        )  # fmt: skip
+            "run estimate the noise, leave noise.sigma out",
+            c.noise.sigma,
+        )
     if problem.sigma_source == "given":
         return
     hardly = problem.sigma < HARDLY_NOISY and not problem.operator.partial  # a blurred picture is sharpened
@@ -194,8 +195,9 @@ def _warn_of_noise(c: Config, problem: Problem, picture: read.Picture) -> None:
     if Path(c.image.path).suffix.lower() in (".jpg", ".jpeg"):
         log.warning(
             "%s is a JPEG, whose compression removes noise: the estimated sigma is low. If you know the noise, type "
-            "noise.sigma=<0-255 scale>", c.image.path
-        )  # fmt: skip
+            "noise.sigma=<0-255 scale>",
+            c.image.path,
+        )
 
 
 def _noisier_part(c: Config, picture: read.Picture) -> tuple[read.Box, float] | None:

@@ -121,8 +121,9 @@ def say(c: Config, plans: Sequence[Plan], prior: Prior) -> None:
         log.warning(
             "ddpm.init=noise starts at level %d, where the network expects a picture: for the plain DDPM type "
             "ddpm.start_t=%d",
-            first.window.first, prior.schedule.T
-        )  # fmt: skip
+            first.window.first,
+            prior.schedule.T,
+        )
 
 
 def at_error(window: Window, sigma: float, prior: Prior) -> Window:
@@ -212,9 +213,8 @@ def baselines(
         ones.append(_Run(one, consistent, problem, problem.noisy))
     means = _restored(ones, prior)
     known = {
-        i: result for i, result in enumerate(made)
-        if isinstance(starts[i], DirectStart) and _same(wholes[i], plans[i])
-    }  # fmt: skip
+        i: result for i, result in enumerate(made) if isinstance(starts[i], DirectStart) and _same(wholes[i], plans[i])
+    }
     if missing := [i for i in range(len(wholes)) if i not in known]:
         runs = [wholes[i] for i in missing]
         with progress.window_bar(f"no DIP: {_span(runs)} to {runs[0].window.end_t}", _evaluations(runs)) as watch:

@@ -12,19 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dipddpm.study.summary import build
+import lazy_loader
 
 if TYPE_CHECKING:
-    from dipddpm.study.frame import read_frame
+    from dipddpm.study.frame import read_frame as read_frame
+    from dipddpm.study.summary import build as build
 
-__all__ = ["build", "read_frame"]
-
-
-def __getattr__(name: str) -> object:
-    if name != "read_frame":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from dipddpm.study.frame import (
-        read_frame,  # late: pandas takes a second to import, and each job imports the callback
-    )
-
-    return read_frame
+# Late: pandas takes a second to import, and each job imports the callback.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"frame": ["read_frame"], "summary": ["build"]}
+)

@@ -37,6 +37,7 @@ COLUMNS = [
 
 def main(argv: list[str] | None = None) -> int:
     """Build and print the studies; return the exit code, 2 when a folder is not that of a sweep."""
+    settle()
     parser = argparse.ArgumentParser(
         prog=typed_as("dipddpm.study"), description="Summarise sweeps, also unfinished ones."
     )
@@ -79,11 +80,5 @@ def show(frame: pd.DataFrame) -> None:
         console.print(f"The table shows {MOST} of {len(frame)} jobs; all are in summary.csv.")
 
 
-def command() -> int:
-    """Run the console command: `main`, whatever terminal or pipe its output goes to."""
-    settle()
-    return main()
-
-
 if __name__ == "__main__":
-    sys.exit(command())
+    sys.exit(main())

@@ -11,7 +11,8 @@ from html import escape
 import pandas as pd
 import plotly.graph_objects as go
 
-from dipddpm.study.columns import BASELINES, COLUMNS
+from dipddpm.names import BASELINES
+from dipddpm.study.columns import COLUMNS
 from dipddpm.study.frame import cost_of, output, output_name, swept
 from dipddpm.study.labels import as_text, natural, short, short_names
 from dipddpm.study.points import baselines, measured, pareto_front, points, problems

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dipddpm.names import BASELINES, MACHINE, QUALITIES, SCRIPTS, STOPPED
-
-__all__ = ["BASELINES", "COLUMNS", "FIXED", "MACHINE", "OUTPUTS", "SCRIPTS", "STOPPED", "Column"]
+from dipddpm.names import BASELINES, QUALITIES
 
 ROWS = {
     "noisy": "noisy",

@@ -22,7 +22,8 @@ from typing import Any
 import pandas as pd
 
 from dipddpm.files import open_file, read_json, read_yaml
-from dipddpm.study.columns import COLUMNS, FIXED, MACHINE, OUTPUTS, STOPPED, Column
+from dipddpm.names import MACHINE, STOPPED
+from dipddpm.study.columns import COLUMNS, FIXED, OUTPUTS, Column
 from dipddpm.study.find import check_holds_jobs, job_folders
 from dipddpm.study.labels import as_text, is_number, natural
 

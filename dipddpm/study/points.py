@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dipddpm.study.columns import BASELINES
+from dipddpm.names import BASELINES
 from dipddpm.study.frame import PROBLEM_GROUPS, cost_of, output, psnr_of, swept
 from dipddpm.study.labels import labels
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pandas as pd
 
-from dipddpm.study.columns import SCRIPTS
+from dipddpm.names import SCRIPTS
 from dipddpm.study.frame import output, output_name, psnr_of
 from dipddpm.study.points import Problems, best, measured, pareto_front, problems, without_a_dip
 

@@ -24,15 +24,6 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def refused(capsys, arguments):
-    with pytest.raises(SystemExit) as left:
-        cli.check_arguments("sample", arguments)
-    told = capsys.readouterr()
-    lines = told.err.strip().splitlines()
-    assert left.value.code == 2 and len(lines) == 1 and not told.out, told
-    return lines[0].removeprefix("error: ").partition(" (in the job")[0]
-
-
 def mended(arguments, advised, line):
     """The arguments with the advised overrides in place of the refused one and of those of the same group or key."""
     replaced = {o.partition("=")[0] for o in advised}
@@ -70,11 +61,12 @@ ADVICE = [
 
 
 @pytest.mark.parametrize(("typed", "part", "values"), ADVICE, ids=[typed for typed, _, _ in ADVICE])
-def test_what_a_refusal_advises_is_accepted(typed, part, values, folder, capsys):
+def test_what_a_refusal_advises_is_accepted(typed, part, values, folder, refuse):
     if "search" in typed:
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs the extra `optuna`")
     arguments = typed.replace("{folder}", str(folder)).split()
-    line = refused(capsys, arguments)
+    (line,) = refuse("sample", *arguments)
+    line = line.removeprefix("error: ").partition(" (in the job")[0]
     assert part in line
     for name, value in values.items():
         line = line.replace(f"<{name}>", value)
@@ -84,9 +76,9 @@ def test_what_a_refusal_advises_is_accepted(typed, part, values, folder, capsys)
             cli.check_arguments("sample", mended(arguments, advised, line))
 
 
-def test_what_is_to_be_left_out_can_be_left_out(folder, capsys):
+def test_what_is_to_be_left_out_can_be_left_out(folder, refuse):
     own = ["image=noisy", "image.path=noisy.png"]
-    line = refused(capsys, [*own, "noise.correlation=1"])
+    (line,) = refuse("sample", *own, "noise.correlation=1")
     assert line.endswith("leave noise.correlation=1 out, because image=noisy adds no noise")
     cli.check_arguments("sample", own)
 

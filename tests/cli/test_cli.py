@@ -105,23 +105,6 @@ def test_a_sweep_is_checked_whole_before_its_first_job(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
-def refuse(tmp_path, monkeypatch, capsys):
-    """The lines that refuse what is typed in an empty folder, from which nothing is left there."""
-
-    def refuse(name, *arguments):
-        with pytest.raises(SystemExit) as left:
-            cli.check_arguments(name, list(arguments))
-        told = capsys.readouterr()
-        assert left.value.code == 2
-        assert not told.out
-        assert not (tmp_path / "outputs").exists() and not (tmp_path / "multirun").exists()
-        return told.err.strip().splitlines()
-
-    monkeypatch.chdir(tmp_path)
-    return refuse
-
-
 LISTS = ["ddpm.start_t=20,50", "dip.layers=4,6", "dip.layers=range(1,5)", "ddpm.init=choice(raw,scaled)",
          "stopping=emv,wmv", "store=a,b"]  # fmt: skip
 
@@ -178,41 +161,6 @@ def test_an_extra_that_is_missing_is_named_as_a_clone_installs_it(refuse, monkey
     monkeypatch.setitem(explain.EXTRAS, "hydra/launcher=elsewhere", "elsewhere")
     line = 'error: hydra/launcher=elsewhere is not installed: type pip install -e ".[elsewhere]"'
     assert refuse("sample", "-m", "hydra/launcher=elsewhere", "seed=1,2") == [line]
-
-
-OLD = [  # what is typed, what takes its place
-    ("degrade=poisson", "noise=poisson"),
-    ("degrade=none image.path=noisy.png", "image=noisy"),
-    ("+degrade.sigma=3", "noise.sigma=3"),
-    ("++degrade.kind=impulse", "noise=impulse"),
-    ("degrade.correlation=2", "noise=correlated noise.correlation=2"),
-    ("degrade=mask degrade.missing=0.8", "operator=mask noise=none operator.missing=0.8"),
-    ("degrade=mask degrade.sigma=25", "operator=mask noise=gaussian noise.sigma=25"),
-    ("degrade=downscale degrade.downscale=2", "operator=downscale noise=none operator.factor=2"),
-    ("degrade.missing=0.5", "operator=mask operator.missing=0.5"),
-    ("experiment=inpaint degrade.sigma=25", "noise=gaussian noise.sigma=25"),
-    ("experiment=inpaint degrade.kind=poisson degrade.sigma=25", "noise=poisson noise.sigma=25"),
-    ("experiment=superres degrade=none degrade.sigma=9 image.path=noisy.png", "image=noisy noise=own noise.sigma=9"),
-    ("degrade=none degrade.sigma=0 degrade.mask=holes.png image.path=noisy.png",
-     "image=noisy noise=none operator=mask operator.file=holes.png"),
-    ("-m degrade=gaussian,poisson seed=1", "noise=gaussian,poisson"),
-    ("-m degrade.sigma=10,25 degrade.downscale=2,4", "noise.sigma=10,25 operator=downscale operator.factor=2,4"),
-    ("-m degrade.kind=choice(gaussian,impulse)", "noise=gaussian,impulse"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("typed", "new"), OLD, ids=[typed for typed, _ in OLD])
-def test_an_old_key_is_refused_with_its_new_name_which_works_when_typed(typed, new, refuse, tmp_path):
-    picture = tiny_picture(tmp_path / "noisy.png", (64, 64) if "superres" not in typed else (16, 16))
-    Image.new("L", (64, 64)).save(tmp_path / "holes.png")
-    with Image.open(tmp_path / "holes.png") as holes:
-        holes.paste(255, (0, 0, 32, 64))
-        holes.save(tmp_path / "holes.png")
-    old = [o.lstrip("+") for o in typed.split() if "degrade" in o]
-    assert refuse("sample", *typed.split()) == [f"error: {' '.join(old)} has a new name: type {new}"]
-    others = [o for o in typed.split() if "degrade" not in o]
-    cli.check_arguments("sample", [*others, *new.split()])
-    assert picture.exists()
 
 
 def test_the_key_of_a_choice_is_refused_for_the_choice(refuse):
@@ -307,20 +255,6 @@ def test_a_network_that_nobody_builds_is_not_looked_at(refuse):
     (line,) = refuse("sample", "dip=skip", "dip.layers=9")
     assert line.startswith("error: dip.layers=9 is not allowed: at most 5")
     cli.check_arguments("sample", ["dip=skip", "dip.layers=9", "checkpoint=none"])
-
-
-def test_a_start_without_a_dip_is_refused_where_one_is_wanted(refuse, tmp_path):
-    (line,) = refuse("fit", f"checkpoint={tmp_path}/kept.safetensors")
-    assert "is a picture of an earlier fit" in line
-    (line,) = refuse("fit", "checkpoint=none")
-    assert (
-        line.startswith("error: checkpoint=none needs no DIP, and train_dip.py fits a DIP")
-        and "checkpoint=stop" in line
-    )
-    (line,) = refuse(
-        "sample", "checkpoint=none", "ddpm.start_t=auto", *MINE.split(), "operator=downscale", "noise=none"
-    )
-    assert line.startswith("error: ddpm.start_t=auto cannot be used: the error of the completed picture is unknown")
 
 
 @pytest.mark.parametrize(("typed", "message"), FILES, ids=[f[0] for f in FILES])

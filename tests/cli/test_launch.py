@@ -95,23 +95,6 @@ def test_a_result_of_files_that_have_changed_is_not_this_jobs(configure, tiny_pr
     assert not done_before(tmp_path / "from-file", start, "sample")
 
 
-def test_a_start_from_a_file_has_no_known_cost(configure, tmp_path):
-    runs.fit(configure(), Job(tmp_path / "fit"))
-    kept = next((tmp_path / "fits").glob("*/epochs/000030.safetensors"))
-    c = configure("baselines=false", f"checkpoint={kept}", "objective=[result.psnr,cost.total_evaluations_worth]")
-    runs.sample(c, Job(tmp_path / "run"))
-    figures = objective(c, tmp_path / "run")
-    assert isinstance(figures, tuple)
-    psnr, cost = figures
-    assert psnr is not None and psnr > 0
-    assert cost is None, "unknown is not free"
-    found = configure("baselines=false", "checkpoint=30", "objective=[result.psnr,cost.total_evaluations_worth]")
-    runs.sample(found, Job(tmp_path / "found"))
-    figures = objective(found, tmp_path / "found")
-    assert isinstance(figures, tuple) and figures[1] is not None
-    assert figures[1] > 20
-
-
 def test_threads_of_one_job_are_not_those_of_the_next(monkeypatch):
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(name, "1")
@@ -169,29 +152,20 @@ def test_ctrl_c_during_a_fit_is_told_from_another_end(configure, tmp_path, monke
     assert left.value.code == 130, "Lightning leaves with 1"
 
 
-def test_a_run_does_not_write_over_the_pictures_that_it_reads(configure, tmp_path, monkeypatch, caplog):
+def test_a_run_does_not_write_over_the_pictures_that_it_reads(run, tmp_path, caplog):
     folder = tmp_path / "run"
     Image.new("RGB", (20, 20), (90, 120, 50)).save(tmp_path / "mine.png")
-    own, mine = ["image=noisy", "noise.sigma=5", "baselines=false"], f"image.path={tmp_path / 'mine.png'}"
-
-    def run(*overrides):
-        c = configure(*own, *overrides)
-        with monkeypatch.context() as patched:
-            patched.setattr("dipddpm.config.compose.typed", lambda cfg: c)
-            launch._run(OmegaConf.create(), "sample", Job(folder), {})
-
-    run(mine)
+    own, mine = ["image=noisy", "noise.sigma=5"], f"image.path={tmp_path / 'mine.png'}"
+    assert run(*own, mine) == 0
     before = (folder / "noisy.png").read_bytes()
     (tmp_path / "link.png").symlink_to(folder / "noisy.png")
     for given in ([f"image.path={folder}/noisy.png"], [f"image.path={tmp_path}/link.png"],
                   [mine, f"image.reference={folder}/dip.png"]):  # fmt: skip
-        with pytest.raises(SystemExit) as left:
-            run(*given)
-        assert left.value.code == 2
+        assert run(*own, *given) == 2
     assert f"image.path={folder}/noisy.png would be overwritten" in caplog.text
     assert f"image.reference={folder}/dip.png would be overwritten" in caplog.text
     shutil.copy(tmp_path / "mine.png", folder / "noisy-cat.png")
-    run(f"image.path={folder}/noisy-cat.png")
+    assert run(*own, f"image.path={folder}/noisy-cat.png") == 0
     assert (folder / "noisy-cat.png").exists()
     assert before == (folder / "noisy.png").read_bytes(), "the same picture again"
 
@@ -208,17 +182,13 @@ def test_a_job_that_is_done_keeps_no_error_of_an_attempt_that_could_not_see_it(c
     assert [p.name for p in tmp_path.glob(".*.tmp")] == [".mine.1-0123abcd.tmp"], "what a killed run left"
 
 
-def test_ctrl_c_is_one_line_whatever_the_job_is_at(configure, tmp_path, monkeypatch, caplog):
+def test_ctrl_c_is_one_line_whatever_the_job_is_at(run, tmp_path, monkeypatch, caplog):
     def interrupted(c, job):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("dipddpm.runs.commands.sample", interrupted)
-    c = configure()
-    monkeypatch.setattr("dipddpm.config.compose.typed", lambda cfg: c)
-    with pytest.raises(SystemExit) as left:
-        launch._run(OmegaConf.create(), "sample", Job(tmp_path), {})
-    assert left.value.code == 130
-    assert (tmp_path / "error.txt").read_text() == "stopped by a signal\n"
+    assert run() == 130
+    assert (tmp_path / "run/error.txt").read_text() == "stopped by a signal\n"
     assert "to continue, type the same command" in caplog.text
 
 
@@ -233,11 +203,12 @@ def run(configure, tmp_path, monkeypatch):
 
     def run(*overrides, sweep=False):
         c = configure("baselines=false", *overrides)
-        monkeypatch.setattr("dipddpm.config.compose.typed", lambda cfg: c)
-        try:
-            launch._run(OmegaConf.create(), "sample", Job(tmp_path / "run", sweep=sweep), {})
-        except SystemExit as left:
-            return left.code
+        with monkeypatch.context() as patched:
+            patched.setattr("dipddpm.config.compose.typed", lambda cfg: c)
+            try:
+                launch._run(OmegaConf.create(), "sample", Job(tmp_path / "run", sweep=sweep), {})
+            except SystemExit as left:
+                return left.code
         return 0
 
     (tmp_path / "run").mkdir()

@@ -74,23 +74,19 @@ def test_the_keys_of_a_fit_vary_fastest_and_options_keep_their_values(tmp_path):
         assert replaced([*before, "-m", *typed, *after], ordered) == [*before, "-m", *ordered, *after]
 
 
-def test_any_folder_can_hold_ones_own_configuration(tmp_path, capsys):
+def test_any_folder_can_hold_ones_own_configuration(tmp_path, refuse):
     mine = tmp_path / "my cönf=+%1"
     (mine / "experiment").mkdir(parents=True)
     (mine / "experiment/mine.yaml").write_text("# @package _global_\nseed: 7\n")
     typed = ["-m", "experiment=mine", "dip.layers=3,4", "--config-dir", str(mine)]
     assert cli.check_arguments("sample", typed) == typed
-    with pytest.raises(SystemExit):
-        cli.check_arguments("sample", ["--config-dir", str(tmp_path / "gone")])
-    assert "is no folder: type --config-dir" in capsys.readouterr().err
+    (line,) = refuse("sample", "--config-dir", str(tmp_path / "gone"))
+    assert "is no folder: type --config-dir" in line
 
 
-def test_a_copy_without_its_configuration_names_the_folder_that_is_missing(tmp_path, monkeypatch, capsys):
+def test_a_copy_without_its_configuration_names_the_folder_that_is_missing(tmp_path, monkeypatch, refuse):
     monkeypatch.setattr(cli, "conf_folder", lambda: tmp_path / "conf")
-    with pytest.raises(SystemExit):
-        cli.check_arguments("sample", [])
-    line = f"error: there is no folder {tmp_path}/conf; type --config-path <a copy of conf/>\n"
-    assert capsys.readouterr().err == line
+    assert refuse("sample") == [f"error: there is no folder {tmp_path}/conf; type --config-path <a copy of conf/>"]
 
 
 def test_a_sweep_by_hydras_mode_is_a_sweep():
@@ -118,7 +114,6 @@ EARLY = [
     (["--package"], "--package/-p: expected one argument; to see the options, type --help"),
     (["image", "own.png"], "image cannot be read: type key=value"),
     (["prior=google/ddpm-celebahq-256"], "type prior=celebahq256 prior.repo=google/ddpm-celebahq-256"),
-    (["image.size=9000"], "image.size=9000 is not allowed: auto (the prior's size), or 8 to 8192 pixels"),
     (["=1"], "=1 cannot be read: type key=value"),
     (["-m", "seed=range(1,5,0)"], "seed=range(1,5,0) never ends"),
     (["-m", "dip=shuffle(range(0,1000000000000))"], "names no choice"),
@@ -140,11 +135,9 @@ EARLY = [
 
 
 @pytest.mark.parametrize(("typed", "said"), EARLY, ids=[" ".join(typed) for typed, _ in EARLY])
-def test_what_cannot_be_meant_is_one_line_at_once(typed, said, capsys):
-    with pytest.raises(SystemExit) as left:
-        cli.check_arguments("sample", typed)
-    told = capsys.readouterr().err.strip().splitlines()
-    assert left.value.code == 2 and len(told) == 1 and said in told[0], told
+def test_what_cannot_be_meant_is_one_line_at_once(typed, said, refuse):
+    (line,) = refuse("sample", *typed)
+    assert said in line
 
 
 def test_a_bar_counts_the_jobs_of_a_large_sweep(capsys):

@@ -71,7 +71,7 @@ def test_the_groups_of_help_are_listed_as_hydra_lists_them_without_copies(monkey
 
 def test_no_other_file_imports_what_is_private():
     found = set()
-    for path in (ROOT / "dipddpm").rglob("*.py"):
+    for path in (path for package in ("dipddpm", "prior_training", "bench") for path in (ROOT / package).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hydra._internal"):
                 found.add(path.name)

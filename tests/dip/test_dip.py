@@ -15,6 +15,7 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import Callback
 from safetensors.torch import load_file
+from support import dips
 from torch.nn.functional import mse_loss
 
 from dipddpm.degradation.masks import Mask
@@ -31,7 +32,6 @@ from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Stop, Stopping
 from dipddpm.dip.tracking import Charts
 from dipddpm.fits import FitStore
-from dipddpm.fits.choice import choose
 from dipddpm.fits.keeping import FolderKeeper
 
 SMALL = DipSettings(layers=1, channels=8, lr=5e-3, ema=0)
@@ -39,15 +39,15 @@ SKIP = {"network": "skip", "layers": 2, "final_relu": False}
 
 
 def problem(size=(17, 19)):
-    rows, columns = torch.meshgrid(torch.linspace(0, 1, size[0]), torch.linspace(0, 1, size[1]), indexing="ij")
-    clean = torch.stack([rows, columns, rows * columns])[None] * 0.8 + 0.1
-    return clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)), clean
+    x = dips.clean(size=size)
+    return x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)), x
 
 
 def dip(*pictures, operator=None, seed=0, content="c", **settings):
     """A small DIP of these pictures, y first; of the problem's where there are none."""
-    return DeepImagePrior(*(pictures or problem()), operator=operator, settings=replace(SMALL, **settings), seed=seed,
-                          contents=[content])  # fmt: skip
+    return DeepImagePrior(
+        *(pictures or problem()), operator=operator, settings=replace(SMALL, **settings), seed=seed, contents=[content]
+    )
 
 
 def fit(store, epochs, rule=lambda curves: None, **settings):
@@ -293,42 +293,10 @@ def test_seed_and_content_choose_input_and_weights():
     assert a.z.min() >= 0 and a.z.max() <= 1
 
 
-def chosen_of(*given, **how):
-    chosen = choose(*given, **how)
-    assert chosen is not None, "the fit is too short to tell"
-    return chosen
-
-
-def test_the_choice_does_not_depend_on_how_far_the_stored_fit_goes(store):
-    rule = Stopping("loss_floor", threshold=0.02)
-    how = {"rule": rule, "rule_name": "loss_floor", "max_epochs": 500, "every": 10}
-    short = fit(store, 500, rule)
-    before = {c: chosen_of(short, c, **how) for c in ("stop", "last", "oracle", 10)}
-    long = fit(store, short.epochs + 40)
-    assert {c: choose(long, c, **how) for c in before} == before
-    assert before["stop"].stop is not None
-    assert before["stop"].epoch <= before["stop"].stop.epoch
-    assert before["stop"].why == "loss_floor"
-    tens = [e for e in short.kept if e % 10 == 0 and e <= before["stop"].stop.fired_at]
-    assert before["last"].epoch == max(tens)
-    best = max(tens, key=lambda e: short.kept[e])
-    assert before["oracle"].epoch == best
-    assert choose(long, long.epochs + 10, **how) is None
-
-
-def test_a_rule_that_never_fires_means_the_last_epoch_and_says_max_epochs(store):
-    made = fit(store, 25)
-    how = {"rule": Stopping("loss_floor", threshold=1e-9), "rule_name": "loss_floor"}
-    chosen = chosen_of(made, "stop", **how, max_epochs=25, every=10)
-    assert (chosen.epoch, chosen.why, chosen.stop) == (20, "max_epochs", None)
-    assert choose(made, "stop", **how, max_epochs=26, every=10) is None
-
-
 def test_a_rule_that_fires_at_once_still_leaves_a_first_kept_epoch(store):
     rule = Stopping("loss_floor", threshold=1e9)
     made = fit(store, 25, rule)
     assert (made.epochs, list(made.kept)) == (10, [10])
-    assert chosen_of(made, "stop", rule=rule, rule_name="f", max_epochs=25, every=10).epoch == 10
 
 
 def test_the_best_picture_so_far_is_that_of_all_kept_epochs(store, monkeypatch):

@@ -38,9 +38,11 @@ def test_each_checkpoint_of_a_fit_that_its_rule_ended():
     assert ask(fit, 50) is None, "to be extended"
 
 
-def test_an_epoch_that_the_rule_names_is_itself_allowed():
+def test_an_epoch_that_the_rule_names_is_itself_allowed_and_no_later_one():
     rule = Stopping("loss_floor", threshold=1 / 41.5)  # row 42, epoch 40
     assert ask(stored(50), "stop", rule) == Choice(40, "loss_floor", Stop(40, 42), 42)
+    rule = Stopping("loss_floor", threshold=1 / 39.5)  # row 40, epoch 38
+    assert ask(stored(50), "stop", rule) == Choice(30, "loss_floor", Stop(38, 40), 40)
 
 
 @pytest.mark.parametrize("checkpoint", ["stop", "last", "oracle"])

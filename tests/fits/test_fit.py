@@ -10,6 +10,7 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
+from support import dips
 from support.curves import from_columns
 
 from dipddpm.config.compose import plain
@@ -35,9 +36,7 @@ SMALL = DipSettings(layers=1, channels=8, lr=5e-3, max_epochs=30)
 
 
 def pictures(n=1, size=(16, 18)):
-    rows, columns = torch.meshgrid(torch.linspace(0, 1, size[0]), torch.linspace(0, 1, size[1]), indexing="ij")
-    ramps = [torch.stack([rows, columns.roll(i, 1), rows * columns]) * 0.8 + 0.1 for i in range(n)]
-    return torch.stack(ramps)
+    return dips.clean(n, size)
 
 
 def network():

@@ -304,6 +304,14 @@ def test_commands_list_show_remove_and_collect(store, tmp_path, capsys):
     assert unused.folder.exists() is False
 
 
+def listed(store, capsys, **changes):
+    """Make a fit, and return its line of the list."""
+    fit, *_ = store.obtain(REQUEST | changes, long_enough(2), work_until(2))
+    assert main(["--store", str(store.root), "list"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if fit.key in line]
+    return line
+
+
 @pytest.mark.parametrize(("degraded", "said"), [
     ({"kind": "gaussian", "sigma": 12.5}, "gaussian 12.5"), ({"kind": "none"}, "given"),
     ({"kind": "gaussian", "sigma": 25.0, "correlation": 1.5}, "correlated 1.5px 25"),
@@ -311,10 +319,7 @@ def test_commands_list_show_remove_and_collect(store, tmp_path, capsys):
     ({"kind": "gaussian", "sigma": 0.0, "mask": "ab"}, "holes"), ({"kind": "none", "downscale": 2}, "given, 1/2"),
 ])  # fmt: skip
 def test_what_was_done_to_a_picture_tells_its_fits_apart(store, capsys, degraded, said):
-    fit, _, _ = store.obtain(REQUEST | {"degrade": degraded}, long_enough(2), work_until(2))
-    assert main(["--store", str(store.root), "list"]) == 0
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if fit.key in line]
-    assert f"  {said}  " in line
+    assert f"  {said}  " in listed(store, capsys, degrade=degraded)
 
 
 LISTED = {
@@ -328,18 +333,12 @@ LISTED = {
 def test_every_operator_tells_its_fits_apart(store, capsys, name):
     operator, said = LISTED[name]
     bound = operator.bind((16, 16), 0, "picture")
-    fit, _, _ = store.obtain(REQUEST | {"degrade": {"kind": "none", **bound.request()}}, long_enough(2), work_until(2))
-    assert main(["--store", str(store.root), "list"]) == 0
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if fit.key in line]
-    assert f"  given, {said}  " in line
+    assert f"  given, {said}  " in listed(store, capsys, degrade={"kind": "none", **bound.request()})
 
 
 def test_settings_that_are_not_usual_tell_fits_apart(store, capsys):
     dip = REQUEST["dip"] | {"loss": "l1", "input_noise": 0.33, "holdout": 0.05}
-    fit, _, _ = store.obtain(REQUEST | {"dip": dip}, long_enough(2), work_until(2))
-    assert main(["--store", str(store.root), "list"]) == 0
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if fit.key in line]
-    assert "  cnn 4x8, l1, noise 0.33, held out 5%  " in line
+    assert "  cnn 4x8, l1, noise 0.33, held out 5%  " in listed(store, capsys, dip=dip)
 
 
 def test_the_store_may_be_named_before_and_after_the_command(store, tmp_path, monkeypatch, capsys):
@@ -456,6 +455,9 @@ def test_a_flipped_bit_in_the_uses_hides_no_use_and_breaks_no_command(store, tmp
             path.write_bytes(whole[:i] + bytes([whole[i] ^ 1 << bit]) + whole[i + 1 :])
             found = store.uses(fit.key)
             assert tmp_path / "run" in found or i == whole.index(b"\n"), "one of both lines is left"
+    path.write_bytes(b"/half/a/li")  # by a full disk
+    store.record_use(fit.key, tmp_path / "run")
+    assert path.read_bytes() == b"/half/a/li\n" + whole and store.uses(fit.key) == [tmp_path / "run"]
     path.write_bytes(b"x" * 5000 + b"\n\0\n\xff\n" + whole)
     assert store.uses(fit.key) == [tmp_path / "run"]
     assert main(["list", "--store", str(store.root)]) == 0

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.dips import clean
 
 from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.noise import Gaussian
@@ -26,12 +27,10 @@ SMALL = DipSettings(layers=1, channels=8, lr=5e-3, max_epochs=30, final_relu=Fal
 CPU = RunSettings()
 
 
-def wanted(n, stopping="never", settings=SMALL, operator=None):
+def wanted(n, settings=SMALL, operator=None):
     """Fits of n pictures, of which no two are alike."""
-    rows, columns = torch.meshgrid(torch.linspace(0, 1, 16), torch.linspace(0, 1, 18), indexing="ij")
-    clean = torch.stack([torch.stack([rows, columns.roll(i, 1), rows * columns]) * 0.8 + 0.1 for i in range(n)])
-    problem = degrade(clean, Gaussian(25), operator)
-    return [Wanted(row, settings, Stopping(stopping), 0) for row in _rows(problem)]
+    problem = degrade(clean(n, (16, 18)), Gaussian(25), operator)
+    return [Wanted(row, settings, Stopping("never"), 0) for row in _rows(problem)]
 
 
 def obtained(answers):

@@ -120,8 +120,9 @@ def test_grey_of_more_than_8_bits_keeps_every_value(tmp_path):
 def test_colour_of_16_bits_is_cut_to_8_and_says_so(tmp_path):
     write_png(tmp_path / "a.png", DEEP, 2)
     tifffile.imwrite(tmp_path / "a.tif", DEEP, photometric="rgb")
-    tifffile.imwrite(tmp_path / "z.tif", DEEP.transpose(2, 0, 1), photometric="rgb", planarconfig="separate",
-                     compression="zlib")  # fmt: skip
+    tifffile.imwrite(
+        tmp_path / "z.tif", DEEP.transpose(2, 0, 1), photometric="rgb", planarconfig="separate", compression="zlib"
+    )
     for path in tmp_path.iterdir():
         picture = read.load(str(path))
         np.testing.assert_allclose(picture.pixels, (DEEP // 256) / 255, rtol=1e-6, err_msg=path.name)

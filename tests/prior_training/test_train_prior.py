@@ -185,6 +185,7 @@ def test_the_network_halves_a_picture_to_8_pixels_or_a_little_more(size: int, ch
         ("data=/absent", "data=/absent does not exist"),
         ("-m", "-m is not allowed: type one command for each prior"),
         ("--wrong", "--wrong cannot be read"),
+        ("--cfg=nosuch", "--cfg/-c: invalid choice: 'nosuch'.*; to see the options, type --help"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(typed_in: str, said: str, folder: Path):
@@ -235,8 +236,9 @@ def test_a_killed_training_goes_on_and_leaves_a_prior_that_a_run_takes(folder: P
     assert list(record["data"]["left_out"]) == ["damaged.png"] and len(record["data"]["held_out"]) == 2
     assert record["pictures"] >= seen + 600 and record["settings"]["ema"] == 0.5
     face = torch.from_numpy(np.array(Image.open(folder / "0.png").resize((16, 16)))).permute(2, 0, 1)[None]
-    for after, before in zip(*(errors_by_level(u, learnt.schedule, face, (100, 300)) for u in (learnt.unet, fresh)),
-                             strict=True):  # fmt: skip
+    for after, before in zip(
+        *(errors_by_level(u, learnt.schedule, face, (100, 300)) for u in (learnt.unet, fresh)), strict=True
+    ):
         assert after["epsilon_error"] < 0.5 * before["epsilon_error"]
 
     tags = EventAccumulator(str(out / "training")).Reload().Tags()

@@ -41,6 +41,12 @@ REFUSED = [
         "ddpm.start_t=auto cannot be used: the error of the DIP output is unknown without a clean picture; type "
         "ddpm.error_sigma=<0-255 scale>, checkpoint=stop, image.reference=<clean file>, or ddpm.start_t=<level>",
     ),
+    (
+        "sample",
+        "image=noisy image.path=astronaut checkpoint=none ddpm.start_t=auto operator=downscale operator.factor=2 "
+        "noise=none",
+        "ddpm.start_t=auto cannot be used: the error of the completed picture is unknown",
+    ),
     ("sample", "image.path=gone.png", "image.path=gone.png does not exist"),
     ("sample", "prior.path=gone", "prior.path=gone: no such folder"),
     ("fit", "prior.path=gone image.size=16", "prior.path=gone: no such folder"),

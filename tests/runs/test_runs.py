@@ -116,12 +116,6 @@ def test_a_noisy_picture_of_ones_own_has_no_quality_and_an_estimated_sigma(confi
     assert metrics["noise"]["sigma"] == pytest.approx(20, rel=0.15)
     assert not (tmp_path / "run/clean.png").exists()
     assert any("crop" in n for n in metrics["picture"]["notes"])
-    with pytest.raises(UserError, match="checkpoint=oracle needs a clean picture"):
-        run(configure("image=noisy", "image.path=astronaut", "checkpoint=oracle"), tmp_path / "no")
-    with pytest.raises(UserError, match="ddpm.start_t=auto cannot be used: the error of the DIP output is unknown"):
-        run(configure(
-            "image=noisy", "image.path=astronaut", "image.box=[140,20,156,36]", "operator=clip", "ddpm.start_t=auto"
-        ), tmp_path / "no")  # fmt: skip
 
 
 def test_a_window_from_noise_is_shown_and_charged_without_the_dip(configure, tmp_path, capsys):
@@ -225,9 +219,6 @@ def test_checkpoints_by_number_and_by_path_agree(configure, tmp_path):
     beyond = run(configure("checkpoint=50"), tmp_path / "beyond")[1]
     assert beyond["fit"]["epoch"] == 50
     assert beyond["fit"]["key"] == by_number["fit"]["key"], "the fit was extended, not made again"
-    (tmp_path / "other.safetensors").write_text("words")
-    with pytest.raises(UserError, match="the file holds no kept epoch"):
-        run(configure(f"checkpoint={tmp_path}/other.safetensors"), tmp_path / "no")
 
 
 def test_noise_of_each_kind_is_another_fit_and_is_said_in_its_own_terms(configure, tmp_path, caplog):
@@ -326,8 +317,6 @@ def test_the_jobs_of_a_sweep_link_to_a_fit_once(configure, tmp_path):
 
 def test_the_fit_picture_that_the_window_starts_from_is_the_kept_one(configure, tmp_path):
     metrics = run(configure(), tmp_path / "run")[1]
-    from dipddpm.fits import FitStore
-
     fit = FitStore(tmp_path / "fits").find(metrics["fit"]["key"])
     assert fit is not None
     shown = read(tmp_path / "run/dip.png")
@@ -350,14 +339,6 @@ def test_a_reference_is_measured_against_and_never_learnt_from(configure, tmp_pa
     assert compared["fit"]["summary"]["peak"] is not None
     assert alone["fit"]["key"] != compared["fit"]["key"], "the stored curves differ"
     assert np.array_equal(read(tmp_path / "alone/dip.png"), read(tmp_path / "compared/dip.png"))
-
-
-def test_a_reference_of_another_size_is_refused(configure, tmp_path):
-    for name, width in (("noisy", 9), ("clean", 11)):  # both would be made squares of 9
-        Image.new("RGB", (width, 9)).save(tmp_path / f"{name}.png")
-    mine = ["image=noisy", f"image.path={tmp_path}/noisy.png", f"image.reference={tmp_path}/clean.png"]
-    with pytest.raises(UserError, match="image.reference is 11x9, but image.path is 9x9"):
-        run(configure(*mine), tmp_path / "run")
 
 
 def test_noise_that_cannot_be_is_refused_with_the_key(configure, tmp_path):

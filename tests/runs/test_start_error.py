@@ -209,7 +209,7 @@ REFUSED = [
     ("stopping=holdout noise=correlated dip.holdout=0.1", "stopping=holdout is not allowed with noise=correlated"),
     ("dip.holdout=0.1 noise=correlated", "dip.holdout=0.1 is not allowed with noise=correlated"),
     ("dip.holdout=0.6", "dip.holdout=0.6 is not allowed: a share of the values of y from 0 (none) to 0.5, or null"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("typed", "said"), REFUSED, ids=[typed for typed, _ in REFUSED])

@@ -91,7 +91,7 @@ SPOILT = [
     ("16", lambda path: os.truncate(path, 100), "the file holds no kept epoch"),
     ("16", lambda path: (path.parents[1] / "manifest.json").write_text("[" * 100_000), "the fit's manifest.json is"),
     ("64", lambda path: None, "the file holds a picture of 16x16, and the noisy picture has 64x64"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("size", "spoil", "said"), SPOILT, ids=[said for *_, said in SPOILT])

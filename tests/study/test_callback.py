@@ -3,25 +3,21 @@
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from hydra.core.utils import JobReturn
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-from support.study_jobs import mixed_sweep
+from support import ROOT
 
 from dipddpm.study.callback import StudyCallback
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture
-def mixed(tmp_path):
-    folder = mixed_sweep(tmp_path / "sweep")
-    (folder / ".study.lock").touch()  # the folder is this project's
-    return folder
+def mixed(mixed):
+    (mixed / ".study.lock").touch()  # the folder is this project's
+    return mixed
 
 
 def hydra_config(folder, mode="MULTIRUN"):

@@ -3,18 +3,12 @@
 import random
 
 import pytest
-from support.study_jobs import fit_metrics, job, metrics, mixed_sweep, table
+from support.study_jobs import fit_metrics, job, metrics, table
 
+from dipddpm.names import STOPPED
 from dipddpm.study import build, read_frame
-from dipddpm.study.columns import STOPPED
 from dipddpm.study.frame import constants, swept
 from dipddpm.study.labels import labels, natural, short_names
-
-
-@pytest.fixture
-def mixed(tmp_path):
-    return mixed_sweep(tmp_path / "sweep")
-
 
 # jobs
 

@@ -163,8 +163,9 @@ def test_problems_are_pictures_degradations_and_seeds_together(tmp_path):
     over = problems(frame)
     assert (over.keys, len(over.found), over.averaged) == (["noise.sigma", "seed"], 4, True)
     assert places(measured(frame), "name", "cost", "psnr") == [
-        ("ddpm.seed=25, start_t=25", 105.0, 23.0), ("ddpm.seed=50, start_t=50", 130.0, 24.0),
-    ]  # fmt: skip
+        ("ddpm.seed=25, start_t=25", 105.0, 23.0),
+        ("ddpm.seed=50, start_t=50", 130.0, 24.0),
+    ]
 
 
 @pytest.mark.parametrize("key", ["image", "noise", "operator.missing", "degrade.sigma"])

@@ -9,11 +9,11 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from support.study_jobs import by_override, job, metrics, mixed_sweep, table
+from support import ROOT
+from support.study_jobs import by_override, job, metrics, table
 
 from dipddpm.errors import UserError
 from dipddpm.study import __main__ as cli
@@ -21,13 +21,7 @@ from dipddpm.study import build, read_frame, summary, tables
 from dipddpm.study.frame import swept
 from dipddpm.study.words import summary as sentences
 
-ROOT = Path(__file__).parents[2]
 FILES = ("index.html", "summary.csv", "summary.md")
-
-
-@pytest.fixture
-def mixed(tmp_path):
-    return mixed_sweep(tmp_path / "sweep")
 
 
 def contents(folder):

@@ -3,14 +3,9 @@
 import re
 
 import pytest
-from support.study_jobs import by_override, fit_metrics, job, metrics, mixed_sweep, table
+from support.study_jobs import by_override, fit_metrics, job, metrics, table
 
 from dipddpm.study import build, read_frame
-
-
-@pytest.fixture
-def mixed(tmp_path):
-    return mixed_sweep(tmp_path / "sweep")
 
 
 def test_every_figure_has_its_column_and_a_figure_that_is_not_known_is_empty(mixed):

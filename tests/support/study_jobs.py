@@ -35,7 +35,7 @@ def metrics(
         "window": {"start_t": nfe, "end_t": 0, "samples": 1},
         "cost": {"evaluation_seconds": 0.1, "evaluation_gflop": 10.0},
         "command": "sample",
-    }  # fmt: skip
+    }
     if fit is not None:
         gflop = 100 * fit_seconds
         record["fit"] = {
