@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -90,9 +91,11 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
             return f"{group}={choice} is not installed: type {install(extra)}"
         options = re.search(r"Available options in '[^']*':\s*((?:\n?\s*\S+)*?)\nConfig search path", text)
         names = options[1].split() if options else []
-        if group in FILES and ("/" in choice or "." in choice):
+        if group in FILES and ("/" in choice or "." in choice or Path(choice).exists()):
             return _file(group, choice)
-        return f"{group}={choice} is not a choice{suggestion(choice, names)}; {group} is one of: {' '.join(names)}"
+        near = suggestion(choice, names)
+        own = f"; for your own type {FILES[group].format(choice)}" if group in ("image", "prior") and not near else ""
+        return f"{group}={choice} is not a choice{near}; {group} is one of: {' '.join(names)}{own}"
     added = re.search(
         r"Multiple values for (\S+)\. To override|force-add of config groups .*'\+\+([^=]+)=|already at '([^']+)'", text
     )
@@ -112,8 +115,10 @@ def _line(error: Exception, overrides: Sequence[str], schema: type) -> str:
         key, equals, value = error.override.partition("=")
         if key in FILES and equals:
             return _file(key, value)
+        if not equals and schema is config.Config and Path(key).exists():
+            return f"{key} cannot be read: type {_to_type('image', key)}"
         value = "choice" if key in GROUPS else "value"
-        kind = f"{key}=<{value}>" if equals and key in config.known_keys(schema) else "key=value"
+        kind = f"{key}=<{value}>" if key in config.known_keys(schema) else "key=value"
         return f"{error.override} cannot be read: type {kind}"
     if isinstance(error, OmegaConfBaseException):
         return refusal(error)
@@ -134,4 +139,14 @@ def _typed_choice(config: str, overrides: Sequence[str]) -> tuple[str, str]:
 def _file(group: str, path: str) -> str:
     if group == "prior" and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", path) and not Path(path).is_dir():
         return f"prior={path} names no choice: type prior=celebahq256 prior.repo={path} prior.revision=main"
-    return f"{group}={path} names a file, and {group} is a choice: type {FILES[group].format(path)}"
+    kind = "folder" if _is_folder(path) else "file"
+    return f"{group}={path} names a {kind}, and {group} is a choice: type {_to_type(group, path)}"
+
+
+def _to_type(group: str, path: str) -> str:
+    """Return what to type for a file or folder in place of a group's choice."""
+    return f"image=folder image.path={path}" if group == "image" and _is_folder(path) else FILES[group].format(path)
+
+
+def _is_folder(path: str) -> bool:
+    return Path(os.path.expanduser(path)).is_dir()

@@ -50,11 +50,9 @@ def check_degradation(c: Config) -> None:
     partial = is_partial(c)
     if isinstance(c.noise, NoNoise):
         if not partial:
-            way_out = "leave noise=none out" if isinstance(c.image, NoisyImage) else "type noise=gaussian"
-            raise UserError(
-                f"noise=none with operator=identity leaves nothing to restore: {way_out}, or type operator=mask or "
-                "operator=downscale"
-            )
+            noisy = isinstance(c.image, NoisyImage)
+            way_out = "noise=own" if noisy else "noise=gaussian, operator=mask or operator=downscale"
+            raise UserError(f"noise=none with operator=identity leaves nothing to restore: type {way_out}")
     elif isinstance(c.noise, OwnNoise):
         _check_own(c, partial, given)
     elif isinstance(c.noise, AddedNoise):

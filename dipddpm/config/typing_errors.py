@@ -37,7 +37,8 @@ def refusal(error: BaseException) -> str:
         return no_choice(f"{key}={choice[1]}", choice)
     kind, value = kind_wanted(reason), VALUE.search(reason)
     if kind and value:
-        return f"{key}={'null' if value[1] == 'None' else value[1]} is not allowed: {kind}; type {key}=<value>"
+        typed = re.sub(r"\[\d+\]$", "", key)  # of a list the whole is typed
+        return f"{key}={'null' if value[1] == 'None' else value[1]} is not allowed: {kind}; type {typed}=<value>"
     return reason
 
 

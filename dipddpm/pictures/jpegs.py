@@ -32,9 +32,13 @@ def tables(path: str) -> tuple[np.ndarray, str]:
     if turned:
         raise UserError(
             f"operator=jpeg cannot be used: image.path={path} is turned by its EXIF orientation, and its blocks are "
-            "not; turn the file without loss (jpegtran -copy none -rotate 90, 180 or 270), or leave operator=jpeg out"
+            "not; turn the file without loss (jpegtran -copy none -rotate 90, 180 or 270), or type operator=identity "
+            "noise=own"
         )
     if not sampling and not grey:
-        raise UserError(f"image.path={path} is a JPEG with colours halved in one direction, which is not supported")
+        raise UserError(
+            f"operator=jpeg cannot be used: image.path={path} is a JPEG of CMYK colours, or of colours halved in one "
+            "direction; type operator=identity noise=own"
+        )
     of_each = [found[0], found.get(1, found[0])]
     return np.array(of_each, dtype=np.float32).reshape(2, 8, 8), sampling or "full"

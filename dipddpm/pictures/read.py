@@ -205,11 +205,12 @@ def _find(path: str, key: str) -> Path:
     """Return the path of a regular file that is not empty, or raise the refusal."""
     try:
         file = expanded(path)
+        if file.is_symlink() and not file.exists():
+            raise UserError(f"{key}={path} is a link to {file.readlink()}, which does not exist: type {key}=<file>")
         if not file.exists():
-            others = [p.name for p in file.parent.iterdir() if p.name != file.name] if file.parent.is_dir() else []
-            near = difflib.get_close_matches(file.name, others, n=1)
             built_in = f" or {key}={BUILT_IN}" * (key in PICTURES)
-            hint = f"did you mean {file.parent / near[0]}?" if near else f"type {key}=<file>{built_in}"
+            near = nearest(file)
+            hint = f"did you mean {near}?" if near else f"type {key}=<file>{built_in}"
             raise UserError(f"{key}={path} does not exist: {hint}")
         if not file.is_file():  # opening a pipe waits for its writer
             kind = "a folder" if file.is_dir() else "a pipe or device"
@@ -220,6 +221,16 @@ def _find(path: str, key: str) -> Path:
     except (OSError, RuntimeError) as error:  # a folder without permission, a long name, an unknown ~user
         raise UserError(f"{key}={path} cannot be reached ({_line(error)}): type {key}=<file>") from error
     return file
+
+
+def nearest(missing: Path) -> Path | None:
+    """Return the neighbour whose name resembles that of a missing file or folder; None where there is none.
+
+    Names are compared without their suffixes: ``a.png`` does not resemble ``b.png``.
+    """
+    others = sorted(missing.parent.iterdir()) if missing.parent.is_dir() else []
+    near = difflib.get_close_matches(missing.stem, {other.stem for other in others}, n=1)
+    return next((other for other in others if [other.stem] == near), None)
 
 
 def _line(error: Exception) -> str:

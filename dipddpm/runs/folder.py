@@ -38,10 +38,15 @@ def listed(path: str) -> list[Path]:
         UserError: When there is none.
     """
     from dipddpm.pictures.decode import SUFFIXES  # late: numpy and PIL
+    from dipddpm.pictures.read import nearest
 
     base, ends = expanded(path), tuple(end for of_kind in SUFFIXES.values() for end in of_kind)
     found = base.iterdir() if base.is_dir() else map(Path, glob.glob(str(base), recursive=True))
     pictures = [p for p in found if p.suffix.lower() in ends and not p.name.startswith(".") and not p.is_dir()]
+    if not pictures and not os.path.lexists(base) and not glob.has_magic(str(base)):
+        near = nearest(base)
+        hint = f"did you mean {near}?" if near else "type image.path=<folder>"
+        raise UserError(f"image.path={path} does not exist: {hint}")
     if not pictures:
         raise UserError(
             f"image.path={path} has no pictures: give a folder, or a pattern such as 'faces/*.png', with names that "

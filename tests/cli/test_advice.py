@@ -18,6 +18,11 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("own.png", "noisy.png"):
         Image.new("RGB", (64, 64), (200, 100, 50)).save(tmp_path / name)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (64, 64)).save(tmp_path / "turned.jpg", exif=turned)
+    (tmp_path / "faces").mkdir()
+    Image.new("RGB", (64, 64), (9, 100, 50)).save(tmp_path / "faces" / "1.png")
     mask = Image.new("L", (64, 64), 255)
     mask.paste(0, (0, 0, 9, 9))
     mask.save(tmp_path / "holes.png")
@@ -36,6 +41,13 @@ def mended(arguments, advised, line):
 # another, each is typed.
 ADVICE = [
     ("image=~/own.png", "names a file", {}),
+    ("image=faces", "names a folder, and image is a choice: type image=folder image.path=faces", {}),
+    ("faces", "faces cannot be read: type image=folder image.path=faces", {}),
+    ("own.png", "own.png cannot be read: type image.path=own.png for a clean picture", {}),
+    ("image=folder image.path=face", "image.path=face does not exist: did you mean faces?", {}),
+    ("image.path=own.png image.box=[1,2,3,4.5]", "type image.box=<value>", {"value": "[0,0,9,9]"}),
+    ("experiment=jpeg10 image=noisy image.path=noisy.png operator=identity", "type noise=own", {}),
+    ("experiment=jpeg10 image=noisy image.path=turned.jpg", "operator=identity noise=own", {}),
     ("operator=holes.png image.path=own.png", "type operator=mask operator.file=holes.png", {}),
     ("+experiment=inpaint", "type experiment=inpaint", {}),
     ("++dip=skip", "type dip=skip", {}),

@@ -229,7 +229,7 @@ REFUSED = [
     ("noise=own", "noise=own is for a picture that has noise: type image=noisy, or noise=gaussian"),
     ("image=noisy image.path=a noise=gaussian", "noise=gaussian adds noise to a clean picture, but image=noisy "
      "has noise already: type noise=own, or image=file"),
-    ("image=noisy image.path=a noise=none", "leaves nothing to restore: leave noise=none out"),
+    ("image=noisy image.path=a noise=none", "leaves nothing to restore: type noise=own"),
     ("image=noisy image.path=a noise.sigma=0", "noise.sigma=0.0 is not allowed: above 0, to 255 (0-255 scale), or nu"),
     ("image=noisy image.path=a operator=mask", "operator=mask with image=noisy needs operator.file"),
     ("image=noisy image.path=a operator=mask operator.file=b", "operator=mask with image=noisy needs noise.sigma, "

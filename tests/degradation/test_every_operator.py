@@ -92,7 +92,7 @@ def test_a_jpeg_of_ones_own_is_restored_with_its_tables(configure, tmp_path):
     assert metrics["operator"]["quality"] is None and metrics["operator"]["chroma"] == "half"
     for name, line in (("turned.jpg", "turned.jpg is turned by its EXIF orientation, and its blocks are not; turn"),
                        ("whole.png", "whole.png is no JPEG: type operator.quality=<1 to 100>"),
-                       ("one.jpg", "is a JPEG with colours halved in one direction, which is not")):  # fmt: skip
+                       ("one.jpg", "colours halved in one direction; type operator=identity noise=own")):  # fmt: skip
         with pytest.raises(UserError, match=line):
             runs.sample(configure(*own, f"image.path={tmp_path / name}"), Job(tmp_path / "refused"))
 

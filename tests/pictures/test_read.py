@@ -194,7 +194,8 @@ def test_what_is_no_picture_is_refused_in_one_line(tmp_path, monkeypatch):
     assert f"does not exist: did you mean {tmp_path / 'folder.png'}?" in say("foldr.png")
     assert "does not exist: type image.path=<file> or image.path=astronaut" in say("q")
     assert "type image.reference=<file>" in say("q", key="image.reference")
-    assert f"did you mean {tmp_path / 'lost.png'}?" not in say("lost.png")
+    assert f"is a link to {tmp_path / 'nowhere'}, which does not exist: type image.path=<file>" in say("lost.png")
+    assert "does not exist: type image.path=<file>" in say("q.png"), "the same suffix is no resemblance"
     assert "cannot be reached (File name too long): type image.path=<file>" in say(300 * "a")
     assert "does not exist: type image.path=<file>" in refused("~no-such-user/a.png")
     monkeypatch.setenv("HOME", str(tmp_path))

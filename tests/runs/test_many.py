@@ -68,7 +68,7 @@ def test_the_pictures_of_a_folder_are_sorted_and_their_results_have_names_of_the
     names = [path.name for path in listed(str(faces))]
     assert names == ["a.png", "b.png", "c.bmp", "small.png", "torn.png"]
     assert [path.name for path in listed(f"{faces}/[ab].*")] == ["a.png", "b.png"]
-    with pytest.raises(UserError, match="image.path=nothing has no pictures: give a folder, or a pattern"):
+    with pytest.raises(UserError, match="image.path=nothing does not exist: type image.path=<folder>"):
         listed("nothing")
     assert result_names([f"{'é' * 120}{end}.png" for end in "ab"]) == [f"{'é' * 100}-{i}.png" for i in (1, 2)]
     assert result_names(["x/a.png", "y/a.png", "y/a-1.png", "b.jpg"]) == ["a-2.png", "a-3.png", "a-1.png", "b.png"]
