@@ -20,7 +20,7 @@ from .diffusion.window import Window
 from .dip.curves import Curves
 from .dip.networks import NETWORKS
 from .dip.settings import DipSettings
-from .dip.stopping import RULES, Stopping
+from .dip.stopping import RULES, Stop, Stopping
 from .errors import UserError
 from .fits.fit import FittedDip, fit_dip
 from .fits.load import LoadedFit, load_fit
@@ -63,6 +63,7 @@ __all__ = [
     "Restoration",
     "Sensing",
     "Snapshot",
+    "Stop",
     "Stopping",
     "UserError",
     "Window",

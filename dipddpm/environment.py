@@ -53,7 +53,8 @@ def choose_device(device: str) -> str:
     Raises:
         UserError: For another name, or where there is no such device.
     """
-    need(bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device))), "device", device, "auto, cpu, cuda or cuda:<number>")
+    device = str(device)  # a torch.device is taken, too
+    need(bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", device)), "device", device, "auto, cpu, cuda or cuda:<number>")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,17 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
+
+
+def whole(seed: object) -> int:
+    """Return a seed as an int; refuse what is no whole number.
+
+    Raises:
+        ValueError: The line begins with ``seed``.
+    """
+    if not isinstance(seed, Integral) or isinstance(seed, bool):
+        raise ValueError(f"seed={seed!r}: must be a whole number")
+    return int(seed)
 
 
 def derive(seed: int, purpose: str, *parts: str | int) -> int:

@@ -16,6 +16,7 @@ References:
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -68,13 +69,13 @@ class Jpeg(Operator):
 
     def __init__(self, quality: int = 10, chroma: str = "half", *, tables: torch.Tensor | None = None):
         super().__init__()
-        if tables is None and not (isinstance(quality, int) and 1 <= quality <= 100):
+        if tables is None and not (isinstance(quality, Integral) and 1 <= quality <= 100):
             raise ValueError(f"quality={quality}: must be a whole number from 1 to 100")
         if chroma not in ("half", "full"):
             raise ValueError(f"chroma={chroma!r}: must be half or full")
         if tables is not None and (tables.shape != (2, 8, 8) or not (tables >= 1).all()):
             raise ValueError(f"tables has the shape {tuple(tables.shape)}: must be (2, 8, 8), 1 or more")
-        self.quality, self.halved = quality if tables is None else None, chroma == "half"
+        self.quality, self.halved = int(quality) if tables is None else None, chroma == "half"
         self.register_buffer("tables", standard_tables(quality) if tables is None else tables.float(), persistent=False)
 
     @property

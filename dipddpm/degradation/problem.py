@@ -16,8 +16,9 @@ from dipddpm import seeds
 from dipddpm.degradation.noise import Correlated, Gaussian, Noise, check_sigma, estimate_sigma
 from dipddpm.degradation.operators import Identity, Operator
 from dipddpm.environment import outside_inference_mode
-from dipddpm.pictures.check import check_finite, check_picture
+from dipddpm.pictures.check import check_finite, check_kind, check_picture
 
+OPERATOR_WANTED = "an operator, such as dd.Mask(0.5), or dd.Callable(function)"
 WHITE = Gaussian(25.0)  # the noise of the defaults
 
 
@@ -46,7 +47,7 @@ class Problem:
         added: The argument.
 
     Raises:
-        TypeError: For a picture that is no tensor.
+        TypeError: For a picture that is no tensor, or an operator that is none.
         ValueError: For shapes that do not match, values or a sigma that are not finite, a negative sigma, or no sigma
             with an operator that hides the noise of y.
     """
@@ -65,6 +66,7 @@ class Problem:
     ):
         check_picture("y", y)
         self.operator = Identity() if operator is None else operator
+        check_kind("operator", self.operator, Operator, OPERATOR_WANTED)
         if sigma is None and not self.operator.noise_shows:
             raise ValueError(f"sigma=None: must be given with an operator ({self.operator.words}); 0 for no noise")
         if sigma is not None:
@@ -183,15 +185,18 @@ def degrade(
         notes: The earlier changes to the pictures in words, for people.
 
     Raises:
-        TypeError: For a picture that is no tensor.
-        ValueError: For a wrong shape, a size that the operator cannot have, or noise that the picture cannot have.
+        TypeError: For a picture that is no tensor, a noise that is none, or an operator that is none.
+        ValueError: For a wrong shape, a seed that is no whole number, a size that the operator cannot have, or noise
+            that the picture cannot have.
     """
     check_picture("clean", clean)
     check_finite("clean", clean)
+    check_kind("noise", noise, Noise, "a noise, such as dd.Gaussian(25)")
     noise.check(clean)
-    contents = content_hashes(clean)
+    seed, contents = seeds.whole(seed), content_hashes(clean)
     height, width = clean.shape[-2:]
     operator = Identity() if operator is None else operator
+    check_kind("operator", operator, Operator, OPERATOR_WANTED)
     bound, rows, said = [], [], []
     for one, content in zip(clean.split(1), contents, strict=True):
         a = operator.bind((height, width), seed, content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -33,9 +34,9 @@ class Downscale(Operator):
 
     def __init__(self, factor: int = 4):
         super().__init__()
-        if not isinstance(factor, int) or factor < 2:
+        if not isinstance(factor, Integral) or factor < 2:
             raise ValueError(f"factor={factor}: must be 2 or more, and whole")
-        self.factor = factor
+        self.factor = int(factor)
         self.spread = float(factor)
 
     @property

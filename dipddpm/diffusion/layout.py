@@ -17,6 +17,7 @@ from typing import Any, TypeGuard
 from dipddpm import files
 from dipddpm.errors import UserError
 from dipddpm.names import TRAINING
+from dipddpm.ownership import claimed
 
 STEM = "diffusion_pytorch_model"
 DEFAULT_CHANNELS = (224, 448, 672, 896)  # diffusers' default for a config.json without block_out_channels
@@ -33,7 +34,7 @@ def network_folder(folder: Path) -> Path:
     for network in (folder / "unet", folder):
         if (network / "config.json").is_file():
             return network
-    if (folder / TRAINING).is_dir():
+    if (folder / TRAINING).is_dir() and "model_index.json" in (claimed(folder) or ()):
         raise UserError(f"prior {folder}: its training has not ended; type its train_prior.py command again")
     raise refusal(folder, "the folder has neither unet/config.json nor config.json")
 

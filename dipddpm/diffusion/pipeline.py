@@ -36,13 +36,15 @@ from dipddpm.pictures.check import check_floating
 Generator = torch.Generator | list[torch.Generator] | None
 Pictures = list[PIL.Image.Image] | np.ndarray | torch.Tensor  # by the output_type: pil, np or pt
 OnStepEnd = Callable[[DiffusionPipeline, int, int, dict[str, Any]], dict[str, Any] | None]
+OUTPUTS = ("pil", "np", "pt", "latent")
+DEEP = ("I", "F")  # first letters of PIL's modes whose values are not 0 to 255; convert("RGB") would clip them
 KINDS = {DDPMScheduler: "ddpm", DDIMScheduler: "ddim"}  # of steps, by the class of the pipeline's scheduler
 
 
 class Options(TypedDict, total=False):
     """The keywords of a call that every pipeline of diffusers has."""
 
-    output_type: Literal["pil", "np", "pt"]
+    output_type: Literal["pil", "np", "pt", "latent"]
     return_dict: bool
     callback_on_step_end: OnStepEnd | None
 
@@ -119,18 +121,20 @@ class WindowPipeline(DiffusionPipeline):
             num_inference_steps: Network evaluations, evenly spaced over the window; None: one a level.
             init: The rule for the first state: ``raw``, ``scaled``, ``diffused``, ``noise``, or your own rule.
             generator: Generator of the noise, or a list of one for each picture.
-            **options: ``output_type`` is ``pil`` (the default), ``np`` or ``pt``. With ``return_dict=False`` the result
-                is the tuple ``(images,)``. ``callback_on_step_end`` is called as
+            **options: ``output_type`` is ``pil`` (the default), ``np``, ``pt``, or ``latent``, the state. With
+                ``return_dict=False`` the result is the tuple ``(images,)``. ``callback_on_step_end`` is called as
                 ``(pipeline, step, timestep, {"latents": x_t})``; ``latents`` in the dictionary that it returns replaces
                 the state.
 
         Raises:
-            ValueError: For a window outside the schedule, an unknown init, an image of another type, shape or size, or
-                a scheduler whose steps a window cannot make.
-            TypeError: For an unknown option.
+            ValueError: For a window outside the schedule, an unknown init or output_type, an image of another type,
+                shape or size, another network, or a scheduler whose steps a window cannot make.
+            TypeError: For an unknown option, or a generator of another type, such as a seed.
         """
         if unknown := ", ".join(options.keys() - Options.__annotations__.keys()):
             raise TypeError(f"{unknown} cannot be given; the options are: {', '.join(Options.__annotations__)}")
+        if (output_type := options.get("output_type", "pil")) not in OUTPUTS:
+            raise ValueError(f"output_type={output_type!r}: must be one of {', '.join(OUTPUTS)}")
         callback = options.get("callback_on_step_end")
         window = Window(start_t, end_t, num_inference_steps, init=init)
         begun = self._begin(image, window, generator)
@@ -141,7 +145,7 @@ class WindowPipeline(DiffusionPipeline):
                 state = snapshot.x_t
             if callback is not None:
                 state = (callback(self, step, t - 1, {"latents": state}) or {}).get("latents", state)
-        pictures = self._shown(state, options.get("output_type", "pil"))
+        pictures = self._shown(state, output_type)
         self.maybe_free_model_hooks()
         if not options.get("return_dict", True):
             return (pictures,)  # pyright: ignore[reportReturnType]
@@ -156,8 +160,8 @@ class WindowPipeline(DiffusionPipeline):
     ) -> Iterator[tuple[int, Pictures]]:
         """Yield (level, pictures) every ``window.snapshot_every`` levels and at the end of the window.
 
-        The window's ``scheduler``, ``samples``, ``seed`` and ``exact`` are not used: the scheduler is the pipeline's,
-        and the noise is the generator's.
+        Of the window the levels, ``init`` and ``snapshot_every`` are used: the scheduler is the pipeline's, the noise
+        is the generator's, and the pipeline knows no y to agree with.
         """
         begun = self._begin(image, window, generator)
         for snapshot in begun.walk(begun.state, window.levels, window.snapshot_every):
@@ -170,10 +174,19 @@ class WindowPipeline(DiffusionPipeline):
                 f"the scheduler is {type(self.scheduler).__name__}, and must be DDPMScheduler or DDIMScheduler: set "
                 "pipeline.scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)"
             )
+        used: Any = self.unet.config
+        if (used.in_channels, used.out_channels) != (3, 3) or used.num_class_embeds or used.class_embed_type:
+            raise ValueError(
+                f"the network has {used.in_channels} channels in, {used.out_channels} out and "
+                f"{used.num_class_embeds or 'no'} classes: must be an unconditional network over RGB pixels"
+            )
         denoiser = Denoiser(self._evaluate, **settings_of(self.scheduler))
         if window.first > denoiser.schedule.T:
             raise ValueError(f"start_t={window.first}: must be at most {denoiser.schedule.T}")
         p = self._read(image).to(device=self._execution_device, dtype=torch.float32)
+        given = generator if isinstance(generator, list) else [generator]
+        if generator is not None and not all(isinstance(one, torch.Generator) for one in given):
+            raise TypeError("generator: give a torch.Generator, such as torch.Generator().manual_seed(0), or a list")
         if isinstance(generator, list) and len(generator) != len(p):
             raise ValueError(f"generator: {len(generator)} for {len(p)} pictures; give one, or one for each picture")
         if generator is None:
@@ -201,6 +214,8 @@ class WindowPipeline(DiffusionPipeline):
     def _read_one(self, one: Any) -> torch.Tensor:
         """Return a picture, or a batch of them, as states of shape (N, 3, H, W)."""
         if isinstance(one, Image):
+            if one.mode.startswith(DEEP):
+                raise ValueError(f"image has the mode {one.mode}, not 0 to 255: give dd.read_picture(<file>)")
             return self.image_processor.preprocess(one.convert("RGB"))
         if isinstance(one, np.ndarray) and one.ndim in (3, 4):
             one = torch.from_numpy(np.array(one)).movedim(-1, -3)

@@ -24,6 +24,7 @@ from dipddpm.diffusion.layout import (
     refusal,
     sample_size,
     scheduler_file,
+    unit_of,
     weights_digest,
     weights_files,
     weights_names,
@@ -50,6 +51,7 @@ class Prior(Denoiser):
         name: The name of the folder, or owner/repository for a prior of the Hub.
         fingerprint: The first 16 hexadecimal digits of the SHA-256 of the weights file, or of the hashes of several.
         notes: The assumed values, in words, for the user.
+        unit: The sides of pictures must be multiples of this number of pixels.
     """
 
     unet: UNet2DModel = field(kw_only=True)
@@ -57,6 +59,7 @@ class Prior(Denoiser):
     name: str = field(kw_only=True)
     fingerprint: str = field(kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
+    unit: int = field(default=1, kw_only=True)
 
 
 @outside_inference_mode
@@ -122,6 +125,7 @@ def load(folder: str | Path, *, device: str = "cpu", precision: str = "fp32") ->
         name=_name(folder),
         fingerprint=weights_digest(folder)[:16],
         notes=notes,
+        unit=unit_of(network_config(folder)),
         **settings,
     )
 

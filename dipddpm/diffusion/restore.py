@@ -20,7 +20,7 @@ from dipddpm.diffusion.warm import Fitted
 from dipddpm.diffusion.window import Window
 from dipddpm.environment import outside_inference_mode
 from dipddpm.metrics.quality import psnr
-from dipddpm.pictures.check import check_picture
+from dipddpm.pictures.check import check_kind, check_picture
 
 Watch = Callable[[float], None]
 
@@ -88,9 +88,12 @@ def iterate(
         ``.level``, ``.nfe``. The ``window.samples`` results of one picture are neighbours in the batch.
 
     Raises:
-        ValueError: For a window outside the schedule, a setting that needs an unknown error, or ``start_t=auto`` where
-            the errors of the pictures have different noise levels.
+        ValueError: For a window outside the schedule, sides that the network cannot halve, a form of data consistency
+            without a problem, a setting that needs an unknown error, or ``start_t=auto`` where the errors of the
+            pictures have different noise levels.
+        TypeError: For an argument of another type, such as the name of a prior.
     """
+    _check(prior, window, problem, consistent)
     agree = _consistency(prior, problem, window, consistent, dips)
     return _begin(prior, picture, window, problem, agree, error_sigma, watch)[2]
 
@@ -108,6 +111,7 @@ def restore(
     dips: Sequence[Fitted] | None = None,
 ) -> Restoration:
     """Start ``prior`` from a picture, and run the window to its end. Arguments and errors are those of `iterate`."""
+    _check(prior, window, problem, consistent)
     agree = _consistency(prior, problem, window, consistent, dips)
     began, measured = time.perf_counter(), []
     if problem is not None and problem.clean is not None:
@@ -168,13 +172,16 @@ def _begin(
     contents = _contents(picture, problem)
     if error_sigma is None and window.takes_error and problem is not None and _is_y(picture, problem):
         error_sigma = problem.sigmas
-    errors = error_sigma if isinstance(error_sigma, Sequence) else [error_sigma] * len(contents)
+    errors = _each(error_sigma, len(contents))
     if len(errors) != len(contents):
         raise ValueError(f"error_sigma: {len(errors)} numbers for {len(contents)} pictures; must be one for each")
     if window.start_t == "auto":
         window = _at_errors(window, errors, prior)
     if window.first > prior.schedule.T:
         raise ValueError(f"start_t={window.first}: must be at most {prior.schedule.T}")
+    height, width = picture.shape[-2:]
+    if height % prior.unit or width % prior.unit:
+        raise ValueError(f"picture has {width}x{height} pixels: the prior takes multiples of {prior.unit} a side")
     of_each = [[seeds.generator(window.seed, "window", c, i) for i in range(window.samples)] for c in contents]
     generators = [generator for of_one in of_each for generator in of_one]
     p = to_state(picture).to(prior.unet.device, torch.float32)
@@ -201,6 +208,24 @@ def _begin(
 def _is_y(picture: torch.Tensor, problem: Problem) -> bool:
     """Return whether a start is y itself, and y lacks nothing: the error of such a start is its noise."""
     return not problem.operator.partial and torch.equal(picture.to(problem.noisy), problem.noisy)
+
+
+def _each(error_sigma: float | Sequence[float] | None, pictures: int) -> list[float] | list[None]:
+    """Return the error of each picture from one number, or from a list, array or tensor."""
+    if error_sigma is None:
+        return [None] * pictures
+    errors = torch.as_tensor(error_sigma, dtype=torch.float64)
+    return errors.expand(pictures).tolist() if errors.ndim == 0 else errors.flatten().tolist()
+
+
+def _check(prior: Prior, window: Window, problem: Problem | None, consistent: bool | None) -> None:
+    """Refuse arguments of another type, and data consistency without a problem."""
+    check_kind("prior", prior, Prior, 'dd.load_prior("faces64")')
+    check_kind("window", window, Window, "dd.Window(50)")
+    if problem is not None:
+        check_kind("problem", problem, Problem, "dd.Problem(y, sigma=<0-255 scale>)")
+    elif consistent or (consistent is None and window.consistency != "auto"):
+        raise ValueError(f"consistency={window.consistency!r}: a window agrees with the y of a problem; give problem")
 
 
 def _at_errors(window: Window, errors: Sequence[float | None], prior: Prior) -> Window:

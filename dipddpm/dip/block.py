@@ -162,11 +162,15 @@ class Block:
             z = z + module.settings.input_noise * self.noise.index_select(0, self.step)[0]
             self.step += 1
         output = module(z)
+        if not self.checked and not output.requires_grad:
+            raise ValueError(f"network {type(module.net).__name__} gives an output without a gradient")
         if not self.checked and output.shape != module.noisy.shape:
             name, given, wanted = type(module.net).__name__, tuple(output.shape), tuple(module.noisy.shape)
             raise ValueError(f"network {name} gives the shape {given}: must be that of z, {wanted}")
-        self.checked = True
         losses, squares = self._losses(output)
+        if not self.checked and not losses.requires_grad:
+            raise ValueError(f"a fit needs the gradient of the operator ({module.operator.words}), which has none")
+        self.checked = True
         if measured:
             self.rows.add(output.detach(), squares.detach())
         losses.sum().backward()

@@ -25,6 +25,7 @@ from dipddpm.dip.curves import best_kept
 from dipddpm.dip.keeping import Keeper
 from dipddpm.dip.kept import Kept
 from dipddpm.dip.module import DeepImagePrior
+from dipddpm.dip.settings import DipSettings
 from dipddpm.dip.stopping import Rule
 from dipddpm.errors import suggestion
 
@@ -66,6 +67,8 @@ def check_options(options: Mapping[str, Any], known: Iterable[str]) -> None:
     """
     trainers = set(inspect.signature(pl.Trainer).parameters)
     for name in options:
+        if name in DipSettings.__dataclass_fields__ and name not in SET:
+            raise TypeError(f"{name} cannot be given: give settings.{name}")
         if name not in trainers:
             hint = suggestion(name, [*known, *trainers])
             raise TypeError(f"{name} is neither an argument of the fit nor an option of Lightning's Trainer{hint}")

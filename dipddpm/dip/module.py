@@ -252,6 +252,10 @@ class DeepImagePrior(pl.LightningModule):
     def _row(self, measured: dict[str, float], epoch: int, seconds: float) -> dict[str, float]:
         """Return a row of the curves; refuse an output that is not finite, or that died."""
         if not math.isfinite(measured["energy"]):
+            if epoch == 1:  # the learning rate has had no effect yet
+                noise = self.settings.input_noise
+                way_out = f"try a dip.input_noise below {noise:g}" if noise else "its initial weights are at fault"
+                raise FitFailed(f"the network's output is not finite before the first step: {way_out}")
             raise FitFailed(
                 f"the fit diverged at epoch {epoch}, its output is no longer finite, at learning rate "
                 f"{self.settings.lr:g}: try a smaller dip.lr"

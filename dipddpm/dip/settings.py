@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 from dipddpm.names import HELD_OUT, LOSSES, MOST_HELD_OUT, PRECISIONS
@@ -55,6 +56,10 @@ class DipSettings:
     holdout: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("layers", "channels", "kernel_size", "max_epochs", "steps_per_epoch", "checkpoint_every"):
+            given = getattr(self, name)
+            _need(isinstance(given, Integral), name, given, "a whole number")
+            object.__setattr__(self, name, int(given))  # numpy's whole numbers cannot be stored as JSON
         _need(self.loss in LOSSES, "loss", self.loss, ", ".join(LOSSES))
         _need(0 < self.lr < math.inf, "lr", self.lr, "above 0")
         for name in ("channels", "max_epochs", "steps_per_epoch", "checkpoint_every"):

@@ -161,7 +161,7 @@ class Stopping:
         else:
             answer = RULES[self.rule](curves, threshold=self.threshold, patience=self.patience)
         if answer is not None and not isinstance(answer, Stop):
-            raise TypeError(f"the stopping rule {self.name} returned {answer!r}: must be Stop(epoch, fired_at) or None")
+            raise TypeError(f"the stopping rule {self.name} returned {answer!r}: must be dd.Stop(epoch, fired_at)")
         return answer
 
     def pending(self, curves: Curves) -> int | None:

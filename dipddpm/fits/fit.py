@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from dipddpm import environment
+from dipddpm import environment, seeds
 from dipddpm.degradation.problem import Problem
 from dipddpm.dip import fitting
 from dipddpm.dip.curves import Curves
@@ -29,6 +29,7 @@ from dipddpm.fits.load import load_fit
 from dipddpm.fits.store import FitStore
 from dipddpm.fits.wanted import Wanted
 from dipddpm.names import HELD_OUT
+from dipddpm.pictures.check import check_kind
 
 CLIPPING = ("gradient_clip_val", "gradient_clip_algorithm")  # the options of the Trainer that change a fit's steps
 
@@ -160,10 +161,12 @@ def fit_dip(
     Raises:
         ValueError: For unknown names, settings that are not allowed together, noise that cannot be estimated, or a
             network that gives no picture of the shape of z.
-        TypeError: For a network or a rule of another type, such as a class; for an argument that neither this function
-            nor the Trainer has.
+        TypeError: For a problem, settings, a network or a rule of another type, such as a class; for an argument that
+            neither this function nor the Trainer has.
         RuntimeError: When a fit diverges or a colour channel dies.
     """
+    check_kind("problem", problem, Problem, "dd.Problem(y, sigma=<0-255 scale>), or dd.degrade(clean)")
+    seed = seeds.whole(seed)
     settings, own = _settled(network, settings)
     if own is not None and store is not None:
         raise ValueError(
@@ -238,6 +241,8 @@ def _settled(
         raise TypeError(f"network={network!r}: must be a name or a torch.nn.Module, such as MyNetwork()")
     own = network if isinstance(network, torch.nn.Module) else None
     name = network if isinstance(network, str) else None
+    if settings is not None:
+        check_kind("settings", settings, DipSettings, 'dd.DipSettings.of("skip", layers=3)')
     settings = settings or DipSettings.of(name or "cnn")
     if name and name != settings.network:
         raise ValueError(

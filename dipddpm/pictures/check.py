@@ -29,7 +29,19 @@ def check_tensor(name: str, x: object) -> None:
         TypeError: The line begins with ``name``.
     """
     if not hasattr(x, "is_floating_point"):
-        raise TypeError(f"{name} is of type {type(x).__name__}: give a torch.Tensor")
+        wanted = "its .picture" if hasattr(x, "picture") else "a torch.Tensor"
+        raise TypeError(f"{name} is of type {type(x).__name__}: give {wanted}")
+
+
+def check_kind(name: str, given: object, kind: type, example: str) -> None:
+    """Refuse a value of another kind, such as the number 25 for a noise, or a class for one of its objects.
+
+    Raises:
+        TypeError: The line begins with ``name`` and ends with the example.
+    """
+    if not isinstance(given, kind):
+        what = f"the class {given.__name__}" if isinstance(given, type) else f"of type {type(given).__name__}"
+        raise TypeError(f"{name} is {what}: give {example}")
 
 
 def check_picture(name: str, x: torch.Tensor) -> None:

@@ -24,9 +24,11 @@ def save_picture(path: str | Path, pixels: np.ndarray | torch.Tensor) -> None:
         pixels: In [0, 1], clipped here: a tensor of shape (3, H, W) or (1, 3, H, W), or an array of shape (H, W, 3).
 
     Raises:
-        ValueError: For integers, and for another shape.
+        ValueError: For integers, for another shape, and for the suffix of another kind of picture.
         OSError: When the file cannot be written.
     """
+    if Path(path).suffix.lower() in (".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".ppm"):
+        raise ValueError(f"path={path}: must end in .png, because the file is a PNG")
     check_floating("the picture", pixels)
     given = tuple(pixels.shape)
     if not isinstance(pixels, np.ndarray):

@@ -48,7 +48,7 @@ REFUSALS = [
     (["-m", "operator=null,mask"], "operator=null,mask names no choice"),
     (["dip=unet"], "dip=unet is not a choice; dip is one of: cnn skip"),
     (["image=me"], "image is one of: astronaut file folder noisy; for your own type image.path=me for a clean picture"),
-    (["prior=mine"], "prior=mine is not a choice; prior is one of: celebahq256 faces64; for your own type prior.path=mine"),
+    (["prior=mine"], "prior is one of: celebahq256 faces64; for your own type prior.path=mine"),
     (["dip=skip", "dip.layers=6"], "dip.layers=6 is not allowed: at most 5 with dip=skip at 64x64"),
     (["dip=skip", "image.size=16"], "dip.layers=4 is not allowed: at most 3 with dip=skip at 16x16"),
     (

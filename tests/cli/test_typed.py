@@ -112,7 +112,7 @@ EARLY = [
     (["--cfg", "job", "seed=1,2"], "seed=1,2 is for a sweep, and --cfg shows one configuration: type one value"),
     (["-c", "nosuch"], "--cfg/-c: invalid choice: 'nosuch'"),
     (["--package"], "--package/-p: expected one argument; to see the options, type --help"),
-    (["image", "own.png"], "image cannot be read: type key=value"),
+    (["image", "own.png"], "image cannot be read: type image=<choice>"),
     (["prior=google/ddpm-celebahq-256"], "type prior=celebahq256 prior.repo=google/ddpm-celebahq-256"),
     (["=1"], "=1 cannot be read: type key=value"),
     (["-m", "seed=range(1,5,0)"], "seed=range(1,5,0) never ends"),

@@ -108,6 +108,7 @@ def test_the_prior_inside_the_package_has_a_name():
         ({"init": "blurred"}, "there is no init blurred"),
         ({"init": "matched"}, "needs the rms error"),
         ({"generator": [torch.Generator()] * 2}, "generator: 2 for 1 pictures"),
+        ({"output_type": "png"}, "output_type='png': must be one of pil, np, pt, latent"),
     ],
 )
 def test_a_call_that_cannot_be_is_refused(pipeline, picture, arguments, message):
@@ -146,6 +147,27 @@ def test_what_a_list_or_the_network_cannot_take_is_refused(pipeline, picture):
     for other in (picture[:, :1], "face.png", None, []):
         with pytest.raises(ValueError, match="image"):
             pipeline(image=other, start_t=2)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_a_pil_picture_whose_values_would_be_clipped_is_refused(pipeline, mode):
+    deep = Image.fromarray(np.full((16, 16), 30000, {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]))
+    with pytest.raises(ValueError, match=f"image has the mode {mode}, not 0 to 255: give dd.read_picture"):
+        pipeline(image=deep, start_t=2)
+
+
+@pytest.mark.parametrize("generator", [0, (seeded(),), [seeded(), 1]])
+def test_a_seed_in_place_of_a_generator_is_refused(pipeline, picture, generator):
+    with pytest.raises(TypeError, match="generator: give a torch.Generator, such as"):
+        pipeline(image=picture, start_t=2, generator=generator)
+
+
+@pytest.mark.parametrize("other", [{"out_channels": 6}, {"num_class_embeds": 10}, {"in_channels": 1}])
+def test_a_network_of_another_kind_is_refused(pipeline, picture, other):
+    kind = type(pipeline.unet)
+    pipeline.unet = kind.from_config({**pipeline.unet.config, **other})
+    with pytest.raises(ValueError, match="the network has .*: must be an unconditional network over RGB pixels"):
+        pipeline(image=picture, start_t=2)
 
 
 def test_a_noisy_array_is_taken_as_the_same_tensor_is(pipeline, picture):

@@ -25,6 +25,7 @@ from dipddpm.diffusion import folder as prior_folder
 from dipddpm.diffusion import layout, lean, prior
 from dipddpm.diffusion.lean import lighten
 from dipddpm.errors import UserError
+from dipddpm.ownership import claim
 from scripts.random_prior import ARCHITECTURE, write_prior
 
 _, SAFETENSORS, BIN, _ = layout.weights_names()
@@ -280,6 +281,8 @@ def test_folders_that_hold_no_prior_are_refused(copy: Path, tmp_path: Path):
     refused("absent: no such folder; give prior.path=", tmp_path / "absent")
     refused("has neither unet/config.json nor config.json", tmp_path)
     (tmp_path / "mine/training").mkdir(parents=True)
+    refused("has neither unet/config.json nor config.json", tmp_path / "mine")  # a folder of anything
+    claim(tmp_path / "mine", ["model_index.json"], "", lock="training")  # by prior_training
     refused("its training has not ended; type its train_prior.py command again", tmp_path / "mine")
     (copy / "unet" / SAFETENSORS).unlink()
     refused("the folder has no diffusion_pytorch_model.safetensors", copy)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from support.gaussian import LINEAR, M, S, data, gaussian_prior
@@ -123,6 +124,30 @@ def test_the_error_of_y_itself_is_its_noise():
         restore(prior, masked.noisy, auto, masked)
     flat = Problem(torch.full((1, 3, 7, 5), 0.5))
     assert restore(prior, flat.y, Window(9, steps=1), flat).nfe == 1, "its noise cannot be estimated, and is not asked"
+
+
+def test_an_error_may_be_an_array_or_a_tensor():
+    prior, _ = gaussian_prior()
+    noisy = data(25, (7, 5))[1].repeat(2, 1, 1, 1)
+    for errors in (25, [25, 25], np.array([25.0, 25.0]), torch.tensor([25.0, 25.0]), torch.tensor(25.0)):
+        assert restore(prior, noisy, Window("auto", steps=1), error_sigma=errors).levels == [57, 0]
+
+
+def test_what_cannot_be_restored_is_refused_by_its_argument():
+    prior, _ = gaussian_prior()
+    noisy = data(25, (7, 5))[1]
+    for given, error, said in [
+        ((prior, noisy, Window(5, consistency="dps")), ValueError, "consistency='dps': .* give problem"),
+        ((replace(prior, unit=2), noisy, Window(5)), ValueError, "picture has 5x7 pixels: .* multiples of 2 a side"),
+        (("faces64", noisy, Window(5)), TypeError, "prior is of type str: give dd.load_prior"),
+        ((prior, noisy, 50), TypeError, "window is of type int: give dd.Window"),
+        ((prior, noisy, Window(5), noisy), TypeError, "problem is of type Tensor: give dd.Problem"),
+        ((prior, Problem(noisy, 25), Window(5)), TypeError, "picture is of type Problem: give a torch.Tensor"),
+    ]:
+        with pytest.raises(error, match=said):
+            restore(*given)
+        with pytest.raises(error, match=said):
+            iterate(*given)
 
 
 def test_many_pictures_with_missing_pixels_keep_those_that_are_known():

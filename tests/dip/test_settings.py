@@ -28,6 +28,7 @@ def test_the_presets_can_be_changed():
     [
         ({"lr": 0}, "lr must be above 0, got 0"),
         ({"channels": 0}, "channels must be 1 or more, got 0"),
+        ({"max_epochs": 2e3}, "max_epochs must be a whole number, got 2000.0"),
         ({"ema": 1}, r"ema must be from 0 \(the newest output\) to below 1, got 1"),
         ({"input_noise": -0.1}, "input_noise must be 0 or more, got -0.1"),
         ({"precision": "fp16"}, "precision must be fp32, tf32, bf16, auto, got fp16"),

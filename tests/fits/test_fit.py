@@ -14,6 +14,7 @@ from support import dips
 from support.curves import from_columns
 
 from dipddpm.config.compose import plain
+from dipddpm.degradation.function import Callable
 from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.noise import NOISES, Gaussian
 from dipddpm.degradation.problem import Problem, degrade
@@ -191,7 +192,7 @@ def test_a_fit_says_and_leaves_nothing_unless_asked(tmp_path, monkeypatch, capfd
         ({"network": torch.nn.Conv2d(3, 3, 1, stride=2)}, r"gives the shape \(1, 3, 8, 9\): must be that of z"),
         ({"network": "skip", "settings": DipSettings.of("skip", layers=4)},
          "layers must be at most 3 for a picture of 16x18, got 4"),
-        ({"stopping": lambda curves: 20}, r"rule <lambda> returned 20: must be Stop\(epoch, fired_at\) or None"),
+        ({"stopping": lambda curves: 20}, r"rule <lambda> returned 20: must be dd.Stop\(epoch, fired_at\)"),
         ({"stopping": 3}, "stopping=3: must be a rule's name, a function of curves, or a Stopping"),
     ],
 )  # fmt: skip
@@ -297,6 +298,9 @@ def test_callbacks_and_options_of_the_trainer_can_be_given(tmp_path):
     ({"stoping": "wmv"}, TypeError, "stoping is neither an argument of the fit .*did you mean stopping"),
     ({"callback": []}, TypeError, "did you mean callbacks"),
     ({"max_epochs": 3}, TypeError, "max_epochs cannot be given: give settings.max_epochs"),
+    ({"layers": 3}, TypeError, "layers cannot be given: give settings.layers"),
+    ({"settings": {"layers": 3}}, TypeError, "settings is of type dict: give dd.DipSettings"),
+    ({"seed": 1.5}, ValueError, "seed=1.5: must be a whole number"),
     ({"min_epochs": 3}, TypeError, "min_epochs cannot be given: give stopping"),
     ({"max_steps": 0}, ValueError, "an option of the Trainer ended the fit before its first epoch"),
     ({"callbacks": [], "store": "x"}, ValueError, "a store keeps no fits with options of the Trainer"),
@@ -304,3 +308,37 @@ def test_callbacks_and_options_of_the_trainer_can_be_given(tmp_path):
 def test_options_that_cannot_be_met_are_refused(given: dict[str, Any], error, said):
     with pytest.raises(error, match=said):
         fit_dip(degrade(pictures(), Gaussian(25)), **given)
+
+
+def test_what_is_no_problem_is_refused():
+    with pytest.raises(TypeError, match="problem is of type Tensor: give dd.Problem"):
+        fit_dip(pictures())  # pyright: ignore[reportArgumentType]
+
+
+def test_numbers_of_numpy_and_a_device_of_torch_are_those_of_python(tmp_path):
+    problem = degrade(pictures(), Gaussian(25))
+    of_numpy = replace(SMALL, layers=np.int64(1), max_epochs=np.int32(30))
+    one = fit_dip(problem, settings=SMALL, device="cpu", store=tmp_path)
+    device: Any = torch.device("cpu")
+    same = fit_dip(problem, settings=of_numpy, seed=np.int64(0), device=device, store=tmp_path)
+    assert one.pictures[0].folder == same.pictures[0].folder
+
+
+class Cut(torch.nn.Conv2d):
+    """A network whose output has no gradient."""
+
+    def forward(self, input):
+        return super().forward(input).detach()
+
+
+def test_a_network_or_an_operator_without_a_gradient_is_refused():
+    with pytest.raises(ValueError, match="network Cut gives an output without a gradient"):
+        fit_dip(Problem(pictures(), 25), Cut(3, 3, 3, padding=1))
+    hard = degrade(pictures(), operator=Callable(lambda x: (x > 0.5).float(), words="two values"))
+    with pytest.raises(ValueError, match=r"the gradient of the operator \(two values\)"):
+        fit_dip(hard, settings=SMALL)
+
+
+def test_noise_on_z_that_overflows_is_named_and_not_the_learning_rate():
+    with pytest.raises(RuntimeError, match="not finite before the first step: try a dip.input_noise below 1e"):
+        fit_dip(Problem(pictures(), 25), settings=replace(SMALL, input_noise=1e30))

@@ -324,6 +324,8 @@ def test_what_is_not_one_rgb_picture_is_not_saved(tmp_path, pixels):
     with pytest.raises(ValueError, match=r"the picture is uint8: give floating-point values"):
         write.save_picture(tmp_path / "a.png", (pixels * 255).astype(np.uint8) if isinstance(pixels, np.ndarray)
                            else (pixels * 255).to(torch.uint8))  # fmt: skip
+    with pytest.raises(ValueError, match=r"must end in .png, because the file is a PNG"):
+        write.save_picture(tmp_path / "a.jpg", COLOUR / 255)
     assert not list(tmp_path.iterdir())
 
 
