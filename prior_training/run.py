@@ -21,6 +21,7 @@ from prior_training.settings import Settings
 from prior_training.training import Training
 
 NAMED = 5  # damaged pictures whose reasons are printed; training.json has all reasons
+LINES = 30.0  # least seconds between two lines of progress, where the output is no terminal and shows no bar
 FEW = 100  # pictures: a prior of fewer learns little but these
 
 
@@ -56,7 +57,7 @@ def train(settings: Settings) -> None:
 
 
 def _learn(training: Training, report: Report, learnt: torch.Tensor, checkpoint: Path) -> None:
-    settings = training.settings
+    settings, said = training.settings, time.monotonic()
     with progress.bar("pictures") as bar:
         task = bar.add_task("training", total=settings.pictures, completed=training.seen, note="")
         while training.seen < settings.pictures:
@@ -66,6 +67,9 @@ def _learn(training: Training, report: Report, learnt: torch.Tensor, checkpoint:
                 bar.update(task, completed=training.seen)
                 if mean is not None:
                     bar.update(task, note=f"error {mean:.4f}")
+                    if not bar.console.is_terminal and time.monotonic() - said >= LINES:
+                        print(f"{training.seen} of {settings.pictures} pictures, error {mean:.4f}", flush=True)
+                        said = time.monotonic()
                 spent = time.monotonic() - started
                 if training.seen >= settings.pictures or spent > 60 * settings.checkpoint_minutes:
                     break

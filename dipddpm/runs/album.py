@@ -65,7 +65,9 @@ class Album:
         self._need(kept)
         first, sigmas = kept[0][1], [problem.sigma for _, problem in kept]
         source = "added" if first.added else first.sigma_source
-        log.info("%d pictures, noise of sigma %.1f to %.1f (%s)", len(kept), min(sigmas), max(sigmas), source)
+        least, most = (f"{sigma:.1f}" for sigma in (min(sigmas), max(sigmas)))
+        noise = f"noise of sigma {least}{f' to {most}' * (least != most)} ({source})" if max(sigmas) else "no noise"
+        log.info("%d picture%s, %s", len(kept), "s" * (len(kept) > 1), noise)
         if first.sigma_source == "estimated":
             self._warn_of_estimates(kept)
         return kept

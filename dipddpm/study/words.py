@@ -44,7 +44,11 @@ def averaging(frame: pd.DataFrame) -> str:
     if over.averaged:
         return f"Each point is the {_mean_of(over)}."
     if not over.keys:
-        return ""
+        number = frame["problem"].nunique()
+        return (
+            f"Each point is one job, and the jobs restore {number} different problems. The front therefore compares easy "
+            "problems with hard ones."
+        ) * (number > 1)  # such as experiments, of which some have the same problem
     return (
         f"Each point is one job and restores one of several problems ({', '.join(over.keys)}), because no setting has "
         "figures for all problems yet. The front therefore compares easy problems with hard ones."
@@ -105,7 +109,8 @@ def _best_without_a_dip(frame: pd.DataFrame) -> str:
 def _against_no_dip(frame: pd.DataFrame) -> str:
     """Return the sentence that counts the points of the DIP starts' front that a start without a DIP beats, or ""."""
     over = problems(frame)
-    if output(frame) != "result" or (over.keys and not over.averaged):
+    mixed = not over.averaged and (over.keys or frame["problem"].nunique() > 1)
+    if output(frame) != "result" or mixed:
         return ""
     found, others = measured(frame), without_a_dip(frame)
     front = pareto_front(found[found["dip"]])

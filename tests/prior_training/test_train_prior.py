@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from torch import nn
 
 from dipddpm.diffusion import prior
 from dipddpm.errors import UserError
+from prior_training import run
 from prior_training.cli import check_arguments
 from prior_training.evaluation import errors_by_level
 from prior_training.optimizer import Muon, muon_and_adamw, orthogonalized
@@ -204,7 +206,9 @@ def test_a_refusal_comes_before_any_work(folder: Path, tmp_path: Path):
     assert done.stderr == said
 
 
-def test_a_killed_training_goes_on_and_leaves_a_prior_that_a_run_takes(folder: Path, tmp_path: Path, capsys):
+def test_a_killed_training_goes_on_and_leaves_a_prior_that_a_run_takes(
+    folder: Path, tmp_path: Path, capsys, monkeypatch
+):
     out = tmp_path / "own"
     command = [f"data={folder}", f"out={out}", *SMALL, "samples=4", "threads=1", "device=cpu", "held_out=0.3"]
     endless = [*SCRIPT, *command, "checkpoint_minutes=1e-3", "pictures=1000000"]
@@ -220,8 +224,10 @@ def test_a_killed_training_goes_on_and_leaves_a_prior_that_a_run_takes(folder: P
         os.kill(killed.pid, signal.SIGKILL)
         killed.wait()
     seen = torch.load(out / "training" / "checkpoint.pt")["seen"]
+    monkeypatch.setattr(run, "LINES", 0.0)
     train(composed(*command, f"pictures={seen + 600}"))
     said = capsys.readouterr().out
+    assert re.search(rf"^\d+ of {seen + 600} pictures, error 0\.\d+$", said, re.MULTILINE), "no terminal, no bar"
     assert f"continuing from {out}/training/checkpoint.pt after {seen} pictures" in said
     assert "left out: damaged.png is no picture" in said and "3 pictures to train on, 2 held out" in said
     with pytest.raises(

@@ -115,6 +115,7 @@ def test_what_cannot_be_restored_is_named_left_out_and_counted(configure, faces,
     assert f"{small} is left out: image.path={small} is 4x4" in caplog.text and f"{torn} is left out: " in caplog.text
     out = capsys.readouterr().out
     assert "3 of 5 pictures" in out and "left out: 2" in out
+    assert "3 pictures, noise of sigma 25.0 (added)" in caplog.text
     rows = table(tmp_path / "run")
     assert list(rows) == ["a.png", "b.png", "c.bmp", "small.png", "torn.png"]
     assert "at least 8 pixels" in rows["small.png"]["left_out"] and not rows["a.png"]["left_out"]

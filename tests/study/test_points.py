@@ -198,6 +198,11 @@ def test_an_experiment_is_a_problem_where_it_restores_another_and_a_setting_wher
     assert measured(read_frame(tmp_path / "apart"))["psnr"].tolist() == [28.5], "the easier one does not win"
     assert problems(read_frame(tmp_path / "alike")).keys == []
     assert measured(read_frame(tmp_path / "alike"))["psnr"].tolist() == [32.0, 25.0]
+    assert averaging(read_frame(tmp_path / "alike")) == ""
+    of("apart", "fast", 0.0, 26.0)  # the problem of superres: no mean, and no comparison of all
+    assert averaging(read_frame(tmp_path / "apart")).startswith(
+        "Each point is one job, and the jobs restore 2 different problems. The front therefore compares easy problems"
+    )
 
 
 def test_draws_that_all_settings_share_are_averaged_over(tmp_path):
