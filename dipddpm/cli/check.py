@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from dipddpm.cli import jobs
 from dipddpm.cli.explain import explained, parse
-from dipddpm.cli.texts import as_typed
+from dipddpm.cli.texts import PIECE, as_typed
 from dipddpm.config import compose as config
 from dipddpm.config import hydra_private
 from dipddpm.config.folder import conf_folder
@@ -148,7 +148,7 @@ def _say_typed_twice(overrides: Sequence[str]) -> None:
             if before == [last]:
                 print(f"note: {key}={last} is typed {len(given)} times, and counts once", file=sys.stderr)
                 continue
-            each = dict.fromkeys([*before, last])
+            each = dict.fromkeys(value for values in (*before, last) for value in PIECE.findall(values))
             advice = "" if key.startswith("hydra") else f"; to run each, type -m {key}={','.join(each)}"
             replaced = " ".join(f"{key}={value}" for value in before)
             print(f"note: {key}={last} replaces {replaced}, which is typed before it{advice}", file=sys.stderr)

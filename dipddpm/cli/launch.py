@@ -43,6 +43,7 @@ from dipddpm.surroundings import settle
 
 log = logging.getLogger(__name__)
 Objective = float | None | tuple[float | None, ...]  # for a sweeper: a figure, or one figure for each name
+SIGNALLED = f"{STOPPED}: to continue, type the same command"
 _LIMITED: list[int] = []  # the threads of this process's jobs so far
 
 
@@ -84,7 +85,7 @@ def _run(cfg: DictConfig, command: str, job: Job, launcher: Mapping[str, Any]) -
             return _worked(cfg, command, job, launcher)
     except (SystemExit, KeyboardInterrupt) as stop:
         # Lightning turns SIGTERM and Ctrl-C into SystemExit without a code, and the sweep would end as if it were done.
-        log.error("stopped by a signal: to continue, type the same command")
+        log.error(SIGNALLED)
         if alone:  # otherwise the folder is that of the process that runs the job
             _leave_note(failed, STOPPED)
         interrupted = isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt)

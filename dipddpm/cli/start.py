@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ import hydra
 from omegaconf import DictConfig
 
 from dipddpm.cli.check import check_arguments
-from dipddpm.cli.launch import JobFailed, Objective, go_on
+from dipddpm.cli.launch import SIGNALLED, JobFailed, Objective, go_on
 from dipddpm.config.folder import conf_folder
 from dipddpm.surroundings import settle
 
@@ -33,6 +34,11 @@ def start(job: Callable[[DictConfig], Objective], command: str) -> None:
     try:
         sys.argv[1:] = check_arguments(command)
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
+    except KeyboardInterrupt:  # outside a job, such as during the check of a sweep; a job says so itself
+        if asked:
+            raise
+        print(SIGNALLED, file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         if asked:
             raise

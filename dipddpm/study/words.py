@@ -46,8 +46,8 @@ def averaging(frame: pd.DataFrame) -> str:
     if not over.keys:
         number = frame["problem"].nunique()
         return (
-            f"Each point is one job, and the jobs restore {number} different problems. The front therefore compares easy "
-            "problems with hard ones."
+            f"Each point is one job, and the jobs restore {number} different problems. The front therefore compares "
+            "easy problems with hard ones."
         ) * (number > 1)  # such as experiments, of which some have the same problem
     return (
         f"Each point is one job and restores one of several problems ({', '.join(over.keys)}), because no setting has "

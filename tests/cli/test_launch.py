@@ -192,6 +192,18 @@ def test_ctrl_c_is_one_line_whatever_the_job_is_at(run, tmp_path, monkeypatch, c
     assert "to continue, type the same command" in caplog.text
 
 
+def test_ctrl_c_outside_a_job_is_one_line(monkeypatch, capsys):
+    def interrupted(command):
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv(start.FULL, "0")
+    monkeypatch.setattr(start, "check_arguments", interrupted)
+    with pytest.raises(SystemExit) as left:
+        start.start(lambda cfg: None, "sample")
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "stopped by a signal: to continue, type the same command\n"
+
+
 @pytest.mark.parametrize("command", [sample, train_dip])
 def test_a_launcher_can_send_a_job_to_another_process_by_its_name(command):
     assert pickle.loads(pickle.dumps(command.job)) is command.job

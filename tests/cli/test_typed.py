@@ -98,6 +98,8 @@ def test_a_key_that_is_typed_twice_is_named(capsys):
     assert capsys.readouterr().err == (
         "note: seed=2 replaces seed=1, which is typed before it; to run each, type -m seed=1,2\n"
     )
+    cli.check_arguments("sample", ["-m", "dip.layers=1", "dip.layers=1,2"])
+    assert capsys.readouterr().err.endswith("to run each, type -m dip.layers=1,2\n")
     cli.check_arguments("sample", ["seed=1", "seed=1", "hydra.run.dir=a", "hydra.run.dir=b"])
     assert capsys.readouterr().err == (
         "note: seed=1 is typed 2 times, and counts once\n"

@@ -109,6 +109,7 @@ def test_each_picture_is_restored_as_it_is_alone(case, configure, faces, tmp_pat
 
 
 def test_what_cannot_be_restored_is_named_left_out_and_counted(configure, faces, tmp_path, caplog, capsys):
+    caplog.set_level("INFO")
     metrics = run(configure(*many(faces), *QUICK), tmp_path / "run")[1]
     small, torn = (f"{faces}/{name}.png" for name in ("small", "torn"))
     assert metrics["pictures"]["count"] == 3 and list(metrics["pictures"]["left_out"]) == [small, torn]
