@@ -1,6 +1,7 @@
 """Seeds: the same for ever, different for whatever differs, untouched by torch's own state."""
 
 import numpy as np
+import pytest
 import torch
 
 from dipddpm import seeds
@@ -41,3 +42,10 @@ def test_content_is_dtype_shape_and_every_value_but_not_layout():
     changed[10, 16, 2] = np.nextafter(changed[10, 16, 2], np.float32(2))
     others = [changed, a.reshape(17, 11, 3), a.astype(np.float64), a.view(np.int32), a[:10]]
     assert len({h, *map(seeds.content_hash, others)}) == 6
+
+
+def test_a_seed_is_a_whole_number():
+    assert seeds.whole(np.int64(3)) == 3 and type(seeds.whole(np.int64(3))) is int
+    for other in (1.5, 1.0, "1", True, None):
+        with pytest.raises(ValueError, match=f"seed={other!r}: must be a whole number"):
+            seeds.whole(other)

@@ -1,6 +1,7 @@
 """Windows as runs use them: one evaluation against the closed form, and what is known of a start's error."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,21 +130,23 @@ def test_the_error_of_y_itself_is_its_noise():
 def test_an_error_may_be_an_array_or_a_tensor():
     prior, _ = gaussian_prior()
     noisy = data(25, (7, 5))[1].repeat(2, 1, 1, 1)
-    for errors in (25, [25, 25], np.array([25.0, 25.0]), torch.tensor([25.0, 25.0]), torch.tensor(25.0)):
+    given: list[Any] = [25, [25, 25], np.array([25.0, 25.0]), torch.tensor([25.0, 25.0]), torch.tensor(25.0)]
+    for errors in given:
         assert restore(prior, noisy, Window("auto", steps=1), error_sigma=errors).levels == [57, 0]
 
 
 def test_what_cannot_be_restored_is_refused_by_its_argument():
     prior, _ = gaussian_prior()
     noisy = data(25, (7, 5))[1]
-    for given, error, said in [
+    cases: list[tuple[Any, type[Exception], str]] = [
         ((prior, noisy, Window(5, consistency="dps")), ValueError, "consistency='dps': .* give problem"),
         ((replace(prior, unit=2), noisy, Window(5)), ValueError, "picture has 5x7 pixels: .* multiples of 2 a side"),
         (("faces64", noisy, Window(5)), TypeError, "prior is of type str: give dd.load_prior"),
         ((prior, noisy, 50), TypeError, "window is of type int: give dd.Window"),
         ((prior, noisy, Window(5), noisy), TypeError, "problem is of type Tensor: give dd.Problem"),
         ((prior, Problem(noisy, 25), Window(5)), TypeError, "picture is of type Problem: give a torch.Tensor"),
-    ]:
+    ]
+    for given, error, said in cases:
         with pytest.raises(error, match=said):
             restore(*given)
         with pytest.raises(error, match=said):

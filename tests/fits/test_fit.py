@@ -319,8 +319,8 @@ def test_numbers_of_numpy_and_a_device_of_torch_are_those_of_python(tmp_path):
     problem = degrade(pictures(), Gaussian(25))
     of_numpy = replace(SMALL, layers=np.int64(1), max_epochs=np.int32(30))
     one = fit_dip(problem, settings=SMALL, device="cpu", store=tmp_path)
-    device: Any = torch.device("cpu")
-    same = fit_dip(problem, settings=of_numpy, seed=np.int64(0), device=device, store=tmp_path)
+    odd: dict[str, Any] = {"seed": np.int64(0), "device": torch.device("cpu")}
+    same = fit_dip(problem, settings=of_numpy, **odd, store=tmp_path)
     assert one.pictures[0].folder == same.pictures[0].folder
 
 
