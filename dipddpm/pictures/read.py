@@ -223,12 +223,13 @@ def _find(path: str, key: str) -> Path:
     return file
 
 
-def nearest(missing: Path) -> Path | None:
-    """Return the neighbour whose name resembles that of a missing file or folder; None where there is none.
+def nearest(missing: Path, *, folder: bool = False) -> Path | None:
+    """Return the neighbour whose name resembles that of a missing file, or ``folder``; None where there is none.
 
     Names are compared without their suffixes: ``a.png`` does not resemble ``b.png``.
     """
-    others = sorted(missing.parent.iterdir()) if missing.parent.is_dir() else []
+    around = sorted(missing.parent.iterdir()) if missing.parent.is_dir() else []
+    others = [path for path in around if path.is_dir() or not folder]
     near = difflib.get_close_matches(missing.stem, {other.stem for other in others}, n=1)
     return next((other for other in others if [other.stem] == near), None)
 

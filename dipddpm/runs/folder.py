@@ -44,7 +44,7 @@ def listed(path: str) -> list[Path]:
     found = base.iterdir() if base.is_dir() else map(Path, glob.glob(str(base), recursive=True))
     pictures = [p for p in found if p.suffix.lower() in ends and not p.name.startswith(".") and not p.is_dir()]
     if not pictures and not os.path.lexists(base) and not glob.has_magic(str(base)):
-        near = nearest(base)
+        near = nearest(base, folder=True)
         hint = f"did you mean {near}?" if near else "type image.path=<folder>"
         raise UserError(f"image.path={path} does not exist: {hint}")
     if not pictures:
