@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dipddpm.dip.curves import best_kept
+from dipddpm.dip.settings import DipSettings
 from dipddpm.errors import UserError, typed_as
 from dipddpm.files import expanded, is_kept_file, read_json, read_text, read_yaml, write_any_name
 from dipddpm.fits.manifest import Damaged, Fit, left_over
@@ -25,6 +26,10 @@ from dipddpm.surroundings import settle
 
 WHOLE = {"key": 16, "damage": 12}  # least characters of columns that a narrow terminal must not wrap
 CLOSED = "unreadable"  # the state of a fit that this user may not read, or that cannot be read now
+UNUSUAL = {  # settings that are shown where they are not the network's usual ones
+    "kernel_size": "kernel", "final_relu": "final_relu", "lr": "lr", "steps_per_epoch": "steps", "ema": "ema",
+    "checkpoint_every": "every",
+}  # fmt: skip
 SHORTEST = 4  # characters of a name for `rm`: a shorter beginning may name another fit tomorrow
 
 
@@ -213,7 +218,11 @@ def _network(dip: dict[str, Any]) -> str:
     parts = [f"{dip['network']} {dip['layers']}x{dip['channels']}"]
     parts += [dip["loss"]] if "loss" in dip else []
     parts += [f"noise {dip['input_noise']:g}"] if dip.get("input_noise") else []
-    parts += [f"held out {dip['holdout']:.0%}"] if "holdout" in dip else []
+    parts += [f"held out {100 * dip['holdout']:g}%"] if "holdout" in dip else []
+    usual = DipSettings.of(dip["network"])
+    unusual = {name: dip[name] for name in UNUSUAL if dip.get(name, getattr(usual, name)) != getattr(usual, name)}
+    parts += [f"{UNUSUAL[name]} {value:g}" for name, value in unusual.items()]
+    parts += [dip["precision"]] if dip.get("precision", "fp32") != "fp32" else []
     return ", ".join(parts)
 
 

@@ -336,9 +336,12 @@ def test_every_operator_tells_its_fits_apart(store, capsys, name):
     assert f"  given, {said}  " in listed(store, capsys, degrade={"kind": "none", **bound.request()})
 
 
-def test_settings_that_are_not_usual_tell_fits_apart(store, capsys):
-    dip = REQUEST["dip"] | {"loss": "l1", "input_noise": 0.33, "holdout": 0.05}
-    assert "  cnn 4x8, l1, noise 0.33, held out 5%  " in listed(store, capsys, dip=dip)
+@pytest.mark.parametrize(("unusual", "said"), [
+    ({"loss": "l1", "input_noise": 0.33, "holdout": 0.05}, "l1, noise 0.33, held out 5%"),
+    ({"lr": 0.02, "ema": 0.0, "kernel_size": 5, "precision": "bf16"}, "kernel 5, lr 0.02, ema 0, bf16"),
+])  # fmt: skip
+def test_settings_that_are_not_usual_tell_fits_apart(store, capsys, unusual, said):
+    assert f"  cnn 4x8, {said}  " in listed(store, capsys, dip=REQUEST["dip"] | unusual)
 
 
 def test_the_store_may_be_named_before_and_after_the_command(store, tmp_path, monkeypatch, capsys):
