@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from dipddpm.degradation.blur import Blur
+from dipddpm.degradation.masks import Mask
 from dipddpm.degradation.operators import OPERATORS, Operator
 from dipddpm.degradation.scaling import Downscale
 from dipddpm.degradation.variation import total_variation
@@ -19,6 +20,8 @@ WEIGHT, LEAST = 0.04, 0.5
 
 class Chain(Operator):
     """A x = ... A2 (A1 x): each operator takes the result of the one before.
+
+    The last operator says which values y has: a fit does not see the values that a `Mask` at the end removed.
 
     Args:
         *operators: One or more, in the order in which they damage a picture.
@@ -45,9 +48,21 @@ class Chain(Operator):
         return [a for a in self.operators if isinstance(a, Operator)]
 
     def measure(self, x: torch.Tensor) -> torch.Tensor:
-        for a in self._each():
+        return self._each()[-1].measure(self._before_last(x))
+
+    def _before_last(self, x: torch.Tensor) -> torch.Tensor:
+        for a in self._each()[:-1]:
             x = a.measure(x)
         return x
+
+    def known_in(self, y: torch.Tensor) -> torch.Tensor:
+        return self._each()[-1].known_in(y)
+
+    def residuals(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self._each()[-1].residuals(self._before_last(output), y)
+
+    def losses(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self._each()[-1].losses(self._before_last(output), y)
 
     def complete(self, y: torch.Tensor, sigma: float = 0.0) -> torch.Tensor:
         """Return y completed by each operator in turn, the last one first."""
@@ -83,7 +98,9 @@ class Chain(Operator):
         return chains[0]._with([type(same[0]).joined(same) for same in parts])
 
     def request(self) -> dict[str, Any]:
-        return {"chain": [{"kind": a.name, **a.request()} for a in self._each()]}
+        parts = [{"kind": a.name, **a.request()} for a in self._each()]
+        # Older fits learnt the values that a mask at the end removed. The second entry tells these fits apart.
+        return {"chain": parts} | ({"values": "known"} if isinstance(self._each()[-1], Mask) else {})
 
 
 @OPERATORS.register("blur_downscale")

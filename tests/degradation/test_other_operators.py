@@ -107,6 +107,17 @@ def test_a_chain_applies_its_operators_in_turn():
     assert dd.psnr(problem.noisy, clean) > dd.psnr(small.complete(problem.y), clean) + 1
 
 
+def test_a_fit_does_not_see_what_a_mask_at_the_end_of_a_chain_removed():
+    known = draw(1, 1, 13, 17, seed=2) > 0.5
+    blur = dd.Blur.gaussian(1.0)
+    a, x = dd.Chain(blur, dd.Mask(known=known)), draw(1, 3, 13, 17)
+    y = a.measure(draw(1, 3, 13, 17, seed=1)).masked_fill(~known, torch.nan)
+    assert a.known_in(y).equal(known.expand_as(y))
+    squares = (blur.measure(x) - y).square()[known.expand_as(y)]
+    assert a.losses(x, y).item() == pytest.approx(squares.mean().item())
+    assert a.residuals(x, y).equal(a.residuals(x, y.nan_to_num()))
+
+
 def by_pillow(x, quality, subsampling):
     file = io.BytesIO()
     pixels = (255 * x[0].permute(1, 2, 0)).round().byte().numpy()
