@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from numbers import Integral
 
+from dipddpm import seeds
 from dipddpm.diffusion.inits import INITS, Init
 from dipddpm.diffusion.schedule import Schedule
 from dipddpm.names import FORMS, SCHEDULERS
@@ -49,10 +50,11 @@ class Window:
     prior_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("start_t", "end_t", "steps", "samples", "snapshot_every", "seed"):
+        for name, least in LEAST.items():
             value = getattr(self, name)
             if (name, value) not in (("start_t", "auto"), ("steps", None)):
-                object.__setattr__(self, name, _whole(name, value))
+                object.__setattr__(self, name, _whole(name, value, least))
+        object.__setattr__(self, "seed", seeds.whole(self.seed))
         if not isinstance(self.exact, bool):
             raise ValueError(f"exact={self.exact!r}: must be True or False")
         if self.scheduler not in SCHEDULERS:
@@ -127,12 +129,10 @@ class Window:
         return replace(self, start_t=start_t, steps=steps)
 
 
-def _whole(name: str, value: object) -> int:
+def _whole(name: str, value: object, least: int) -> int:
     """Return a whole number in the range of a window's attribute."""
-    least = LEAST.get(name)
-    if isinstance(value, Integral) and not isinstance(value, bool) and (least is None or int(value) >= least):
+    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least:
         return int(value)
-    allowed = "a whole number" if least is None else {
-        "start_t": "'auto' or a noise level of 1 or more", "end_t": "a noise level of 0 or more"
-    }.get(name, f"a whole number of {least} or more")  # fmt: skip
+    levels = {"start_t": "'auto' or a noise level of 1 or more", "end_t": "a noise level of 0 or more"}
+    allowed = levels.get(name, f"a whole number of {least} or more")
     raise ValueError(f"{name}={value!r}: must be {allowed}")
